@@ -1,0 +1,7 @@
+//! ringmark: what would io_uring buy this server on this machine, what does it cost, and which settings get it?
+#![deny(unsafe_code)]
+
+pub mod clock;
+pub mod report;
+pub mod sys;
+pub mod units;

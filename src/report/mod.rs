@@ -1,0 +1,3 @@
+//! Results: the schema they are stored in, reading them, verdicts, one exporter per format.
+
+pub mod schema;

@@ -1,0 +1,10 @@
+//! The only unsafe code: what the kernel offers, made safe to call.
+//!
+//! Every `unsafe` block states why it is sound. What leaves this module can be called from safe code in any order
+//! without undefined behaviour: memory the kernel may touch is owned here until the kernel is done with it.
+#![allow(unsafe_code)]
+
+pub mod accounting;
+pub mod affinity;
+pub mod limits;
+pub mod process;
