@@ -8,3 +8,4 @@ pub mod accounting;
 pub mod affinity;
 pub mod limits;
 pub mod process;
+pub mod uring;
