@@ -9,3 +9,4 @@ pub mod affinity;
 pub mod epoll;
 pub mod limits;
 pub mod process;
+pub mod uring;
