@@ -2,6 +2,9 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod engine;
 pub mod report;
+pub mod server;
+pub mod service;
 pub mod sys;
 pub mod units;
