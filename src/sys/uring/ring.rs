@@ -8,14 +8,17 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use slab::Slab;
 use socket2::SockAddr;
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Set in the user data of operations whose memory the ring holds; the rest is then an index into `held`.
 const HELD: u64 = 1 << 63;
+/// Set in the user data of operations whose result is a new file descriptor.
+const OPENS: u64 = 1 << 62;
 /// IORING_RECVSEND_POLL_FIRST (linux/io_uring.h, 5.19): wait for readiness before the first try.
 const POLL_FIRST: u16 = 1;
 /// How long the end of a ring waits for the kernel to let go of its memory before leaking it instead.
@@ -66,6 +69,7 @@ pub enum Target {
 /// The caller's name for an operation: a kind, a slot and the slot's generation. Comes back with each completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
+    /// Below 64.
     pub kind: u8,
     /// The lower 24 bits count: enough that a slot's reuse shows.
     pub generation: u32,
@@ -74,11 +78,11 @@ pub struct Token {
 
 impl Token {
     fn pack(self) -> u64 {
-        (u64::from(self.kind & 0x7f) << 56) | (u64::from(self.generation & 0xff_ffff) << 32) | u64::from(self.slot)
+        (u64::from(self.kind & 0x3f) << 56) | (u64::from(self.generation & 0xff_ffff) << 32) | u64::from(self.slot)
     }
 
     fn unpack(data: u64) -> Token {
-        Token { kind: (data >> 56) as u8, generation: (data >> 32) as u32 & 0xff_ffff, slot: data as u32 }
+        Token { kind: (data >> 56) as u8 & 0x3f, generation: (data >> 32) as u32 & 0xff_ffff, slot: data as u32 }
     }
 }
 
@@ -126,6 +130,8 @@ pub struct Completion {
     pub lease: Option<Lease>,
     /// What was sent from or read into, back from the kernel.
     pub payload: Option<Payload>,
+    /// The connection that was accepted.
+    pub opened: Option<OwnedFd>,
 }
 
 /// What `enter` does after submitting.
@@ -180,14 +186,44 @@ impl Ring {
         })
     }
 
+    /// Tries a receive of the kind that will be needed, on a socket with data waiting.
+    pub fn receive_probe(&mut self, multishot: bool) -> Result<(), RingError> {
+        let what = "the trial receive";
+        let other = |source| RingError::Other { what, source };
+        let (reader, mut writer) = UnixStream::pair().map_err(other)?;
+        writer.write_all(b"?").map_err(other)?;
+        let token = Token { kind: 0, generation: 0, slot: 0 };
+        match multishot {
+            true => self.recv_multishot(Target::Fd(reader.as_raw_fd()), token),
+            false => self.recv_once(Target::Fd(reader.as_raw_fd()), false, token),
+        }
+        self.enter(Wait::AtMost(Nanos::from_secs(5))).map_err(other)?;
+        match self.next_completion() {
+            Some(Completion { result: Ok(1), lease: Some(lease), .. }) => {
+                self.release(lease);
+                Ok(())
+            }
+            Some(Completion { result: Err(Errno(libc::EINVAL)), .. }) => Err(RingError::Feature {
+                feature: "multishot receive",
+                since: "6.0",
+                running: kernel_release(),
+                remedy: "Try --recv oneshot.",
+            }),
+            Some(Completion { result: Err(errno), .. }) => Err(other(errno.into())),
+            _ => Err(other(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
     /// Accepts connections from a listening socket until cancelled (5.19). A completion's result is the new
-    /// connection's descriptor, or its slot in the direct table where `direct`.
+    /// slot in the direct table where `direct`; otherwise the completion carries its descriptor.
     pub fn accept_multishot(&mut self, listener: RawFd, direct: bool, token: Token) {
         let mut accept = opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(direct);
+        let mut data = token.pack();
         if !direct {
             accept = accept.flags(libc::SOCK_CLOEXEC);
+            data |= OPENS;
         }
-        self.push(accept.build().user_data(token.pack()));
+        self.push(accept.build().user_data(data));
     }
 
     /// Receives into buffers that the kernel picks from the buffer ring, until cancelled or out of buffers (6.0).
@@ -297,7 +333,8 @@ impl Ring {
         let result = u32::try_from(entry.result()).map_err(|_| Errno(-entry.result()));
         let len = result.unwrap_or(0);
         let lease = cqueue::buffer_select(flags).map(|id| Lease { id, ring: self.number, len });
-        Some(Completion { token, result, more, nonempty: cqueue::sock_nonempty(flags), lease, payload })
+        let opened = opened(entry.user_data(), result);
+        Some(Completion { token, result, more, nonempty: cqueue::sock_nonempty(flags), lease, payload, opened })
     }
 
     /// What was received.
@@ -426,6 +463,15 @@ impl Drop for Ring {
         }
         // Otherwise the memory is leaked: the kernel may still write to it.
     }
+}
+
+/// The descriptor that a completion brings.
+#[inline]
+fn opened(data: u64, result: Result<u32, Errno>) -> Option<OwnedFd> {
+    let fd = result.ok().filter(|_| data & (HELD | OPENS) == OPENS)?;
+    // SAFETY: only operations that open a descriptor carry OPENS, each completion brings a new one, and it is taken
+    // here and nowhere else.
+    Some(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Errors after which the loop simply goes on: interrupted, timed out, or completions to be collected first.

@@ -50,9 +50,9 @@ fn next(ring: &mut Ring) -> Completion {
 
 #[test]
 fn tokens_survive_packing() {
-    let token = token(0x7f, u32::MAX);
+    let token = token(0x3f, u32::MAX);
     assert_eq!(Token::unpack(token.pack()), token);
-    assert_eq!(token.pack() & HELD, 0);
+    assert_eq!(token.pack() & (HELD | OPENS), 0);
 }
 
 #[test]
