@@ -1,0 +1,3 @@
+//! What was typed, turned into what was meant: clap structs, one file per command, and the exit code.
+
+pub mod load;
