@@ -3,5 +3,6 @@
 
 pub mod clock;
 pub mod report;
+pub mod stats;
 pub mod sys;
 pub mod units;
