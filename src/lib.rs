@@ -5,4 +5,5 @@ pub mod clock;
 pub mod report;
 pub mod stats;
 pub mod sys;
+pub mod trial;
 pub mod units;
