@@ -6,5 +6,7 @@
 
 pub mod accounting;
 pub mod affinity;
+pub mod epoll;
 pub mod limits;
 pub mod process;
+pub mod uring;

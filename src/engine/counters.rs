@@ -1,0 +1,73 @@
+//! What a shard has done, readable while it works.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Plain counts, kept by the shard itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections opened here.
+    pub opened: u64,
+    pub closed: u64,
+    /// Of those closed: by an error or by the end of the drain's patience.
+    pub failed: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Times a receive found no buffer.
+    pub starved: u64,
+}
+
+const FIELDS: usize = 6;
+
+impl Counts {
+    fn to_array(self) -> [u64; FIELDS] {
+        [self.opened, self.closed, self.failed, self.bytes_in, self.bytes_out, self.starved]
+    }
+
+    fn from_array([opened, closed, failed, bytes_in, bytes_out, starved]: [u64; FIELDS]) -> Counts {
+        Counts { opened, closed, failed, bytes_in, bytes_out, starved }
+    }
+}
+
+impl std::ops::Add for Counts {
+    type Output = Counts;
+    fn add(self, other: Counts) -> Counts {
+        let (mut sum, other) = (self.to_array(), other.to_array());
+        sum.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+        Counts::from_array(sum)
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { opened, closed, failed, bytes_in, bytes_out, starved } = self;
+        write!(f, "connections={opened} open={} failed={failed} ", opened - closed)?;
+        write!(f, "bytes_in={bytes_in} bytes_out={bytes_out} starved={starved}")
+    }
+}
+
+/// The counts of one shard, shared with those who watch. On its own cache lines, so that shards do not slow each other.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Counters([AtomicU64; FIELDS]);
+
+impl Counters {
+    /// Makes the shard's own counts visible; for a shard with a single writer.
+    #[inline]
+    pub fn publish(&self, counts: &Counts) {
+        self.0.iter().zip(counts.to_array()).for_each(|(field, value)| field.store(value, Ordering::Relaxed));
+    }
+
+    /// Adds to the counts; for shards with several writers.
+    pub fn add(&self, counts: &Counts) {
+        let changed = self.0.iter().zip(counts.to_array()).filter(|(_, value)| *value > 0);
+        changed.for_each(|(field, value)| {
+            field.fetch_add(value, Ordering::Relaxed);
+        });
+    }
+
+    /// The counts as last made visible.
+    pub fn read(&self) -> Counts {
+        Counts::from_array(std::array::from_fn(|i| self.0[i].load(Ordering::Relaxed)))
+    }
+}

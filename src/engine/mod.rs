@@ -1,0 +1,139 @@
+//! How a server does I/O: one module per engine, and what they share.
+//!
+//! # The contract
+//!
+//! An engine runs shards. [`Engine::run`] gets listening sockets, an inbox and a [`Service`], and
+//!
+//! - reports `ready` once, when it can serve, before the first connection is answered;
+//! - accepts on each listener, asks [`shard::Placement`] where each connection goes, serves those that stay and those
+//!   that come through the inbox;
+//! - gives every received byte to the service once and in order, and sends its answers in that order;
+//! - holds a bounded number of bytes per connection: when the peer does not read, it stops receiving from that peer,
+//!   and from no other;
+//! - on the peer's end of stream sends all answers, then closes; on an error closes at once, counts it, goes on;
+//! - on [`shard::Message::Drain`] stops accepting, treats every connection as if the peer had sent its end of stream
+//!   (what had arrived is still answered), and returns when all are closed or the drain's patience has passed;
+//! - when descriptors run out, stops accepting for [`ACCEPT_PAUSE`] instead of spinning;
+//! - keeps [`counters::Counters`] up to date.
+//!
+//! `tests/engines.rs` holds every engine to this. Adding an engine: one module here with its options, one line in
+//! [`for_each_engine`].
+
+pub mod arena;
+pub mod connection;
+pub mod counters;
+pub mod epoll;
+pub mod pace;
+pub mod shard;
+pub mod threads;
+pub mod tokio;
+pub mod tokio_uring;
+pub mod uring;
+
+use crate::service::Service;
+use crate::sys::uring::RingError;
+use crate::units::{Bytes, Nanos};
+use shard::Shard;
+use std::io;
+
+/// How long accepting rests after the process ran out of descriptors.
+pub const ACCEPT_PAUSE: Nanos = Nanos::from_millis(100);
+/// Largest receive buffer that may be asked for.
+pub const MAX_BUFFER_SIZE: Bytes = Bytes(16 << 20);
+
+/// An engine cannot run here, or not with these options.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsupported {
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    #[error("{0}")]
+    Options(String),
+}
+
+/// A shard had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    #[error("{what} failed: {source}")]
+    Io { what: &'static str, source: io::Error },
+}
+
+impl EngineError {
+    /// For `map_err`: what was being done when the error came.
+    pub fn io(what: &'static str) -> impl FnOnce(io::Error) -> EngineError {
+        move |source| EngineError::Io { what, source }
+    }
+}
+
+/// How an engine uses cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One shard per core, its thread pinned there.
+    ShardPerCore,
+    /// One shard, which spreads its threads over the cores itself.
+    OneShard,
+}
+
+/// A way of doing a server's I/O.
+pub trait Engine: 'static {
+    /// The word after `ringmark serve`.
+    const NAME: &'static str;
+    const LAYOUT: Layout;
+    type Options: clap::Args + Clone + Send + Sync + std::fmt::Debug;
+
+    /// Whether it can run here with these options; if not, what is missing and what to do about it.
+    fn probe(options: &Self::Options) -> Result<(), Unsupported>;
+
+    /// Runs one shard on the calling thread until it is drained.
+    fn run<S: Service + Clone + Send + 'static>(options: &Self::Options, shard: Shard<S>) -> Result<(), EngineError>
+    where
+        S::Session: Send;
+}
+
+/// Calls a macro with the type of every engine, in the order of `--help`.
+#[macro_export]
+macro_rules! for_each_engine {
+    ($apply:ident) => {
+        $apply! {
+            Uring($crate::engine::uring::Uring),
+            Epoll($crate::engine::epoll::Epoll),
+            Tokio($crate::engine::tokio::Tokio),
+            TokioUring($crate::engine::tokio_uring::TokioUring),
+            Threads($crate::engine::threads::Threads),
+        }
+    };
+}
+
+/// Receive buffers: the same budget for every engine, so that none wins by it.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct BufferOptions {
+    /// Receive buffers per core to begin with; more are added when traffic needs them.
+    ///
+    /// Engines with one buffer per connection (tokio, tokio-uring, threads) ignore it.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=16384), help_heading = "Buffers")]
+    pub buffers: u32,
+
+    /// Bytes of a receive buffer; a message that does not fit costs further receives.
+    #[arg(long, value_name = "BYTES", default_value = "32k", value_parser = parse_buffer_size, help_heading = "Buffers")]
+    pub buffer_size: Bytes,
+}
+
+impl Default for BufferOptions {
+    fn default() -> BufferOptions {
+        BufferOptions { buffers: 64, buffer_size: Bytes(32 << 10) }
+    }
+}
+
+fn parse_buffer_size(text: &str) -> Result<Bytes, String> {
+    let size: Bytes = text.parse().map_err(|error| format!("{error}"))?;
+    match size {
+        Bytes(64..) if size <= MAX_BUFFER_SIZE => Ok(size),
+        _ => Err(format!("a receive buffer has 64 to {MAX_BUFFER_SIZE} bytes")),
+    }
+}
+
+/// Whether an accept error means that descriptors or memory ran out, so that trying again at once is useless.
+pub(crate) fn is_exhaustion(errno: i32) -> bool {
+    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)
+}

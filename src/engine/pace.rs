@@ -1,0 +1,56 @@
+//! How a non-blocking event loop waits: spin for a while after the last event, then sleep; wake up for a deadline.
+
+use crate::clock::Clock;
+use crate::units::Nanos;
+
+/// How to wait for the next events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Look, do not sleep.
+    Poll,
+    Forever,
+    AtMost(Nanos),
+}
+
+/// Decides how an event loop waits.
+#[derive(Debug)]
+pub struct Pace {
+    clock: Clock,
+    spin: Nanos,
+    idle_since: Option<Nanos>,
+    /// The loop must turn again by then.
+    pub deadline: Option<Nanos>,
+}
+
+impl Pace {
+    /// A loop that looks for events without sleeping until `spin` has passed since the last one.
+    pub fn new(clock: Clock, spin: Nanos) -> Pace {
+        Pace { clock, spin, idle_since: None, deadline: None }
+    }
+
+    /// How to wait now; `idle`: the last turn of the loop brought no event.
+    #[inline]
+    pub fn wait(&mut self, idle: bool) -> Wait {
+        if self.spin > Nanos::ZERO && self.spins_on(idle) {
+            return Wait::Poll;
+        }
+        match self.deadline {
+            None => Wait::Forever,
+            Some(deadline) => Wait::AtMost(deadline.since(self.clock.now())),
+        }
+    }
+
+    pub fn deadline_passed(&self) -> bool {
+        self.deadline.is_some_and(|deadline| self.clock.now() >= deadline)
+    }
+
+    fn spins_on(&mut self, idle: bool) -> bool {
+        if !idle {
+            self.idle_since = None;
+            return true;
+        }
+        let now = self.clock.now();
+        let since = *self.idle_since.get_or_insert(now);
+        now.since(since) < self.spin
+    }
+}

@@ -1,0 +1,124 @@
+//! What an engine gets to run one shard: its listeners, its inbox, and where to put the connections it accepts.
+
+use super::counters::Counters;
+use crate::clock::Clock;
+use crate::units::Nanos;
+use socket2::Socket;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A listening socket and the number by which the service knows it.
+#[derive(Debug)]
+pub struct Listener {
+    pub number: usize,
+    pub socket: Socket,
+}
+
+/// Everything one shard works with.
+#[derive(Debug)]
+pub struct Shard<S> {
+    /// Bound and listening; accepted sockets inherit their options. Empty where another shard accepts.
+    pub listeners: Vec<Listener>,
+    pub inbox: Inbox,
+    pub placement: Placement,
+    pub service: S,
+    pub counters: Arc<Counters>,
+    /// The cores of the server; an engine with a thread per connection spreads them over these, others are pinned
+    /// before they run. Empty when nothing is to be pinned.
+    pub cores: Vec<usize>,
+    /// The core this shard is pinned to.
+    pub core: Option<usize>,
+    /// How long a drain waits for connections to end.
+    pub drain_patience: Nanos,
+    pub clock: Clock,
+    /// Told once the shard can serve.
+    pub ready: Sender<()>,
+}
+
+/// What one is told through an inbox.
+#[derive(Debug)]
+pub enum Message {
+    /// A connection that another shard accepted on this listener.
+    Connection { socket: Socket, listener: usize },
+    /// Accept nothing more, answer what has arrived, then end.
+    Drain,
+}
+
+/// Where messages to a shard arrive. The shard watches `wake` for readability.
+#[derive(Debug)]
+pub struct Inbox {
+    queue: Arc<Mutex<Vec<Message>>>,
+    pub wake: UnixStream,
+}
+
+/// The sending side of an inbox.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    queue: Arc<Mutex<Vec<Message>>>,
+    wake: Arc<UnixStream>,
+}
+
+/// An inbox and its sending side.
+pub fn mailbox() -> io::Result<(Inbox, Outbox)> {
+    let (reader, writer) = UnixStream::pair()?;
+    let queue = Arc::new(Mutex::new(Vec::new()));
+    Ok((Inbox { queue: queue.clone(), wake: reader }, Outbox { queue, wake: Arc::new(writer) }))
+}
+
+impl Outbox {
+    /// Delivers a message; wakes the shard when it is the first one waiting.
+    pub fn deliver(&self, message: Message) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.push(message);
+        if queue.len() == 1 {
+            // At most one byte per emptied queue is under way, so this never blocks; a shard that is gone needs none.
+            let _ = (&*self.wake).write_all(&[1]);
+        }
+    }
+}
+
+impl Inbox {
+    /// All messages that wait. Call it after `wake` was readable and read.
+    pub fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the wake-up bytes (never blocks when `wake` is non-blocking or was readable), then takes the messages.
+    pub fn read(&self) -> Vec<Message> {
+        let mut bytes = [0; 64];
+        let _ = (&self.wake).read(&mut bytes);
+        self.take()
+    }
+}
+
+/// Which shard gets the next accepted connection.
+#[derive(Debug)]
+pub enum Placement {
+    /// Always the one that accepted it: the kernel has chosen (SO_REUSEPORT), or there is only one shard.
+    Local,
+    /// All shards in turn, so that few connections do not land on one core. `None` marks the accepting shard itself.
+    Rotate { shards: Vec<Option<Outbox>>, next: usize },
+}
+
+impl Placement {
+    /// Whether every connection stays with the shard that accepted it.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Placement::Local)
+    }
+
+    /// Hands the connection on, or gives it back to be served here.
+    pub fn place(&mut self, socket: Socket, listener: usize) -> Option<Socket> {
+        let Placement::Rotate { shards, next } = self else { return Some(socket) };
+        let outbox = &shards[*next];
+        *next = (*next + 1) % shards.len();
+        match outbox {
+            None => Some(socket),
+            Some(outbox) => {
+                outbox.deliver(Message::Connection { socket, listener });
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The main thread's part: starts the generator's threads, steps the phases, reads the CPU clocks at the counted
+//! window's ends. It moves no bytes.
+
+use super::engine::{Engine, epoll::EpollEngine, uring::UringEngine};
+use super::fleet::Haul;
+use super::shared::{Shared, StartFailure};
+use super::worker::{self, Task, WorkerError};
+use super::{Config, EngineKind, LoadError, Progress, Stage};
+use crate::clock::Clock;
+use crate::sys::accounting;
+use crate::units::Nanos;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+
+/// All connections must have been answered once within this time.
+pub const START_DEADLINE: Nanos = Nanos::from_secs(10);
+/// How far ahead instants are published, at the start and at an early stop. A thread that is kept from running for
+/// longer just after reading its clock may miscount that one turn.
+const START_LEAD: Nanos = Nanos::from_millis(20);
+const STOP_LEAD: Nanos = Nanos::from_millis(1);
+/// Longest sleep: the stop flag is set by a signal handler, which wakes nobody.
+const LOOK: Nanos = Nanos::from_millis(20);
+const PROGRESS_INTERVAL: Nanos = Nanos::from_secs(1);
+
+/// Everything that a run left behind.
+#[derive(Debug)]
+pub struct Outcome {
+    pub hauls: Vec<Haul>,
+    pub admitted: usize,
+    /// The counted window; empty when the run never came to it.
+    pub first: Nanos,
+    pub last: Nanos,
+    /// CPU use at the window's ends.
+    pub cpu: Option<(CpuSample, CpuSample)>,
+    /// Told to stop before the end.
+    pub interrupted: bool,
+    pub requests_reached: bool,
+}
+
+/// CPU time used so far, and when it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuSample {
+    pub at: Nanos,
+    pub generator: Option<Nanos>,
+    pub server: Option<Nanos>,
+}
+
+struct Conductor<'a> {
+    config: &'a Config,
+    shared: &'a Shared,
+    clock: Clock,
+    stop: &'a AtomicBool,
+    progress: &'a mut dyn FnMut(Progress),
+    next_progress: Nanos,
+}
+
+/// Runs the tasks, one thread each, from connecting to the last answer.
+pub fn conduct(
+    config: &Config,
+    tasks: &[Task],
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Outcome, LoadError> {
+    let shared = Shared::new(config.requests, thread::current());
+    let clock = Clock::start();
+    thread::scope(|scope| {
+        let threads: Vec<_> = tasks.iter().map(|task| scope.spawn(|| work(config.engine, task, &shared, clock))).collect();
+        let conductor = Conductor { config, shared: &shared, clock, stop, progress, next_progress: Nanos::ZERO };
+        let mut outcome = conductor.steps()?;
+        let hauls: Result<Vec<Haul>, WorkerError> = threads.into_iter().map(join).collect();
+        fail_if_never_connected(config, &shared)?;
+        outcome.hauls = hauls?;
+        outcome.admitted = shared.admitted();
+        Ok(close_window(outcome, &shared))
+    })
+}
+
+fn work(engine: EngineKind, task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
+    match engine {
+        EngineKind::Uring => run_named::<UringEngine>(task, shared, clock),
+        EngineKind::Epoll => run_named::<EpollEngine>(task, shared, clock),
+    }
+}
+
+fn run_named<E: Engine>(task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
+    worker::run::<E>(task, shared, clock)
+}
+
+fn join(thread: ScopedJoinHandle<'_, Result<Haul, WorkerError>>) -> Result<Haul, WorkerError> {
+    thread.join().unwrap_or(Err(WorkerError::Panicked))
+}
+
+fn fail_if_never_connected(config: &Config, shared: &Shared) -> Result<(), LoadError> {
+    match shared.take_failure() {
+        Some(StartFailure::Connect { connection, source }) => Err(LoadError::connect(config, connection, source)),
+        Some(StartFailure::Answer(_)) | None => Ok(()),
+    }
+}
+
+/// A window that ended with the number of requests ends with the last of them.
+fn close_window(mut outcome: Outcome, shared: &Shared) -> Outcome {
+    outcome.requests_reached = shared.budget_spent();
+    outcome.last = match outcome.requests_reached {
+        true => outcome.hauls.iter().map(|haul| haul.recorder.last_done()).max().unwrap_or_default(),
+        false => shared.last(),
+    };
+    outcome.last = outcome.last.max(outcome.first);
+    outcome
+}
+
+impl Conductor<'_> {
+    fn steps(mut self) -> Result<Outcome, LoadError> {
+        let mut outcome = Outcome {
+            hauls: Vec::new(),
+            admitted: 0,
+            first: Nanos::ZERO,
+            last: Nanos::ZERO,
+            cpu: None,
+            interrupted: false,
+            requests_reached: false,
+        };
+        if self.admit()? {
+            let first = self.clock.now() + START_LEAD + self.config.warmup;
+            self.shared.open_window(first, first + self.config.duration);
+            outcome.first = first;
+            self.wait_until(first, Stage::WarmUp);
+            let begin = self.sample();
+            self.wait_until(first + self.config.duration, Stage::Measure);
+            outcome.cpu = Some((begin, self.sample()));
+        }
+        outcome.interrupted = self.interrupted();
+        (self.progress)(self.look(Stage::Drain));
+        Ok(outcome)
+    }
+
+    /// Waits until every connection was answered once. `false` when that will not happen.
+    fn admit(&mut self) -> Result<bool, LoadError> {
+        let deadline = self.clock.now() + START_DEADLINE;
+        while self.shared.admitted() < self.config.connections {
+            let now = self.clock.now();
+            if self.interrupted() || self.shared.abandoned() || now >= deadline {
+                self.shared.abandon();
+                return Ok(false);
+            }
+            self.report(Stage::Connect, now);
+            thread::park_timeout(LOOK.duration());
+        }
+        Ok(!self.shared.abandoned())
+    }
+
+    /// Sleeps until an instant, or until the counting ended before.
+    fn wait_until(&mut self, instant: Nanos, stage: Stage) {
+        loop {
+            let now = self.clock.now();
+            if self.interrupted() {
+                self.shared.end_at(now + STOP_LEAD);
+            }
+            if now >= instant.min(self.shared.last()) || self.shared.abandoned() {
+                return;
+            }
+            self.report(stage, now);
+            thread::park_timeout(instant.since(now).min(LOOK).duration());
+        }
+    }
+
+    fn interrupted(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn sample(&self) -> CpuSample {
+        CpuSample {
+            at: self.clock.now(),
+            generator: accounting::process_cpu(std::process::id()).ok(),
+            server: self.config.server_pid.and_then(|pid| accounting::tree_cpu(pid).ok()),
+        }
+    }
+
+    fn report(&mut self, stage: Stage, now: Nanos) {
+        if now >= self.next_progress {
+            self.next_progress = now + PROGRESS_INTERVAL;
+            (self.progress)(self.look(stage));
+        }
+    }
+
+    fn look(&self, stage: Stage) -> Progress {
+        let (counted, errors) = self.shared.published();
+        Progress { stage, at: self.clock.now(), admitted: self.shared.admitted(), counted, errors }
+    }
+}

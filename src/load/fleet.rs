@@ -1,0 +1,455 @@
+//! One thread's connections: what each does next, given what happened and the phase of the run.
+//!
+//! No I/O of its own and no clock: events and instants come in, and what is to be done is told to an [`Engine`]. What
+//! happened is only noted while events come in (`on_event`); acting on it is left to `advance`, so that all sends of a
+//! turn carry one instant and go to the kernel together.
+
+use super::engine::{Done, Engine, Event};
+use super::flow::{Flow, Stamp};
+use super::pacer::Pacer;
+use super::payload::{Payload, Stream};
+use super::recorder::{ErrorKind, Recorder, Sample};
+use super::shared::{Phase, Shared, StartFailure};
+use crate::units::Nanos;
+use std::io;
+
+/// Pause before a connection that failed is made again.
+const RECONNECT_PAUSE: Nanos = Nanos::from_millis(100);
+/// Pause before a unix socket's full backlog is tried again.
+const BACKLOG_PAUSE: Nanos = Nanos::from_millis(1);
+/// How long an idle connection that we ended may take to end its side; surplus bytes show until then.
+const FINISH_GRACE: Nanos = Nanos::from_millis(250);
+
+/// What a thread's connections have to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Orders {
+    /// Connections of this thread, and the number of its first among all.
+    pub connections: usize,
+    pub first: usize,
+    /// Connections of all threads.
+    pub all: usize,
+    pub size: u64,
+    pub depth: u64,
+    pub connect_per_request: bool,
+    pub timeout: Nanos,
+    /// Connections that may be under way at once before they are admitted: a listen backlog must hold them.
+    pub admit_at_once: usize,
+    pub payload: Payload,
+    pub pacer: Pacer,
+}
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not connected; may be from this instant on.
+    Idle { not_before: Nanos },
+    Connecting { since: Nanos },
+    Open,
+    /// Everything is answered and our side is ended; nothing more may come.
+    Finishing { since: Nanos },
+    /// To be closed.
+    Leaving { retry_at: Nanos },
+    Closing { retry_at: Nanos },
+    /// Will not be used again.
+    Gone,
+}
+
+#[derive(Debug)]
+struct Connection {
+    flow: Flow,
+    state: State,
+    /// A send is under way.
+    sending: bool,
+    /// In the list of those to advance.
+    queued: bool,
+    admitted: bool,
+    /// Connections made in this place so far.
+    made: u64,
+}
+
+/// The turn's instant and what follows from it.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    done: Nanos,
+    phase: Phase,
+    counting: bool,
+}
+
+#[derive(Debug)]
+pub struct Fleet<'a> {
+    orders: Orders,
+    shared: &'a Shared,
+    connections: Vec<Connection>,
+    /// Connections to advance before the next wait.
+    ready: Vec<u32>,
+    turn: Turn,
+    /// Connections begun, and those of them not yet admitted.
+    begun: usize,
+    admitting: usize,
+    /// Connections that wait for an instant.
+    waiting: bool,
+    gone: usize,
+    ports_exhausted: bool,
+    recorder: Recorder,
+    /// What the live line already knows.
+    published: (u64, u64),
+}
+
+/// What a thread hands back.
+#[derive(Debug)]
+pub struct Haul {
+    pub recorder: Recorder,
+    /// A connection failed because no local port was free (EADDRNOTAVAIL).
+    pub ports_exhausted: bool,
+}
+
+impl<'a> Fleet<'a> {
+    pub fn new(orders: Orders, shared: &'a Shared) -> Fleet<'a> {
+        let connections = (0..orders.connections)
+            .map(|index| Connection {
+                flow: Flow::new(stream(&orders, index, 0), orders.size, orders.depth),
+                state: State::Idle { not_before: Nanos::ZERO },
+                sending: false,
+                queued: false,
+                admitted: false,
+                made: 0,
+            })
+            .collect();
+        Fleet {
+            orders,
+            shared,
+            connections,
+            ready: Vec::with_capacity(orders.connections),
+            turn: Turn { done: Nanos::ZERO, phase: Phase::Admit, counting: false },
+            begun: 0,
+            admitting: 0,
+            waiting: false,
+            gone: 0,
+            ports_exhausted: false,
+            recorder: Recorder::default(),
+            published: (0, 0),
+        }
+    }
+
+    /// A turn begins; `done` was read right after the wait. A new phase concerns every connection.
+    #[inline]
+    pub fn begin_turn(&mut self, done: Nanos) {
+        let phase = self.shared.phase(done);
+        let changed = phase != self.turn.phase;
+        self.turn = Turn { done, phase, counting: self.shared.counting(done) };
+        if changed {
+            self.begun = self.connections.len();
+            (0..self.begun).for_each(|index| self.wake(index));
+        }
+    }
+
+    /// Whether the thread is at its end.
+    pub fn finished(&self) -> bool {
+        self.turn.phase == Phase::Abandon || self.gone == self.connections.len()
+    }
+
+    /// Whether connections wait for an instant that is sooner than the timeouts' check.
+    pub fn waiting(&self) -> bool {
+        self.waiting
+    }
+
+    pub fn into_haul(mut self) -> Haul {
+        self.publish();
+        Haul { recorder: self.recorder, ports_exhausted: self.ports_exhausted }
+    }
+
+    /// Updates the live line's figures.
+    pub fn publish(&mut self) {
+        let now = (self.recorder.requests(), self.recorder.error_count());
+        self.shared.publish(now.0 - self.published.0, now.1 - self.published.1);
+        self.published = now;
+    }
+
+    fn wake(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.connections[index].queued, true) {
+            self.ready.push(index as u32);
+        }
+    }
+
+    /// Notes what happened on a connection. Late events of one that is given up change nothing.
+    #[inline]
+    pub fn on_event(&mut self, index: usize, event: Event<'_>) {
+        match event {
+            Event::Received(bytes) => self.on_received(index, bytes),
+            Event::Sent(len) => self.on_sent(index, len),
+            Event::Connected => self.on_connected(index),
+            Event::Ended => self.on_ended(index),
+            Event::Failed(error) => self.on_failed(index, error),
+            Event::Closed => self.on_closed(index),
+        }
+    }
+
+    fn on_received(&mut self, index: usize, bytes: &[u8]) {
+        let Fleet { connections, recorder, shared, turn, .. } = self;
+        let connection = &mut connections[index];
+        match connection.state {
+            State::Open => {}
+            State::Finishing { .. } => return self.fail(index, ErrorKind::Corrupt),
+            _ => return,
+        }
+        let before = connection.flow.in_flight();
+        let outcome = connection.flow.received(bytes, |stamp| tally(recorder, shared, *turn, stamp));
+        match outcome {
+            Err(_) => self.fail(index, ErrorKind::Corrupt),
+            Ok(()) if self.connections[index].flow.in_flight() < before => self.on_answered(index),
+            Ok(()) => {}
+        }
+    }
+
+    /// At least one request was answered.
+    #[inline]
+    fn on_answered(&mut self, index: usize) {
+        if !self.connections[index].admitted {
+            self.connections[index].admitted = true;
+            self.admitting = self.admitting.saturating_sub(1);
+            self.shared.admit();
+        }
+        if self.orders.connect_per_request {
+            self.leave(index, Nanos::ZERO);
+        }
+        self.wake(index);
+    }
+
+    fn on_sent(&mut self, index: usize, len: usize) {
+        let connection = &mut self.connections[index];
+        connection.sending = false;
+        if connection.state == State::Open {
+            connection.flow.sent(len);
+            if connection.flow.free() > 0 || !connection.flow.next_send().is_empty() {
+                self.wake(index);
+            }
+        }
+    }
+
+    fn on_connected(&mut self, index: usize) {
+        if let State::Connecting { .. } = self.connections[index].state {
+            self.connections[index].state = State::Open;
+            self.wake(index);
+        }
+    }
+
+    fn on_ended(&mut self, index: usize) {
+        match self.connections[index].state {
+            State::Open if self.nothing_owed(index) => self.leave(index, Nanos::ZERO),
+            State::Open => self.fail(index, ErrorKind::Closed),
+            State::Finishing { .. } => self.leave(index, Nanos::ZERO),
+            _ => {}
+        }
+    }
+
+    fn on_failed(&mut self, index: usize, error: io::Error) {
+        match self.connections[index].state {
+            State::Connecting { .. } => self.fail_connect(index, error),
+            State::Open if self.nothing_owed(index) => self.leave(index, Nanos::ZERO),
+            State::Open => self.fail(index, ErrorKind::of(&error)),
+            State::Finishing { .. } => self.leave(index, Nanos::ZERO),
+            _ => {}
+        }
+    }
+
+    fn on_closed(&mut self, index: usize) {
+        if let State::Closing { retry_at } = self.connections[index].state {
+            self.connections[index].state = State::Idle { not_before: retry_at };
+            self.wake(index);
+        }
+    }
+
+    /// At the run's end the peer may end a connection on which everything is answered.
+    fn nothing_owed(&self, index: usize) -> bool {
+        self.turn.phase == Phase::Drain && self.connections[index].flow.in_flight() == 0
+    }
+
+    /// Gives a connection up because of an error. Before the run has begun that ends everything.
+    #[cold]
+    fn fail(&mut self, index: usize, kind: ErrorKind) {
+        self.recorder.error(kind);
+        if self.turn.phase == Phase::Admit {
+            self.shared.fail_start(StartFailure::Answer(kind));
+        }
+        self.leave(index, self.turn.done + RECONNECT_PAUSE);
+    }
+
+    #[cold]
+    fn fail_connect(&mut self, index: usize, error: io::Error) {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return self.leave_for_retry(index);
+        }
+        self.ports_exhausted |= error.kind() == io::ErrorKind::AddrNotAvailable;
+        self.recorder.error(ErrorKind::Connect);
+        if self.turn.phase == Phase::Admit {
+            self.shared.fail_start(StartFailure::Connect { connection: self.orders.first + index, source: error });
+        }
+        self.leave(index, self.turn.done + RECONNECT_PAUSE);
+    }
+
+    /// The request that the connection is made for, if any, stays begun: waiting is part of its time.
+    fn leave_for_retry(&mut self, index: usize) {
+        self.connections[index].state = State::Leaving { retry_at: self.turn.done + BACKLOG_PAUSE };
+        self.wake(index);
+    }
+
+    fn leave(&mut self, index: usize, retry_at: Nanos) {
+        let connection = &mut self.connections[index];
+        connection.made += 1;
+        connection.flow.restart(stream(&self.orders, index, connection.made));
+        connection.state = State::Leaving { retry_at };
+        self.wake(index);
+    }
+
+    /// Looks for what is overdue and for pauses that have passed.
+    pub fn check_deadlines(&mut self, now: Nanos) {
+        self.waiting = false;
+        for index in 0..self.begun {
+            if self.connections[index].flow.oldest().is_some_and(|request| now.since(request.sent) > self.orders.timeout)
+            {
+                self.fail(index, ErrorKind::Timeout);
+            }
+            match self.connections[index].state {
+                State::Connecting { since } if now.since(since) > self.orders.timeout => {
+                    self.fail_connect(index, io::ErrorKind::TimedOut.into());
+                }
+                State::Finishing { since } if now.since(since) > FINISH_GRACE => self.leave(index, Nanos::ZERO),
+                State::Idle { not_before } if now >= not_before => self.wake(index),
+                State::Idle { .. } => self.waiting = true,
+                _ => {}
+            }
+        }
+    }
+
+    /// Does what is to be done; everything sent counts as sent at `now`, which was read just before.
+    pub fn advance(&mut self, engine: &mut impl Engine, now: Nanos) {
+        self.begin_more();
+        let mut next = 0;
+        while let Some(&index) = self.ready.get(next) {
+            let index = index as usize;
+            next += 1;
+            self.connections[index].queued = false;
+            match self.connections[index].state {
+                State::Open => self.advance_open(engine, index, now),
+                State::Idle { not_before } => self.advance_idle(engine, index, not_before, now),
+                State::Leaving { retry_at } => self.close(engine, index, retry_at),
+                State::Connecting { .. } if self.nothing_owed(index) => self.close(engine, index, Nanos::ZERO),
+                State::Closing { .. } if self.turn.phase == Phase::Drain => self.go(index),
+                _ => {}
+            }
+        }
+        self.ready.clear();
+    }
+
+    /// Begins connections while fewer than allowed are on their way to admission.
+    fn begin_more(&mut self) {
+        while self.begun < self.connections.len() && self.admitting < self.orders.admit_at_once {
+            self.admitting += 1;
+            self.wake(self.begun);
+            self.begun += 1;
+        }
+    }
+
+    #[inline]
+    fn advance_open(&mut self, engine: &mut impl Engine, index: usize, now: Nanos) {
+        if self.connections[index].sending {
+            return;
+        }
+        self.issue(index, now);
+        if self.nothing_owed(index) {
+            engine.finish(index);
+            self.connections[index].state = State::Finishing { since: now };
+            return;
+        }
+        self.send(engine, index);
+    }
+
+    /// Begins as many requests as the phase allows.
+    #[inline]
+    fn issue(&mut self, index: usize, now: Nanos) {
+        let flow = &mut self.connections[index].flow;
+        let allowed = match self.turn.phase {
+            _ if self.orders.connect_per_request => 0,
+            Phase::Admit => 1 - flow.issued().min(1),
+            Phase::Run => flow.free(),
+            Phase::Drain | Phase::Abandon => 0,
+        };
+        for _ in 0..allowed {
+            flow.issue(Stamp { intended: self.orders.pacer.intended(now, flow.issued()), sent: now });
+        }
+    }
+
+    /// Hands to the engine what there is to send, until it has enough.
+    #[inline]
+    fn send(&mut self, engine: &mut impl Engine, index: usize) {
+        loop {
+            let connection = &mut self.connections[index];
+            let bytes = connection.flow.next_send();
+            if bytes.is_empty() {
+                return;
+            }
+            match engine.send(index, bytes) {
+                Ok(Done::Now(len)) => connection.flow.sent(len),
+                Ok(Done::Later) => {
+                    connection.sending = true;
+                    return;
+                }
+                Err(error) => return self.fail(index, ErrorKind::of(&error)),
+            }
+        }
+    }
+
+    fn advance_idle(&mut self, engine: &mut impl Engine, index: usize, not_before: Nanos, now: Nanos) {
+        match self.turn.phase {
+            Phase::Drain => return self.go(index),
+            Phase::Admit if self.connections[index].admitted => return,
+            _ if now < not_before => {
+                self.waiting = true;
+                return;
+            }
+            _ => {}
+        }
+        let connection = &mut self.connections[index];
+        if self.orders.connect_per_request {
+            // Without a free slot this is a retry, and the request began with the first try.
+            connection.flow.issue(Stamp { intended: self.orders.pacer.intended(now, connection.made), sent: now });
+        }
+        connection.state = State::Connecting { since: now };
+        connection.sending = false;
+        if let Err(error) = engine.connect(index) {
+            self.fail_connect(index, error);
+        }
+    }
+
+    fn close(&mut self, engine: &mut impl Engine, index: usize, retry_at: Nanos) {
+        let done = engine.close(index);
+        let connection = &mut self.connections[index];
+        match done {
+            Done::Now(()) => {
+                connection.state = State::Idle { not_before: retry_at };
+                connection.sending = false;
+                self.wake(index);
+            }
+            Done::Later if self.turn.phase == Phase::Drain => self.go(index),
+            Done::Later => connection.state = State::Closing { retry_at },
+        }
+    }
+
+    fn go(&mut self, index: usize) {
+        self.connections[index].state = State::Gone;
+        self.gone += 1;
+    }
+}
+
+/// Records an answer that falls in the counted window and in the budget.
+#[inline]
+fn tally(recorder: &mut Recorder, shared: &Shared, turn: Turn, stamp: Stamp) {
+    if turn.counting && shared.take_one(turn.done) {
+        recorder.record(Sample { intended: stamp.intended, sent: stamp.sent, done: turn.done });
+    }
+}
+
+/// The stream of the `made`-th connection in a place.
+fn stream(orders: &Orders, index: usize, made: u64) -> Stream {
+    orders.payload.stream((orders.first + index) as u64 + made * orders.all as u64)
+}

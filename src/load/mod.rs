@@ -1,0 +1,157 @@
+//! The load generator: asks an echo server as fast as it answers, checks every byte, and measures.
+//!
+//! From the inside out: `payload` (what is sent), `verifier` (is it what came back), `flow` (one connection's requests),
+//! `fleet` (one thread's connections), `worker` (a thread's turns), `engine` (I/O: epoll or io_uring), `conduct` (the
+//! phases), `summary` and `validity` (the report). Only `engine` touches sockets, only `worker` and `conduct` read the
+//! clock.
+//!
+//! A run: every connection is made and answered once (admission), all load at full depth (warm-up), answers that arrive
+//! within the counted window are recorded, nothing new begins and what is under way is waited for (drain).
+
+mod conduct;
+mod engine;
+mod error;
+mod fleet;
+mod flow;
+mod pacer;
+mod payload;
+mod recorder;
+mod shared;
+mod summary;
+mod target;
+mod validity;
+mod verifier;
+mod worker;
+
+pub use error::LoadError;
+
+use crate::report::schema::LoadReport;
+use crate::sys::{accounting, limits};
+use crate::units::{Address, Bytes, CoreList, Nanos};
+use engine::Setup;
+use fleet::Orders;
+use pacer::Pacer;
+use payload::Payload;
+use std::sync::atomic::AtomicBool;
+use target::Target;
+use worker::Task;
+
+/// Connections under way at once before admission, over all threads: half the smallest usual listen backlog (128).
+const ADMIT_AT_ONCE: usize = 64;
+/// Descriptors for other things than connections: rings, standard streams, /proc.
+const SPARE_DESCRIPTORS: u64 = 64;
+
+/// How the generator does I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineKind {
+    Uring,
+    Epoll,
+}
+
+impl EngineKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineKind::Uring => "uring",
+            EngineKind::Epoll => "epoll",
+        }
+    }
+}
+
+/// One run, every value decided.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub target: Address,
+    /// At least 1, and at least `threads`.
+    pub connections: usize,
+    pub threads: usize,
+    /// Cores to pin the threads to, at least one per thread; `None` leaves them to the scheduler.
+    pub pin: Option<CoreList>,
+    pub duration: Nanos,
+    /// Stop after so many counted requests, if `duration` has not passed before.
+    pub requests: Option<u64>,
+    /// Bytes of a request, at least 1.
+    pub size: Bytes,
+    /// Requests in flight per connection, at least 1; exactly 1 with `connect_per_request`.
+    pub depth: u64,
+    pub connect_per_request: bool,
+    pub warmup: Nanos,
+    pub timeout: Nanos,
+    pub seed: u64,
+    pub spin: Nanos,
+    pub engine: EngineKind,
+    /// Process whose CPU time, with its descendants', is to be accounted as the server's.
+    pub server_pid: Option<u32>,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Connect,
+    WarmUp,
+    Measure,
+    Drain,
+}
+
+/// What the live line may show; figures may lag by a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    pub stage: Stage,
+    /// Time since the run began.
+    pub at: Nanos,
+    pub admitted: usize,
+    pub counted: u64,
+    pub errors: u64,
+}
+
+/// Runs the load to its end, or until `stop` is set, and reports what was measured. Calls `progress` about once a second
+/// and once when the counting is over. A run that could be made but whose figures are of no use is a report with
+/// reasons in `invalid`, not an error.
+pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress)) -> Result<LoadReport, LoadError> {
+    check_descriptors(config)?;
+    if let Some(pid) = config.server_pid {
+        accounting::tree_cpu(pid).map_err(|source| LoadError::ServerPid { pid, source })?;
+    }
+    let outcome = conduct::conduct(config, &tasks(config)?, stop, progress)?;
+    Ok(summary::report(config, &outcome))
+}
+
+fn check_descriptors(config: &Config) -> Result<(), LoadError> {
+    let needed = config.connections as u64 + SPARE_DESCRIPTORS;
+    match limits::raise_open_files() {
+        Ok(limit) if limit < needed => Err(LoadError::Descriptors { needed, limit }),
+        _ => Ok(()),
+    }
+}
+
+/// Divides the connections among the threads, as evenly as can be.
+fn tasks(config: &Config) -> Result<Vec<Task>, LoadError> {
+    let target = Target::new(&config.target).map_err(|source| LoadError::Target(config.target.to_string(), source))?;
+    let payload = Payload::leak(config.seed);
+    let cores = config.pin.as_ref().map_or(&[][..], CoreList::as_slice);
+    let share = |thread: usize| thread * config.connections / config.threads;
+    let tasks = (0..config.threads).map(|thread| {
+        let (first, next) = (share(thread), share(thread + 1));
+        Task {
+            setup: Setup { target: target.clone(), connections: next - first, window: config.size.0 * config.depth },
+            orders: orders(config, payload, first, next - first),
+            core: cores.get(thread).copied(),
+            spin: config.spin,
+        }
+    });
+    Ok(tasks.collect())
+}
+
+fn orders(config: &Config, payload: Payload, first: usize, connections: usize) -> Orders {
+    Orders {
+        connections,
+        first,
+        all: config.connections,
+        size: config.size.0,
+        depth: config.depth,
+        connect_per_request: config.connect_per_request,
+        timeout: config.timeout,
+        admit_at_once: (ADMIT_AT_ONCE / config.threads).max(1),
+        payload,
+        pacer: Pacer::ClosedLoop,
+    }
+}

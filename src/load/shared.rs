@@ -1,0 +1,197 @@
+//! What the main thread and the generator's threads tell each other: the phase, the counted window, the budget.
+//!
+//! Instants are published *ahead* of time, and a thread reads them after it read the clock. So a thread whose clock
+//! says "within the window" knows the window, and the count is exact without a lock.
+
+use super::recorder::ErrorKind;
+use crate::units::Nanos;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
+use std::thread::Thread;
+
+/// What a thread does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Connect, and have each connection answered once.
+    Admit,
+    /// Send at full depth; counted or warming up.
+    Run,
+    /// Begin nothing new, wait for what is under way.
+    Drain,
+    /// Stop where you stand.
+    Abandon,
+}
+
+/// Why the run ended before it had begun.
+#[derive(Debug)]
+pub enum StartFailure {
+    /// No connection.
+    Connect { connection: usize, source: io::Error },
+    /// Connected, but not answered as an echo should.
+    Answer(ErrorKind),
+}
+
+#[derive(Debug)]
+pub struct Shared {
+    first: AtomicU64,
+    last: AtomicU64,
+    abandoned: AtomicBool,
+    /// Requests still to be counted, where their number is limited.
+    budget: Option<AtomicI64>,
+    admitted: AtomicUsize,
+    counted: AtomicU64,
+    errors: AtomicU64,
+    failure: Mutex<Option<StartFailure>>,
+    main: Thread,
+}
+
+impl Shared {
+    /// `main` is woken when it should look again.
+    pub fn new(requests: Option<u64>, main: Thread) -> Shared {
+        Shared {
+            first: AtomicU64::new(u64::MAX),
+            last: AtomicU64::new(u64::MAX),
+            abandoned: AtomicBool::new(false),
+            budget: requests.map(|requests| AtomicI64::new(requests.min(i64::MAX as u64) as i64)),
+            admitted: AtomicUsize::new(0),
+            counted: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            failure: Mutex::new(None),
+            main,
+        }
+    }
+
+    /// The phase at `now`, an instant the caller read just before.
+    pub fn phase(&self, now: Nanos) -> Phase {
+        if self.abandoned.load(SeqCst) {
+            return Phase::Abandon;
+        }
+        match (self.first.load(SeqCst), self.last.load(SeqCst)) {
+            (_, last) if now.0 >= last => Phase::Drain,
+            (u64::MAX, _) => Phase::Admit,
+            _ => Phase::Run,
+        }
+    }
+
+    /// Whether requests done at `now` are counted; `now` was read just before.
+    pub fn counting(&self, now: Nanos) -> bool {
+        (self.first.load(SeqCst)..self.last.load(SeqCst)).contains(&now.0)
+    }
+
+    /// Starts the run; requests done in `first..last` count. Both must be instants to come.
+    pub fn open_window(&self, first: Nanos, last: Nanos) {
+        self.last.fetch_min(last.0, SeqCst);
+        self.first.store(first.0, SeqCst);
+    }
+
+    /// Ends the counting at `last`, unless it ends before.
+    pub fn end_at(&self, last: Nanos) {
+        self.last.fetch_min(last.0, SeqCst);
+        self.main.unpark();
+    }
+
+    /// When the counting ends, as far as known.
+    pub fn last(&self) -> Nanos {
+        Nanos(self.last.load(SeqCst))
+    }
+
+    /// Whether one more request may be counted. The one that takes the last ends the window after `done`.
+    #[inline]
+    pub fn take_one(&self, done: Nanos) -> bool {
+        let Some(budget) = &self.budget else { return true };
+        let left = budget.fetch_sub(1, SeqCst);
+        if left == 1 {
+            self.end_at(done + Nanos(1));
+        }
+        left > 0
+    }
+
+    /// Whether the number of requests asked for was reached.
+    pub fn budget_spent(&self) -> bool {
+        self.budget.as_ref().is_some_and(|budget| budget.load(SeqCst) <= 0)
+    }
+
+    pub fn admit(&self) {
+        self.admitted.fetch_add(1, SeqCst);
+        self.main.unpark();
+    }
+
+    pub fn admitted(&self) -> usize {
+        self.admitted.load(SeqCst)
+    }
+
+    /// Stops all threads at once.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, SeqCst);
+        self.main.unpark();
+    }
+
+    pub fn abandoned(&self) -> bool {
+        self.abandoned.load(SeqCst)
+    }
+
+    /// Stops all threads; the first failure is the one told.
+    pub fn fail_start(&self, failure: StartFailure) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        self.abandon();
+    }
+
+    pub fn take_failure(&self) -> Option<StartFailure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Adds to the figures of the live line.
+    pub fn publish(&self, counted: u64, errors: u64) {
+        self.counted.fetch_add(counted, SeqCst);
+        self.errors.fetch_add(errors, SeqCst);
+    }
+
+    /// Requests counted and errors, as of a moment ago.
+    pub fn published(&self) -> (u64, u64) {
+        (self.counted.load(SeqCst), self.errors.load(SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(requests: Option<u64>) -> Shared {
+        Shared::new(requests, std::thread::current())
+    }
+
+    #[test]
+    fn phases_follow_the_window() {
+        let shared = shared(None);
+        assert_eq!(shared.phase(Nanos(5)), Phase::Admit);
+        shared.open_window(Nanos(10), Nanos(20));
+        let phases = [5, 10, 19, 20].map(|now| (shared.phase(Nanos(now)), shared.counting(Nanos(now))));
+        let expected = [(Phase::Run, false), (Phase::Run, true), (Phase::Run, true), (Phase::Drain, false)];
+        assert_eq!(phases, expected);
+        shared.end_at(Nanos(15));
+        shared.end_at(Nanos(17));
+        assert_eq!(shared.last(), Nanos(15));
+        shared.abandon();
+        assert_eq!(shared.phase(Nanos(12)), Phase::Abandon);
+    }
+
+    #[test]
+    fn a_stop_before_the_start_stays_a_stop() {
+        let shared = shared(None);
+        shared.end_at(Nanos(3));
+        shared.open_window(Nanos(10), Nanos(20));
+        assert_eq!(shared.phase(Nanos(4)), Phase::Drain);
+        assert!(!shared.counting(Nanos(15)));
+    }
+
+    #[test]
+    fn exactly_the_budget_is_counted() {
+        let shared = shared(Some(3));
+        shared.open_window(Nanos(0), Nanos(100));
+        let taken: Vec<_> = (1..=5).map(|done| shared.take_one(Nanos(done))).collect();
+        assert_eq!(taken, [true, true, true, false, false]);
+        assert!(shared.budget_spent());
+        assert_eq!(shared.last(), Nanos(4));
+    }
+}

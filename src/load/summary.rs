@@ -1,0 +1,156 @@
+//! From what a run left behind to the report: pure arithmetic.
+
+use super::conduct::{CpuSample, Outcome};
+use super::recorder::Recorder;
+use super::validity::{self, Facts};
+use super::Config;
+use crate::report::schema::{CpuRecord, LOAD_SCHEMA, LatencyRecord, LoadReport, WorkloadRecord};
+use crate::units::Nanos;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
+
+/// The report of a run.
+pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
+    let mut recorder = Recorder::default();
+    outcome.hauls.iter().for_each(|haul| recorder.add(&haul.recorder));
+    let duration = outcome.last.since(outcome.first);
+    let cpu = cpu(outcome.cpu, duration, recorder.requests());
+    let facts = facts(config, outcome, &recorder, duration, &cpu);
+    LoadReport {
+        schema: LOAD_SCHEMA.into(),
+        ringmark: env!("CARGO_PKG_VERSION").into(),
+        target: config.target.to_string(),
+        workload: workload(config),
+        requests: recorder.requests(),
+        duration_ns: duration.0,
+        throughput_per_s: per(recorder.requests() as f64, duration.as_secs_f64()).unwrap_or(0.0),
+        latency_ns: latency(recorder.service()),
+        errors: recorder.errors_by_kind(),
+        invalid: validity::invalid(&facts),
+        warnings: validity::warnings(&facts),
+        cpu,
+        histogram: encode(recorder.service()),
+    }
+}
+
+fn facts(config: &Config, outcome: &Outcome, recorder: &Recorder, duration: Nanos, cpu: &CpuRecord) -> Facts {
+    Facts {
+        connections: config.connections as u64,
+        threads: config.threads as u64,
+        admitted: outcome.admitted as u64,
+        requests: recorder.requests(),
+        errors: recorder.errors_by_kind(),
+        spin: config.spin,
+        duration,
+        planned: config.duration,
+        interrupted: outcome.interrupted,
+        generator_cpu: Nanos(cpu.generator_ns),
+        server_cpu_wanted: config.server_pid.is_some(),
+        server_cpu_known: cpu.server_ns.is_some(),
+        ports_exhausted: outcome.hauls.iter().any(|haul| haul.ports_exhausted),
+    }
+}
+
+fn workload(config: &Config) -> WorkloadRecord {
+    WorkloadRecord {
+        connections: config.connections as u64,
+        threads: config.threads as u64,
+        size: config.size.0,
+        depth: config.depth,
+        connect_per_request: config.connect_per_request,
+        warmup_ns: config.warmup.0,
+        timeout_ns: config.timeout.0,
+        spin_ns: config.spin.0,
+        seed: config.seed,
+        engine: config.engine.name().into(),
+        cores: config.pin.as_ref().map(ToString::to_string),
+    }
+}
+
+fn latency(histogram: &Histogram<u64>) -> LatencyRecord {
+    if histogram.is_empty() {
+        return LatencyRecord::default();
+    }
+    LatencyRecord {
+        min: histogram.min(),
+        mean: histogram.mean(),
+        p50: histogram.value_at_quantile(0.5),
+        p90: histogram.value_at_quantile(0.9),
+        p99: histogram.value_at_quantile(0.99),
+        p999: histogram.value_at_quantile(0.999),
+        max: histogram.max(),
+    }
+}
+
+/// CPU time between two samples, scaled from their distance to the counted duration.
+fn cpu(samples: Option<(CpuSample, CpuSample)>, duration: Nanos, requests: u64) -> CpuRecord {
+    let Some((begin, end)) = samples else { return CpuRecord::default() };
+    let scale = per(duration.0 as f64, end.at.since(begin.at).0 as f64).unwrap_or(0.0);
+    let used = |before: Option<Nanos>, after: Option<Nanos>| {
+        Some((after?.since(before?).0 as f64 * scale).round() as u64)
+    };
+    let (generator, server) = (used(begin.generator, end.generator), used(begin.server, end.server));
+    CpuRecord {
+        generator_ns: generator.unwrap_or(0),
+        server_ns: server,
+        generator_ns_per_request: generator.and_then(|cpu| per(cpu as f64, requests as f64)),
+        server_ns_per_request: server.and_then(|cpu| per(cpu as f64, requests as f64)),
+    }
+}
+
+fn per(amount: f64, of: f64) -> Option<f64> {
+    (of > 0.0).then(|| amount / of)
+}
+
+/// HdrHistogram V2 deflate in base64, as `.hlog` files carry it.
+fn encode(histogram: &Histogram<u64>) -> String {
+    let mut bytes = Vec::new();
+    V2DeflateSerializer::new().serialize(histogram, &mut bytes).expect("writing to memory does not fail");
+    BASE64.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hdrhistogram::serialization::Deserializer;
+
+    fn sample(at: u64, generator: u64, server: Option<u64>) -> CpuSample {
+        CpuSample { at: Nanos(at), generator: Some(Nanos(generator)), server: server.map(Nanos) }
+    }
+
+    #[test]
+    fn cpu_is_scaled_to_the_counted_time() {
+        let record = cpu(Some((sample(100, 50, Some(1000)), sample(300, 250, Some(3000)))), Nanos(100), 10);
+        let expected = CpuRecord {
+            generator_ns: 100,
+            server_ns: Some(1000),
+            generator_ns_per_request: Some(10.0),
+            server_ns_per_request: Some(100.0),
+        };
+        assert_eq!(record, expected);
+    }
+
+    #[test]
+    fn cpu_that_was_not_read_is_unknown() {
+        assert_eq!(cpu(None, Nanos(100), 10), CpuRecord::default());
+        let ended = cpu(Some((sample(0, 0, Some(5)), sample(9, 9, None))), Nanos(9), 0);
+        assert_eq!((ended.server_ns, ended.generator_ns_per_request), (None, None));
+    }
+
+    #[test]
+    fn the_stored_histogram_reads_back() {
+        let mut histogram = Histogram::<u64>::new(3).unwrap();
+        (1..=1000u64).for_each(|value| histogram.saturating_record(value * 1000));
+        let bytes = BASE64.decode(encode(&histogram)).unwrap();
+        let back: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
+        assert_eq!(back, histogram);
+        assert_eq!(latency(&back).p50, histogram.value_at_quantile(0.5));
+    }
+
+    #[test]
+    fn nothing_recorded_is_all_zero() {
+        assert_eq!(latency(&Histogram::new(3).unwrap()), LatencyRecord::default());
+    }
+}

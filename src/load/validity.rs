@@ -1,0 +1,139 @@
+//! When a run's figures must not be used, and what to know when they may. One small rule each; a rule looks at the
+//! facts of a run and changes nothing.
+
+use crate::units::{Nanos, three_digits};
+use std::collections::BTreeMap;
+
+/// A generator busier than this may have been the bottleneck itself.
+const BUSY_GENERATOR: f64 = 0.9;
+
+/// What the rules look at.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub connections: u64,
+    pub threads: u64,
+    /// Connections that were answered at least once.
+    pub admitted: u64,
+    pub requests: u64,
+    pub errors: BTreeMap<String, u64>,
+    pub spin: Nanos,
+    /// The counted window's length, and its length had nobody interrupted.
+    pub duration: Nanos,
+    pub planned: Nanos,
+    pub interrupted: bool,
+    /// CPU time of the generator within the window.
+    pub generator_cpu: Nanos,
+    /// A server process was named, and its CPU time is known.
+    pub server_cpu_wanted: bool,
+    pub server_cpu_known: bool,
+    /// A connection failed for want of a local port.
+    pub ports_exhausted: bool,
+}
+
+/// Why the figures must not be used; empty when they may.
+pub fn invalid(facts: &Facts) -> Vec<String> {
+    [not_admitted, failed, empty].iter().filter_map(|rule| rule(facts)).collect()
+}
+
+/// What the reader should know though the figures stand.
+pub fn warnings(facts: &Facts) -> Vec<String> {
+    [interrupted, busy, ports_exhausted, server_cpu_missing].iter().filter_map(|rule| rule(facts)).collect()
+}
+
+fn not_admitted(facts: &Facts) -> Option<String> {
+    (facts.admitted < facts.connections).then(|| {
+        format!("only {} of {} connections were admitted and answered once", facts.admitted, facts.connections)
+    })
+}
+
+fn failed(facts: &Facts) -> Option<String> {
+    let kinds: Vec<_> =
+        facts.errors.iter().filter(|(_, count)| **count > 0).map(|(kind, count)| format!("{kind} {count}")).collect();
+    (!kinds.is_empty()).then(|| format!("errors: {}", kinds.join(", ")))
+}
+
+fn empty(facts: &Facts) -> Option<String> {
+    (facts.requests == 0).then(|| "no request was answered within the counted time".into())
+}
+
+fn interrupted(facts: &Facts) -> Option<String> {
+    facts.interrupted.then(|| {
+        format!("stopped early by a signal: {} of {} were counted", facts.duration, facts.planned)
+    })
+}
+
+fn busy(facts: &Facts) -> Option<String> {
+    let available = facts.duration.0.saturating_mul(facts.threads) as f64;
+    let share = facts.generator_cpu.0 as f64 / available.max(1.0);
+    (share > BUSY_GENERATOR && facts.spin == Nanos::ZERO).then(|| {
+        format!(
+            "the generator's threads were {} % busy: unless the server's cores were too, the generator was the bottleneck; \
+             give it more --threads on other cores",
+            three_digits((share * 1000.0).round() / 10.0)
+        )
+    })
+}
+
+fn ports_exhausted(facts: &Facts) -> Option<String> {
+    facts.ports_exhausted.then(|| {
+        "local ports ran out (EADDRNOTAVAIL), because closed connections keep theirs for 60 s (TIME_WAIT): widen \
+         net.ipv4.ip_local_port_range, set net.ipv4.tcp_tw_reuse=1, or connect more rarely"
+            .into()
+    })
+}
+
+fn server_cpu_missing(facts: &Facts) -> Option<String> {
+    (facts.server_cpu_wanted && !facts.server_cpu_known)
+        .then(|| "the server's CPU time is unknown: its process ended, or the counted time was never reached".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Facts {
+        Facts {
+            connections: 4,
+            threads: 2,
+            admitted: 4,
+            requests: 100,
+            errors: [("reset".to_owned(), 0)].into(),
+            duration: Nanos(1000),
+            planned: Nanos(1000),
+            generator_cpu: Nanos(1500),
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn a_good_run_is_silent() {
+        assert!(invalid(&good()).is_empty());
+        assert!(warnings(&good()).is_empty());
+    }
+
+    #[test]
+    fn each_rule_has_its_reason() {
+        for (facts, part) in [
+            (Facts { admitted: 3, ..good() }, "3 of 4"),
+            (Facts { errors: [("corrupt".to_owned(), 2)].into(), ..good() }, "corrupt 2"),
+            (Facts { requests: 0, ..good() }, "no request"),
+        ] {
+            let reasons = invalid(&facts);
+            assert!(reasons.len() == 1 && reasons[0].contains(part), "{reasons:?}");
+        }
+    }
+
+    #[test]
+    fn each_warning_has_its_cause() {
+        for (facts, part) in [
+            (Facts { interrupted: true, duration: Nanos(10), ..good() }, "10ns of 1us"),
+            (Facts { generator_cpu: Nanos(1900), ..good() }, "95 % busy"),
+            (Facts { ports_exhausted: true, ..good() }, "ip_local_port_range"),
+            (Facts { server_cpu_wanted: true, ..good() }, "server's CPU"),
+        ] {
+            let warnings = warnings(&facts);
+            assert!(warnings.len() == 1 && warnings[0].contains(part), "{warnings:?}");
+        }
+        assert!(warnings(&Facts { generator_cpu: Nanos(1900), spin: Nanos(1), ..good() }).is_empty());
+    }
+}

@@ -1,0 +1,169 @@
+//! epoll(7), made safe: readiness of many descriptors, level-triggered, waits with nanosecond timeouts.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// An epoll instance. A descriptor leaves it when it is deleted or when its last copy is closed.
+#[derive(Debug)]
+pub struct Epoll {
+    fd: OwnedFd,
+}
+
+/// What to be told about a descriptor. Errors and hang-ups are always told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    bits: u32,
+}
+
+impl Interest {
+    pub const NONE: Interest = Interest { bits: 0 };
+    pub const READ: Interest = Interest { bits: libc::EPOLLIN as u32 };
+    pub const WRITE: Interest = Interest { bits: libc::EPOLLOUT as u32 };
+
+    pub const fn and(self, other: Interest) -> Interest {
+        Interest { bits: self.bits | other.bits }
+    }
+}
+
+/// One descriptor's readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The key the descriptor was added with.
+    pub key: u64,
+    bits: u32,
+}
+
+impl Ready {
+    /// A read will not block: there is data, the stream's end, or an error to fetch.
+    pub fn readable(self) -> bool {
+        self.bits & (libc::EPOLLIN | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
+    }
+
+    /// A write will not block: there is room, or an error to fetch.
+    pub fn writable(self) -> bool {
+        self.bits & (libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
+    }
+}
+
+/// Room for what one wait returns.
+pub struct Events {
+    room: Vec<libc::epoll_event>,
+    filled: usize,
+}
+
+impl Events {
+    /// At most `capacity` descriptors are reported per wait (at least one); the others follow with the next wait.
+    pub fn with_capacity(capacity: usize) -> Events {
+        Events { room: vec![libc::epoll_event { events: 0, u64: 0 }; capacity.max(1)], filled: 0 }
+    }
+
+    /// What the last wait returned.
+    pub fn iter(&self) -> impl Iterator<Item = Ready> + '_ {
+        self.room[..self.filled].iter().map(|event| Ready { key: event.u64, bits: event.events })
+    }
+}
+
+impl Epoll {
+    pub fn new() -> io::Result<Epoll> {
+        // SAFETY: a plain system call without pointers.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just made and nobody else owns it.
+        Ok(Epoll { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+    }
+
+    /// Begins to watch a descriptor; its events carry `key`.
+    pub fn add(&self, fd: impl AsFd, interest: Interest, key: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, interest, key)
+    }
+
+    /// Replaces interest and key of a descriptor that was added.
+    pub fn modify(&self, fd: impl AsFd, interest: Interest, key: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, interest, key)
+    }
+
+    /// Stops watching a descriptor.
+    pub fn delete(&self, fd: impl AsFd) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd, Interest::NONE, 0)
+    }
+
+    fn control(&self, operation: i32, fd: impl AsFd, interest: Interest, key: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: interest.bits, u64: key };
+        // SAFETY: both descriptors are borrowed and so open; the kernel reads one epoll_event, a local.
+        match unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd.as_fd().as_raw_fd(), &mut event) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Waits until a descriptor is ready or the timeout passed (`None`: no timeout) and returns how many are ready.
+    /// A signal ends the wait early with 0.
+    pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<usize> {
+        events.filled = 0;
+        let timeout = timeout.map(|timeout| libc::timespec {
+            tv_sec: timeout.as_secs().min(i64::MAX as u64) as libc::time_t,
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let room = i32::try_from(events.room.len()).unwrap_or(i32::MAX);
+        // SAFETY: the kernel writes at most `room` events to the vector, which has that many, and reads one timespec
+        // that outlives the call; no signal mask is given.
+        let count = unsafe {
+            libc::epoll_pwait2(self.fd.as_raw_fd(), events.room.as_mut_ptr(), room, timeout, std::ptr::null())
+        };
+        match usize::try_from(count) {
+            Ok(count) => events.filled = count,
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+        Ok(events.filled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    const SOON: Option<Duration> = Some(Duration::from_nanos(1));
+
+    #[test]
+    fn readiness_follows_interest_and_data() {
+        let (a, mut b) = UnixStream::pair().unwrap();
+        let epoll = Epoll::new().unwrap();
+        let mut events = Events::with_capacity(8);
+        epoll.add(&a, Interest::READ, 7).unwrap();
+        assert_eq!(epoll.wait(&mut events, SOON).unwrap(), 0);
+
+        b.write_all(b"x").unwrap();
+        assert_eq!(epoll.wait(&mut events, None).unwrap(), 1);
+        let ready = events.iter().next().unwrap();
+        assert_eq!((ready.key, ready.readable(), ready.writable()), (7, true, false));
+
+        epoll.modify(&a, Interest::READ.and(Interest::WRITE), 8).unwrap();
+        epoll.wait(&mut events, None).unwrap();
+        let ready = events.iter().next().unwrap();
+        assert_eq!((ready.key, ready.readable(), ready.writable()), (8, true, true));
+
+        epoll.delete(&a).unwrap();
+        assert_eq!(epoll.wait(&mut events, SOON).unwrap(), 0);
+        assert_eq!(events.iter().count(), 0);
+    }
+
+    #[test]
+    fn a_hang_up_is_told_without_interest() {
+        let (a, b) = UnixStream::pair().unwrap();
+        let epoll = Epoll::new().unwrap();
+        let mut events = Events::with_capacity(1);
+        epoll.add(&a, Interest::NONE, 1).unwrap();
+        drop(b);
+        assert_eq!(epoll.wait(&mut events, None).unwrap(), 1);
+        assert!(events.iter().all(|ready| ready.readable() && ready.writable()));
+    }
+}

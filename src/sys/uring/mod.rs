@@ -1,0 +1,13 @@
+//! io_uring made safe to call: a [`Ring`] that owns every buffer the kernel may touch.
+//!
+//! Memory goes into the ring with the operation that names it and comes back with that operation's final completion,
+//! so no caller can free or reuse it too early. Received bytes are read through a [`Lease`], which is the proof that
+//! the kernel has let go of the buffer.
+
+mod buffers;
+mod error;
+mod ring;
+
+pub use buffers::{BufferSettings, Lease};
+pub use error::RingError;
+pub use ring::{Completion, Errno, Payload, Ring, RingSettings, Sqpoll, Target, Taskrun, Token, Wait};

@@ -1,0 +1,535 @@
+//! The ring itself: operations go in with the memory they need, completions come out with it.
+
+use super::buffers::{BufferSettings, Buffers, GROUP, Lease};
+use super::error::{RingError, explain_setup, kernel_release};
+use crate::units::Nanos;
+use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
+use slab::Slab;
+use socket2::SockAddr;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::mem::ManuallyDrop;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// Set in the user data of operations whose memory the ring holds; the rest is then an index into `held`.
+const HELD: u64 = 1 << 63;
+/// Set in the user data of operations whose result is a new file descriptor.
+const OPENS: u64 = 1 << 62;
+/// IORING_RECVSEND_POLL_FIRST (linux/io_uring.h, 5.19): wait for readiness before the first try.
+const POLL_FIRST: u16 = 1;
+/// How long the end of a ring waits for the kernel to let go of its memory before leaking it instead.
+const END_PATIENCE: Nanos = Nanos::from_secs(1);
+
+/// When completions are run (io_uring_setup(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Taskrun {
+    /// Only inside the loop's own enter call, in batches: SINGLE_ISSUER + DEFER_TASKRUN (Linux 6.1).
+    Defer,
+    /// At the next system call, without an interrupt: COOP_TASKRUN (5.19).
+    Coop,
+    /// Whenever they happen, interrupting the thread: the kernel's default.
+    None,
+}
+
+/// A kernel thread that takes submissions from the queue, so that submitting needs no system call.
+#[derive(Clone, Copy, Debug)]
+pub struct Sqpoll {
+    /// The thread sleeps after this long without work; rounded down to milliseconds, at least 1.
+    pub idle: Nanos,
+    /// Core that it is pinned to.
+    pub cpu: Option<usize>,
+}
+
+/// How a ring is set up.
+#[derive(Clone, Debug)]
+pub struct RingSettings {
+    /// Submission queue entries; rounded up to a power of two.
+    pub entries: u32,
+    /// Completion queue entries.
+    pub completions: u32,
+    pub taskrun: Taskrun,
+    pub sqpoll: Option<Sqpoll>,
+    /// Slots of the table of direct descriptors; 0 for none.
+    pub direct_slots: u32,
+    pub buffers: Option<BufferSettings>,
+}
+
+/// What an operation acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Fd(RawFd),
+    /// A slot in the ring's own table of direct descriptors.
+    Direct(u32),
+}
+
+/// The caller's name for an operation: a kind, a slot and the slot's generation. Comes back with each completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Below 64.
+    pub kind: u8,
+    /// The lower 24 bits count: enough that a slot's reuse shows.
+    pub generation: u32,
+    pub slot: u32,
+}
+
+impl Token {
+    fn pack(self) -> u64 {
+        (u64::from(self.kind & 0x3f) << 56) | (u64::from(self.generation & 0xff_ffff) << 32) | u64::from(self.slot)
+    }
+
+    fn unpack(data: u64) -> Token {
+        Token { kind: (data >> 56) as u8 & 0x3f, generation: (data >> 32) as u32 & 0xff_ffff, slot: data as u32 }
+    }
+}
+
+/// Bytes to send, or room to read into.
+#[derive(Debug)]
+pub enum Payload {
+    /// Straight from the buffer they were received into.
+    Lease(Lease),
+    Static(&'static [u8]),
+    Owned(Vec<u8>),
+}
+
+/// Memory that an operation in flight refers to.
+enum Memory {
+    Payload(Payload),
+    Address(#[allow(dead_code, reason = "kept alive for the kernel")] Box<SockAddr>),
+}
+
+struct Held {
+    token: Token,
+    memory: Memory,
+}
+
+/// An error number as the kernel returned it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+impl From<Errno> for io::Error {
+    fn from(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.0)
+    }
+}
+
+/// What became of an operation.
+#[derive(Debug)]
+#[must_use]
+pub struct Completion {
+    pub token: Token,
+    pub result: Result<u32, Errno>,
+    /// A multishot operation stays armed: more completions of it follow.
+    pub more: bool,
+    /// The socket had more to receive when this completed (IORING_CQE_F_SOCK_NONEMPTY, 5.19).
+    pub nonempty: bool,
+    /// The buffer a receive filled.
+    pub lease: Option<Lease>,
+    /// What was sent from or read into, back from the kernel.
+    pub payload: Option<Payload>,
+    /// The connection that was accepted.
+    pub opened: Option<OwnedFd>,
+}
+
+/// What `enter` does after submitting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Look for completions, do not sleep.
+    Poll,
+    /// Sleep until there is one.
+    Forever,
+    /// Sleep until there is one, but no longer than this.
+    AtMost(Nanos),
+}
+
+/// An io_uring instance and all memory its operations refer to. Stays on the thread that made it.
+pub struct Ring {
+    uring: ManuallyDrop<IoUring>,
+    buffers: ManuallyDrop<Option<Buffers>>,
+    held: ManuallyDrop<Slab<Held>>,
+    /// Completions reaped and not yet taken by the caller.
+    batch: VecDeque<cqueue::Entry>,
+    /// Operations whose final completion has not been reaped.
+    outstanding: usize,
+    /// Number of this ring in the process, found again in its leases.
+    number: u16,
+    sqpoll: bool,
+}
+
+impl Ring {
+    /// Sets up a ring for use by the calling thread.
+    pub fn new(settings: &RingSettings) -> Result<Ring, RingError> {
+        static RINGS: AtomicU16 = AtomicU16::new(0);
+        let uring = build(settings)?;
+        let submitter = uring.submitter();
+        if settings.direct_slots > 0 {
+            let what = "registering the table of direct descriptors (its size is limited by RLIMIT_NOFILE)";
+            submitter
+                .register_files_sparse(settings.direct_slots)
+                .map_err(|source| RingError::Other { what, source })?;
+        }
+        let buffers = match settings.buffers {
+            Some(buffers) => Some(Buffers::register(&submitter, buffers).map_err(explain_buffers)?),
+            None => None,
+        };
+        Ok(Ring {
+            uring: ManuallyDrop::new(uring),
+            buffers: ManuallyDrop::new(buffers),
+            held: ManuallyDrop::new(Slab::new()),
+            batch: VecDeque::with_capacity(settings.completions as usize),
+            outstanding: 0,
+            number: RINGS.fetch_add(1, Ordering::Relaxed),
+            sqpoll: settings.sqpoll.is_some(),
+        })
+    }
+
+    /// Tries a receive of the kind that will be needed, on a socket with data waiting.
+    pub fn receive_probe(&mut self, multishot: bool) -> Result<(), RingError> {
+        let what = "the trial receive";
+        let other = |source| RingError::Other { what, source };
+        let (reader, mut writer) = UnixStream::pair().map_err(other)?;
+        writer.write_all(b"?").map_err(other)?;
+        let token = Token { kind: 0, generation: 0, slot: 0 };
+        match multishot {
+            true => self.recv_multishot(Target::Fd(reader.as_raw_fd()), token),
+            false => self.recv_once(Target::Fd(reader.as_raw_fd()), false, token),
+        }
+        self.enter(Wait::AtMost(Nanos::from_secs(5))).map_err(other)?;
+        match self.next_completion() {
+            Some(Completion { result: Ok(1), lease: Some(lease), .. }) => {
+                self.release(lease);
+                Ok(())
+            }
+            Some(Completion { result: Err(Errno(libc::EINVAL)), .. }) => Err(RingError::Feature {
+                feature: "multishot receive",
+                since: "6.0",
+                running: kernel_release(),
+                remedy: "Try --recv oneshot.",
+            }),
+            Some(Completion { result: Err(errno), .. }) => Err(other(errno.into())),
+            _ => Err(other(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// Accepts connections from a listening socket until cancelled (5.19). A completion's result is the new
+    /// slot in the direct table where `direct`; otherwise the completion carries its descriptor.
+    pub fn accept_multishot(&mut self, listener: RawFd, direct: bool, token: Token) {
+        let mut accept = opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(direct);
+        let mut data = token.pack();
+        if !direct {
+            accept = accept.flags(libc::SOCK_CLOEXEC);
+            data |= OPENS;
+        }
+        self.push(accept.build().user_data(data));
+    }
+
+    /// Receives into buffers that the kernel picks from the buffer ring, until cancelled or out of buffers (6.0).
+    pub fn recv_multishot(&mut self, target: Target, token: Token) {
+        let entry = match target {
+            Target::Fd(fd) => opcode::RecvMulti::new(Fd(fd), GROUP).build(),
+            Target::Direct(slot) => opcode::RecvMulti::new(Fixed(slot), GROUP).build(),
+        };
+        self.push(entry.user_data(token.pack()));
+    }
+
+    /// Receives once into a buffer that the kernel picks. `expect_empty`: wait for readiness before the first try.
+    pub fn recv_once(&mut self, target: Target, expect_empty: bool, token: Token) {
+        let len = self.buffers.as_ref().map_or(0, Buffers::size);
+        let ioprio = if expect_empty { POLL_FIRST } else { 0 };
+        let nothing = std::ptr::null_mut();
+        let entry = match target {
+            Target::Fd(fd) => opcode::Recv::new(Fd(fd), nothing, len).buf_group(GROUP).ioprio(ioprio).build(),
+            Target::Direct(slot) => {
+                opcode::Recv::new(Fixed(slot), nothing, len).buf_group(GROUP).ioprio(ioprio).build()
+            }
+        };
+        self.push(entry.flags(squeue::Flags::BUFFER_SELECT).user_data(token.pack()));
+    }
+
+    /// Sends `range` of the payload, all of it where the kernel can (MSG_WAITALL); check the result nevertheless.
+    /// The payload comes back with the completion.
+    pub fn send(&mut self, target: Target, payload: Payload, range: Range<usize>, token: Token) {
+        let bytes = &self.payload_bytes(&payload)[range];
+        let (start, len) = (bytes.as_ptr(), bytes.len() as u32);
+        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        let entry = match target {
+            Target::Fd(fd) => opcode::Send::new(Fd(fd), start, len).flags(flags).build(),
+            Target::Direct(slot) => opcode::Send::new(Fixed(slot), start, len).flags(flags).build(),
+        };
+        self.push_holding(entry, token, Memory::Payload(payload));
+    }
+
+    /// Reads from a pipe or the like into the vector, up to its length; it comes back with the completion.
+    pub fn read(&mut self, fd: RawFd, mut room: Vec<u8>, token: Token) {
+        let entry = opcode::Read::new(Fd(fd), room.as_mut_ptr(), room.len() as u32).build();
+        self.push_holding(entry, token, Memory::Payload(Payload::Owned(room)));
+    }
+
+    /// Connects a socket.
+    pub fn connect(&mut self, fd: RawFd, address: SockAddr, token: Token) {
+        let address = Box::new(address);
+        let entry = opcode::Connect::new(Fd(fd), address.as_ptr().cast(), address.len()).build();
+        self.push_holding(entry, token, Memory::Address(address));
+    }
+
+    /// Asks for the end of the operations that carry the token `target`; they complete themselves, with ECANCELED or
+    /// with what they did meanwhile. Not for operations that hold memory.
+    pub fn cancel(&mut self, target: Token, token: Token) {
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::user_data(target.pack()).all()).build();
+        self.push(entry.user_data(token.pack()));
+    }
+
+    /// Ends the receiving side: what has arrived can still be received, then comes the end of the stream.
+    pub fn shutdown_read(&mut self, target: Target, token: Token) {
+        let entry = match target {
+            Target::Fd(fd) => opcode::Shutdown::new(Fd(fd), libc::SHUT_RD).build(),
+            Target::Direct(slot) => opcode::Shutdown::new(Fixed(slot), libc::SHUT_RD).build(),
+        };
+        self.push(entry.user_data(token.pack()));
+    }
+
+    /// Closes a direct descriptor. Cancel its operations and wait for their end first.
+    pub fn close_direct(&mut self, slot: u32, token: Token) {
+        self.push(opcode::Close::new(Fixed(slot)).build().user_data(token.pack()));
+    }
+
+    /// Puts a descriptor into a slot of the direct table; the caller may close its own copy afterwards.
+    pub fn install(&mut self, slot: u32, fd: &impl AsRawFd) -> io::Result<()> {
+        self.uring.submitter().register_files_update(slot, &[fd.as_raw_fd()]).map(drop)
+    }
+
+    /// Submits all that was queued, waits as told, and collects completions for [`Ring::next_completion`].
+    /// An interrupted or timed-out wait is no error.
+    pub fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        let wait = if self.batch.is_empty() { wait } else { Wait::Poll };
+        let entered = match wait {
+            Wait::Poll => self.poll(),
+            Wait::Forever => self.uring.submitter().submit_and_wait(1),
+            Wait::AtMost(time) => {
+                let time = Timespec::from(time.duration());
+                self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time))
+            }
+        };
+        self.batch.extend(self.uring.completion());
+        match entered {
+            Ok(_) => Ok(()),
+            Err(error) => forgivable(error),
+        }
+    }
+
+    /// The next completion that `enter` collected.
+    #[inline]
+    pub fn next_completion(&mut self) -> Option<Completion> {
+        let entry = self.batch.pop_front()?;
+        let flags = entry.flags();
+        let more = cqueue::more(flags);
+        if !more {
+            self.outstanding -= 1;
+        }
+        let (token, payload) = self.unhold(entry.user_data());
+        let result = u32::try_from(entry.result()).map_err(|_| Errno(-entry.result()));
+        let len = result.unwrap_or(0);
+        let lease = cqueue::buffer_select(flags).map(|id| Lease { id, ring: self.number, len });
+        let opened = opened(entry.user_data(), result);
+        Some(Completion { token, result, more, nonempty: cqueue::sock_nonempty(flags), lease, payload, opened })
+    }
+
+    /// What was received.
+    #[inline]
+    pub fn bytes(&self, lease: &Lease) -> &[u8] {
+        self.own_buffers(lease).bytes(lease)
+    }
+
+    /// Hands a receive buffer back to the kernel.
+    #[inline]
+    pub fn release(&mut self, lease: Lease) {
+        assert_eq!(lease.ring, self.number, "a lease belongs to the ring it came from");
+        if let Some(buffers) = self.buffers.as_mut() {
+            buffers.provide(lease.id);
+        }
+    }
+
+    /// Adds as many receive buffers as there were at first. `false` at the limit.
+    pub fn add_buffers(&mut self) -> io::Result<bool> {
+        self.buffers.as_mut().map_or(Ok(false), Buffers::grow)
+    }
+
+    /// Receive buffers that exist, wherever they are now.
+    pub fn buffer_count(&self) -> u32 {
+        self.buffers.as_ref().map_or(0, Buffers::count)
+    }
+
+    /// Operations under way.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    fn own_buffers(&self, lease: &Lease) -> &Buffers {
+        assert_eq!(lease.ring, self.number, "a lease belongs to the ring it came from");
+        self.buffers.as_ref().expect("a lease comes from a ring with buffers")
+    }
+
+    fn payload_bytes<'a>(&'a self, payload: &'a Payload) -> &'a [u8] {
+        match payload {
+            Payload::Lease(lease) => self.bytes(lease),
+            Payload::Static(bytes) => bytes,
+            Payload::Owned(bytes) => bytes,
+        }
+    }
+
+    #[inline]
+    fn push_holding(&mut self, entry: squeue::Entry, token: Token, memory: Memory) {
+        let index = self.held.insert(Held { token, memory });
+        self.push(entry.user_data(HELD | index as u64));
+    }
+
+    #[inline]
+    fn push(&mut self, entry: squeue::Entry) {
+        self.outstanding += 1;
+        loop {
+            // SAFETY: every address in the entry points into memory that `held`, `buffers` or a 'static keeps alive
+            // until the operation's final completion has been reaped; `Drop` waits for that or leaks the memory.
+            if unsafe { self.uring.submission().push(&entry) }.is_ok() {
+                return;
+            }
+            // The queue is full: let the kernel take what is in it. A busy kernel (EBUSY) wants its completions
+            // collected first; they wait in `batch`.
+            let _ = self.uring.submitter().submit();
+            if self.sqpoll {
+                let _ = self.uring.submitter().squeue_wait();
+            }
+            self.batch.extend(self.uring.completion());
+        }
+    }
+
+    #[inline]
+    fn unhold(&mut self, data: u64) -> (Token, Option<Payload>) {
+        if data & HELD == 0 {
+            return (Token::unpack(data), None);
+        }
+        let held = self.held.remove((data & !HELD) as usize);
+        match held.memory {
+            Memory::Payload(payload) => (held.token, Some(payload)),
+            Memory::Address(_) => (held.token, None),
+        }
+    }
+
+    /// Submits and lets the kernel run what completed, without sleeping.
+    fn poll(&mut self) -> io::Result<usize> {
+        if self.sqpoll {
+            return self.uring.submitter().submit();
+        }
+        let queued = self.uring.submission().len() as u32;
+        // SAFETY: the entries submitted are sound as stated in `push`; no argument is passed.
+        unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, EnterFlags::GETEVENTS.bits(), None) }
+    }
+
+    /// Cancels everything and reaps until nothing is under way. `false` when the kernel does not let go in time.
+    fn end_operations(&mut self) -> bool {
+        let _ = self.uring.submitter().submit();
+        let patience = Timespec::from(END_PATIENCE.duration());
+        let _ = self.uring.submitter().register_sync_cancel(Some(patience), CancelBuilder::any());
+        for _ in 0..self.outstanding + 16 {
+            while self.next_completion().is_some() {}
+            if self.outstanding == 0 {
+                return true;
+            }
+            if self.enter(Wait::AtMost(END_PATIENCE)).is_err() {
+                return false;
+            }
+            if self.batch.is_empty() {
+                return false;
+            }
+        }
+        self.outstanding == 0
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let ended = self.end_operations();
+        // SAFETY: each field is dropped once, here, and not used again. The instance goes first, so that the kernel
+        // has no registration left that names the buffers.
+        unsafe { ManuallyDrop::drop(&mut self.uring) };
+        if ended {
+            // SAFETY: as above; no operation is left that could touch this memory.
+            unsafe {
+                ManuallyDrop::drop(&mut self.buffers);
+                ManuallyDrop::drop(&mut self.held);
+            }
+        }
+        // Otherwise the memory is leaked: the kernel may still write to it.
+    }
+}
+
+/// The descriptor that a completion brings.
+#[inline]
+fn opened(data: u64, result: Result<u32, Errno>) -> Option<OwnedFd> {
+    let fd = result.ok().filter(|_| data & (HELD | OPENS) == OPENS)?;
+    // SAFETY: only operations that open a descriptor carry OPENS, each completion brings a new one, and it is taken
+    // here and nowhere else.
+    Some(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Errors after which the loop simply goes on: interrupted, timed out, or completions to be collected first.
+fn forgivable(error: io::Error) -> io::Result<()> {
+    match error.raw_os_error() {
+        Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
+        _ => Err(error),
+    }
+}
+
+fn build(settings: &RingSettings) -> Result<IoUring, RingError> {
+    let mut builder = IoUring::builder();
+    builder.setup_cqsize(settings.completions).setup_clamp().setup_submit_all();
+    match settings.taskrun {
+        Taskrun::Defer => builder.setup_single_issuer().setup_defer_taskrun(),
+        Taskrun::Coop => builder.setup_coop_taskrun(),
+        Taskrun::None => &mut builder,
+    };
+    if let Some(sqpoll) = settings.sqpoll {
+        builder.setup_sqpoll(((sqpoll.idle.0 / 1_000_000) as u32).max(1));
+        sqpoll.cpu.map(|cpu| builder.setup_sqpoll_cpu(cpu as u32));
+    }
+    // NO_SQARRAY (6.6) saves an indirection; older kernels do without.
+    let mut newest = builder.clone();
+    newest.setup_no_sqarray();
+    match newest.build(settings.entries) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            builder.build(settings.entries).map_err(|error| explain_invalid(error, settings.taskrun))
+        }
+        built => built.map_err(explain_setup),
+    }
+}
+
+fn explain_invalid(error: io::Error, taskrun: Taskrun) -> RingError {
+    let running = kernel_release();
+    match (error.raw_os_error(), taskrun) {
+        (Some(libc::EINVAL), Taskrun::Defer) => {
+            RingError::Feature { feature: "--taskrun defer", since: "6.1", running, remedy: "Try --taskrun coop." }
+        }
+        (Some(libc::EINVAL), _) => {
+            RingError::Feature { feature: "this setup", since: "5.19", running, remedy: "Try --taskrun none." }
+        }
+        _ => explain_setup(error),
+    }
+}
+
+fn explain_buffers(error: io::Error) -> RingError {
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => RingError::Feature {
+            feature: "a registered buffer ring",
+            since: "5.19",
+            running: kernel_release(),
+            remedy: "Use the epoll engine there.",
+        },
+        Some(libc::ENOMEM) => explain_setup(error),
+        _ => RingError::Other { what: "registering the buffer ring", source: error },
+    }
+}
+
+#[cfg(test)]
+mod tests;
