@@ -1,7 +1,9 @@
 //! ringmark: what would io_uring buy this server on this machine, what does it cost, and which settings get it?
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod clock;
+pub mod load;
 pub mod report;
 pub mod stats;
 pub mod sys;

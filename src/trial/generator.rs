@@ -55,8 +55,7 @@ fn command_line(program: &Path, target: &Target, cell: &Cell, load: &Load, seed:
         ("--server-pid", target.pid.to_string()),
         ("--connections", cell.connections.to_string()),
         ("--size", cell.size.to_string()),
-        ("--depth", cell.depth.to_string()),
-        ("--threads", load.threads.to_string()),
+        ("--threads", load.threads.min(cell.connections).to_string()),
         ("--duration", nanos(load.duration)),
         ("--warmup", nanos(load.warmup)),
         ("--timeout", nanos(load.timeout)),
@@ -67,7 +66,10 @@ fn command_line(program: &Path, target: &Target, cell: &Cell, load: &Load, seed:
     ];
     let mut words = vec![program.to_string_lossy().into_owned(), "load".to_owned(), target.address.to_string()];
     words.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-    words.extend(cell.connect_per_request.then(|| "--connect-per-request".to_owned()));
+    match cell.connect_per_request {
+        true => words.push("--connect-per-request".to_owned()),
+        false => words.extend(["--depth".to_owned(), cell.depth.to_string()]),
+    }
     words
 }
 

@@ -10,7 +10,7 @@ use super::{Cancel, Plan};
 use crate::report::schema::{LoadReport, Stopped, TrialRecord};
 use crate::stats::{Random, mix};
 
-/// A contestant whose trials fail this often in a row is not tried again in that cell.
+/// A contestant that gave no answer this often in a row is not tried again in that cell.
 const MAX_FAILURES_IN_A_ROW: usize = 2;
 
 /// One entry of the schedule.
@@ -65,17 +65,22 @@ pub fn run(plan: &Plan, able: &[usize], cancel: Cancel, observer: &mut dyn Obser
             observer.starting(trial);
             let failed_before = &mut failures[trial.contestant];
             let Some(record) = attempt(plan, trial, *failed_before, cancel) else { return Stopped::Interrupted };
-            *failed_before = if record.failed.is_some() { *failed_before + 1 } else { 0 };
+            *failed_before = if answered(&record) { 0 } else { *failed_before + 1 };
             observer.finished(trial, record);
         }
     }
     Stopped::Rounds
 }
 
+/// An invalid report may be due to chance; one without a single answer is not.
+fn answered(record: &TrialRecord) -> bool {
+    record.load.as_ref().is_some_and(|load| load.requests > 0)
+}
+
 /// One trial and its record; `None` when interrupted.
 fn attempt(plan: &Plan, trial: Schedule, failed_before: usize, cancel: Cancel) -> Option<TrialRecord> {
     let outcome = match failed_before {
-        MAX_FAILURES_IN_A_ROW.. => Err(format!("not run: it failed {MAX_FAILURES_IN_A_ROW} times in a row")),
+        MAX_FAILURES_IN_A_ROW.. => Err(format!("not run: {MAX_FAILURES_IN_A_ROW} trials in a row got no answer")),
         _ => match run_trial(plan, trial, cancel) {
             Err(TrialError::Interrupted) => return None,
             outcome => outcome.map_err(|error| error.to_string()),
