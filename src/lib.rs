@@ -3,7 +3,10 @@
 
 pub mod cli;
 pub mod clock;
+pub mod engine;
 pub mod load;
 pub mod report;
+pub mod server;
+pub mod service;
 pub mod sys;
 pub mod units;
