@@ -3,8 +3,11 @@
 
 pub mod cli;
 pub mod clock;
+pub mod engine;
 pub mod load;
 pub mod report;
+pub mod server;
+pub mod service;
 pub mod stats;
 pub mod sys;
 pub mod trial;

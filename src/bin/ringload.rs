@@ -1,1 +1,7 @@
-fn main() {}
+//! ringload: the load generator.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringmark::cli::load::main()
+}

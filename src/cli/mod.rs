@@ -1,8 +1,9 @@
-//! What was typed, turned into validated settings: one file per command.
+//! What was typed, turned into what was meant: clap structs, one file per command, and the exit code.
 
 pub mod compare;
 pub mod contestant;
 mod host;
+pub mod load;
 mod progress;
 pub mod report;
 
@@ -21,6 +22,9 @@ struct Cli {
 enum Command {
     Compare(compare::CompareArgs),
     Report(report::ReportArgs),
+    /// The generator, as `compare` starts it
+    #[command(hide = true)]
+    Load(load::LoadArgs),
 }
 
 /// The program `ringmark`.
@@ -28,6 +32,7 @@ pub fn ringmark() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(args),
         Command::Report(args) => report::run(args),
+        Command::Load(args) => Ok(load::run(&args)),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("ringmark: {error:#}");

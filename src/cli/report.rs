@@ -1,5 +1,6 @@
 //! `ringmark report`: a stored result, computed again from its raw trials and rendered.
 
+use crate::cli::load::text as load_text;
 use crate::report::file::{Stored, parse};
 use crate::report::{json, terminal};
 use anyhow::{Context, Result};
@@ -40,7 +41,7 @@ pub fn render(stored: &Stored, format: Format) -> Result<String> {
     Ok(match (stored, format) {
         (Stored::Compare(report), Format::Text) => terminal::render(report),
         (Stored::Compare(report), Format::Json) => json::render(report)?,
-        (Stored::Load(report), Format::Text) => terminal::render_load(report),
+        (Stored::Load(report), Format::Text) => load_text::render(report),
         (Stored::Load(report), Format::Json) => json::render(report)?,
     })
 }

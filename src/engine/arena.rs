@@ -89,7 +89,8 @@ mod tests {
         assert_eq!(arena.remove(old), Some("old"));
         let new = arena.insert_with(|_| "new");
         assert_eq!(new.slot, old.slot);
-        assert_eq!((arena.get_mut(old), arena.remove(old)), (None, None));
+        assert_eq!(arena.get_mut(old), None);
+        assert_eq!(arena.remove(old), None);
         assert_eq!(arena.get_mut(new), Some(&mut "new"));
         assert_eq!((arena.len(), arena.keys()), (1, vec![new]));
     }

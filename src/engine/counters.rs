@@ -41,7 +41,7 @@ impl std::ops::Add for Counts {
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { opened, closed, failed, bytes_in, bytes_out, starved } = self;
-        write!(f, "connections={opened} open={} failed={failed} ", opened - closed)?;
+        write!(f, "connections={opened} closed={closed} failed={failed} ")?;
         write!(f, "bytes_in={bytes_in} bytes_out={bytes_out} starved={starved}")
     }
 }

@@ -24,6 +24,7 @@ pub mod connection;
 pub mod counters;
 pub mod epoll;
 pub mod pace;
+mod reception;
 pub mod shard;
 pub mod threads;
 pub mod tokio;
@@ -31,6 +32,7 @@ pub mod tokio_uring;
 pub mod uring;
 
 use crate::service::Service;
+use crate::sys::affinity::AffinityError;
 use crate::sys::uring::RingError;
 use crate::units::{Bytes, Nanos};
 use shard::Shard;
@@ -55,6 +57,8 @@ pub enum Unsupported {
 pub enum EngineError {
     #[error(transparent)]
     Ring(#[from] RingError),
+    #[error(transparent)]
+    Affinity(AffinityError),
     #[error("{what} failed: {source}")]
     Io { what: &'static str, source: io::Error },
 }

@@ -64,9 +64,10 @@ pub fn conduct(
     let shared = Shared::new(config.requests, thread::current());
     let clock = Clock::start();
     thread::scope(|scope| {
-        let threads: Vec<_> = tasks.iter().map(|task| scope.spawn(|| work(config.engine, task, &shared, clock))).collect();
+        let threads: Vec<_> =
+            tasks.iter().map(|task| scope.spawn(|| work(config.engine, task, &shared, clock))).collect();
         let conductor = Conductor { config, shared: &shared, clock, stop, progress, next_progress: Nanos::ZERO };
-        let mut outcome = conductor.steps()?;
+        let mut outcome = conductor.steps();
         let hauls: Result<Vec<Haul>, WorkerError> = threads.into_iter().map(join).collect();
         fail_if_never_connected(config, &shared)?;
         outcome.hauls = hauls?;
@@ -93,7 +94,7 @@ fn join(thread: ScopedJoinHandle<'_, Result<Haul, WorkerError>>) -> Result<Haul,
 fn fail_if_never_connected(config: &Config, shared: &Shared) -> Result<(), LoadError> {
     match shared.take_failure() {
         Some(StartFailure::Connect { connection, source }) => Err(LoadError::connect(config, connection, source)),
-        Some(StartFailure::Answer(_)) | None => Ok(()),
+        Some(StartFailure::Answer) | None => Ok(()),
     }
 }
 
@@ -109,7 +110,7 @@ fn close_window(mut outcome: Outcome, shared: &Shared) -> Outcome {
 }
 
 impl Conductor<'_> {
-    fn steps(mut self) -> Result<Outcome, LoadError> {
+    fn steps(mut self) -> Outcome {
         let mut outcome = Outcome {
             hauls: Vec::new(),
             admitted: 0,
@@ -119,7 +120,7 @@ impl Conductor<'_> {
             interrupted: false,
             requests_reached: false,
         };
-        if self.admit()? {
+        if self.admit() {
             let first = self.clock.now() + START_LEAD + self.config.warmup;
             self.shared.open_window(first, first + self.config.duration);
             outcome.first = first;
@@ -129,23 +130,24 @@ impl Conductor<'_> {
             outcome.cpu = Some((begin, self.sample()));
         }
         outcome.interrupted = self.interrupted();
-        (self.progress)(self.look(Stage::Drain));
-        Ok(outcome)
+        let last = self.look(Stage::Drain);
+        (self.progress)(last);
+        outcome
     }
 
     /// Waits until every connection was answered once. `false` when that will not happen.
-    fn admit(&mut self) -> Result<bool, LoadError> {
+    fn admit(&mut self) -> bool {
         let deadline = self.clock.now() + START_DEADLINE;
         while self.shared.admitted() < self.config.connections {
             let now = self.clock.now();
             if self.interrupted() || self.shared.abandoned() || now >= deadline {
                 self.shared.abandon();
-                return Ok(false);
+                return false;
             }
             self.report(Stage::Connect, now);
             thread::park_timeout(LOOK.duration());
         }
-        Ok(!self.shared.abandoned())
+        !self.shared.abandoned()
     }
 
     /// Sleeps until an instant, or until the counting ended before.
@@ -178,7 +180,8 @@ impl Conductor<'_> {
     fn report(&mut self, stage: Stage, now: Nanos) {
         if now >= self.next_progress {
             self.next_progress = now + PROGRESS_INTERVAL;
-            (self.progress)(self.look(stage));
+            let look = self.look(stage);
+            (self.progress)(look);
         }
     }
 

@@ -42,14 +42,24 @@ pub struct Orders {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Not connected; may be from this instant on.
-    Idle { not_before: Nanos },
-    Connecting { since: Nanos },
+    Idle {
+        not_before: Nanos,
+    },
+    Connecting {
+        since: Nanos,
+    },
     Open,
     /// Everything is answered and our side is ended; nothing more may come.
-    Finishing { since: Nanos },
+    Finishing {
+        since: Nanos,
+    },
     /// To be closed.
-    Leaving { retry_at: Nanos },
-    Closing { retry_at: Nanos },
+    Leaving {
+        retry_at: Nanos,
+    },
+    Closing {
+        retry_at: Nanos,
+    },
     /// Will not be used again.
     Gone,
 }
@@ -269,7 +279,7 @@ impl<'a> Fleet<'a> {
     fn fail(&mut self, index: usize, kind: ErrorKind) {
         self.recorder.error(kind);
         if self.turn.phase == Phase::Admit {
-            self.shared.fail_start(StartFailure::Answer(kind));
+            self.shared.fail_start(StartFailure::Answer);
         }
         self.leave(index, self.turn.done + RECONNECT_PAUSE);
     }
@@ -305,7 +315,10 @@ impl<'a> Fleet<'a> {
     pub fn check_deadlines(&mut self, now: Nanos) {
         self.waiting = false;
         for index in 0..self.begun {
-            if self.connections[index].flow.oldest().is_some_and(|request| now.since(request.sent) > self.orders.timeout)
+            if self.connections[index]
+                .flow
+                .oldest()
+                .is_some_and(|request| now.since(request.sent) > self.orders.timeout)
             {
                 self.fail(index, ErrorKind::Timeout);
             }

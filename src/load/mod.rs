@@ -42,9 +42,11 @@ const ADMIT_AT_ONCE: usize = 64;
 const SPARE_DESCRIPTORS: u64 = 64;
 
 /// How the generator does I/O.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum EngineKind {
+    /// io_uring: one system call sends, receives and waits for all connections.
     Uring,
+    /// epoll: works everywhere, one system call per send and receive.
     Epoll,
 }
 

@@ -3,7 +3,6 @@
 //! Instants are published *ahead* of time, and a thread reads them after it read the clock. So a thread whose clock
 //! says "within the window" knows the window, and the count is exact without a lock.
 
-use super::recorder::ErrorKind;
 use crate::units::Nanos;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -29,7 +28,7 @@ pub enum StartFailure {
     /// No connection.
     Connect { connection: usize, source: io::Error },
     /// Connected, but not answered as an echo should.
-    Answer(ErrorKind),
+    Answer,
 }
 
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! From what a run left behind to the report: pure arithmetic.
 
+use super::Config;
 use super::conduct::{CpuSample, Outcome};
 use super::recorder::Recorder;
 use super::validity::{self, Facts};
-use super::Config;
 use crate::report::schema::{CpuRecord, LOAD_SCHEMA, LatencyRecord, LoadReport, WorkloadRecord};
 use crate::units::Nanos;
 use base64::Engine;
@@ -88,9 +88,8 @@ fn latency(histogram: &Histogram<u64>) -> LatencyRecord {
 fn cpu(samples: Option<(CpuSample, CpuSample)>, duration: Nanos, requests: u64) -> CpuRecord {
     let Some((begin, end)) = samples else { return CpuRecord::default() };
     let scale = per(duration.0 as f64, end.at.since(begin.at).0 as f64).unwrap_or(0.0);
-    let used = |before: Option<Nanos>, after: Option<Nanos>| {
-        Some((after?.since(before?).0 as f64 * scale).round() as u64)
-    };
+    let used =
+        |before: Option<Nanos>, after: Option<Nanos>| Some((after?.since(before?).0 as f64 * scale).round() as u64);
     let (generator, server) = (used(begin.generator, end.generator), used(begin.server, end.server));
     CpuRecord {
         generator_ns: generator.unwrap_or(0),

@@ -57,9 +57,9 @@ fn empty(facts: &Facts) -> Option<String> {
 }
 
 fn interrupted(facts: &Facts) -> Option<String> {
-    facts.interrupted.then(|| {
-        format!("stopped early by a signal: {} of {} were counted", facts.duration, facts.planned)
-    })
+    facts
+        .interrupted
+        .then(|| format!("stopped early by a signal: {} of {} were counted", facts.duration, facts.planned))
 }
 
 fn busy(facts: &Facts) -> Option<String> {

@@ -9,4 +9,5 @@ pub mod affinity;
 pub mod epoll;
 pub mod limits;
 pub mod process;
+pub mod socket;
 pub mod uring;

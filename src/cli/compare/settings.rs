@@ -4,9 +4,7 @@ use super::CompareArgs;
 use super::cores::{Split, split_here};
 use crate::cli::{contestant, host};
 use crate::clock;
-use crate::report::schema::{
-    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LoadSettings, Stopped,
-};
+use crate::report::schema::{COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LoadSettings, Stopped};
 use crate::sys::affinity;
 use crate::trial::{Cell, Contestant, Load, Plan};
 use anyhow::{Context, Result, bail};

@@ -413,7 +413,9 @@ impl<S: Service> UringShard<S> {
         let Some(link) = self.links.get_mut(key) else { return };
         if !link.state.is_aborted() {
             self.counts.failed += 1;
-            link.state.abort().for_each(|payload| give_back(&mut self.ring, &mut self.leased, &mut self.spare, payload));
+            link.state
+                .abort()
+                .for_each(|payload| give_back(&mut self.ring, &mut self.leased, &mut self.spare, payload));
         }
     }
 

@@ -67,7 +67,7 @@ pub struct Setup {
 /// The engine cannot be had here.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    #[error("{0}. Or run with --engine epoll, which needs no io_uring")]
+    #[error("{0} (or use --engine epoll, which needs no io_uring)")]
     Uring(#[from] crate::sys::uring::RingError),
     #[error("setting up epoll failed: {0}")]
     Epoll(io::Error),

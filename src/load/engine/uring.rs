@@ -59,9 +59,10 @@ fn settings(setup: &Setup) -> RingSettings {
     let count = (setup.connections * BUFFERS_PER_CONNECTION).next_power_of_two();
     let count = count.min(affordable).clamp(*BUFFERS.start(), *BUFFERS.end());
     // Every buffer can be a completion, and each connection has at most three more: send, cancel, the receive's end.
-    let completions = count + 3 * setup.connections;
+    let entries = (2 * setup.connections).clamp(*ENTRIES.start(), *ENTRIES.end());
+    let completions = (count + 3 * setup.connections).max(entries);
     RingSettings {
-        entries: (2 * setup.connections).clamp(*ENTRIES.start(), *ENTRIES.end()) as u32,
+        entries: entries as u32,
         completions: completions.next_power_of_two() as u32,
         taskrun: Taskrun::Defer,
         sqpoll: None,
@@ -116,7 +117,9 @@ impl Engine for UringEngine {
         if connection.receiving {
             self.ring.cancel(connection.token(RECEIVE, number), connection.token(CANCEL, number));
         }
-        if (connection.sending || connection.connecting) && let Some(socket) = &connection.socket {
+        if (connection.sending || connection.connecting)
+            && let Some(socket) = &connection.socket
+        {
             // Ends a send or connect that waits for the peer.
             let _ = socket.shutdown(Shutdown::Both);
         }
@@ -169,20 +172,23 @@ impl UringEngine {
 
     fn received(&mut self, number: usize, completion: Completion, tell: &mut impl FnMut(usize, Event<'_>)) {
         self.connections[number].receiving = completion.more;
-        match completion.result {
-            Ok(0) => tell(number, Event::Ended),
+        let goes_on = match completion.result {
+            Ok(0) => {
+                tell(number, Event::Ended);
+                false
+            }
             Ok(_) => {
                 if let Some(lease) = &completion.lease {
                     tell(number, Event::Received(self.ring.bytes(lease)));
                 }
+                true
             }
-            Err(Errno(libc::ENOBUFS | libc::EINTR | libc::EAGAIN)) => {}
-            Err(Errno(libc::ECANCELED)) => {}
-            Err(errno) => tell(number, Event::Failed(errno.into())),
-        }
-        let goes_on = match completion.result {
-            Ok(len) => len > 0,
-            Err(Errno(errno)) => matches!(errno, libc::ENOBUFS | libc::EINTR | libc::EAGAIN),
+            Err(Errno(libc::ENOBUFS | libc::EINTR | libc::EAGAIN)) => true,
+            Err(Errno(libc::ECANCELED)) => false,
+            Err(errno) => {
+                tell(number, Event::Failed(errno.into()));
+                false
+            }
         };
         if let Some(lease) = completion.lease {
             self.ring.release(lease);
@@ -198,6 +204,8 @@ impl UringEngine {
             Ok(len) => tell(number, Event::Sent(len as usize)),
             Err(Errno(libc::EINTR | libc::EAGAIN)) => tell(number, Event::Sent(0)),
             Err(errno) => tell(number, Event::Failed(errno.into())),
+        }
+    }
 
     fn close_when_idle(&mut self, number: usize, tell: &mut impl FnMut(usize, Event<'_>)) {
         let connection = &mut self.connections[number];

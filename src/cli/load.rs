@@ -1,0 +1,259 @@
+//! `ringload`: its options, what they mean together, and its exit codes.
+
+mod live;
+pub mod text;
+
+use crate::load::{self, Config, EngineKind, LoadError};
+use crate::report::schema::LoadReport;
+use crate::sys::affinity::{self, AffinityError};
+use crate::units::{Address, Bytes, CoreList, CoreSelection, Nanos};
+use clap::{Args, Parser, ValueEnum};
+use live::LiveLine;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const MAX_SIZE: Bytes = Bytes(64 << 20);
+const EXIT_FAILED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+const EXIT_INVALID: u8 = 3;
+/// What a shell reports for a program that a second Ctrl-C ends: 128 + SIGINT.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Puts load on an echo server, checks every byte that comes back, and measures.
+///
+/// The load is a closed loop: every connection keeps --depth requests in flight and sends the next one when an answer is
+/// complete. Latency is service time, from just before a request is sent until its last byte is back; a closed loop
+/// slows down with the server, so it does not show how long users would queue.
+///
+/// A run connects, has every connection answered once, warms up, measures, and waits for what is under way.
+#[derive(Debug, Parser)]
+#[command(name = "ringload", version, after_long_help = AFTER_HELP)]
+struct Ringload {
+    #[command(flatten)]
+    args: LoadArgs,
+}
+
+const AFTER_HELP: &str = "\
+Durations take ns, us, ms, s, m, h (250us, 1.5s); sizes take k, M (16k, 1M = powers of 1024).
+
+Exit codes: 0 the run is valid; 1 it could not be made; 2 bad options; 3 it was made, but its figures must not be used \
+(the reasons come first in the output, and are `invalid` in the JSON).
+
+Examples:
+  ringload 127.0.0.1:7007                          64 connections, 64 bytes, 10 s
+  ringload unix:/run/echo.sock -c 1 -n 100000      latency of a single connection
+  ringload 127.0.0.1:7007 -c 256 -t 2 --cores 2-3  two threads, pinned to cores 2 and 3
+  ringload 127.0.0.1:7007 -s 16k --depth 8 --format json > run.json";
+
+/// Options of a run.
+#[derive(Clone, Debug, Args)]
+pub struct LoadArgs {
+    /// Echo server: tcp://IP:PORT, IP:PORT or unix:PATH
+    pub target: Address,
+    /// Connections, over all threads
+    #[arg(short, long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections: u32,
+    /// Threads, each with its share of the connections [default: one per core of --cores, else 1]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// How long to measure, warm-up not included
+    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = positive)]
+    pub duration: Nanos,
+    /// Stop after exactly N counted requests, should that come before --duration
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub requests: Option<u64>,
+    /// Bytes of a request; the answer must be the same bytes
+    #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = request_size)]
+    pub size: Bytes,
+    /// Requests in flight per connection
+    ///
+    /// Slots that are free at the same time are filled with one send, as a client that batches would do.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub depth: u64,
+    /// Make a new connection for every request
+    ///
+    /// Latency then counts from before the connection is made. Thousands of connections per second use up local ports;
+    /// ringload says so if that happens.
+    #[arg(long, conflicts_with = "depth")]
+    pub connect_per_request: bool,
+    /// Load without counting, before measuring
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    pub warmup: Nanos,
+    /// An answer that takes longer is an error; its connection is made anew
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
+    pub timeout: Nanos,
+    /// Cores for the threads: how many (2) or which (2-3; one alone as 3-3); each thread is pinned to one of its own
+    ///
+    /// Name cores that the server does not use. Without this option threads are pinned only if this process may use
+    /// exactly as many cores as there are threads (as under taskset), because any other choice might hit the server's.
+    #[arg(long, value_name = "CORES")]
+    pub cores: Option<CoreSelection>,
+    /// Leave the threads to the scheduler
+    #[arg(long)]
+    pub no_pin: bool,
+    /// Seed of the bytes that are sent; the same seed sends the same bytes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Look for answers this long before sleeping
+    ///
+    /// Saves the wake-up, which is most of an idle machine's latency, at the price of a busy core.
+    #[arg(long, value_name = "TIME", default_value = "0")]
+    pub spin: Nanos,
+    /// How the generator does its I/O
+    #[arg(long, value_enum, default_value_t = EngineKind::Uring)]
+    pub engine: EngineKind,
+    /// Account the CPU time of this process and its descendants as the server's
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pub server_pid: Option<u32>,
+    /// What to print: text for eyes, or one JSON object (schema ringload/1, times in integer nanoseconds)
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// No live line on the terminal
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+/// The options are fine one by one, but not together or not here.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    #[error("{threads} threads cannot share {connections} connections; ask for at least one connection per thread")]
+    FewConnections { threads: usize, connections: usize },
+    #[error("{threads} threads cannot be pinned to {cores} cores ({list}); name more --cores, or add --no-pin")]
+    FewCores { threads: usize, cores: usize, list: CoreList },
+    #[error(transparent)]
+    Affinity(#[from] AffinityError),
+}
+
+pub fn positive(text: &str) -> Result<Nanos, String> {
+    match text.parse() {
+        Ok(Nanos::ZERO) => Err("must be longer than 0".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub fn request_size(text: &str) -> Result<Bytes, String> {
+    let size: Bytes = text.parse().map_err(|error: crate::units::ParseUnitError| error.to_string())?;
+    match size {
+        Bytes(0) => Err("a request has at least 1 byte".into()),
+        size if size > MAX_SIZE => Err(format!("a request has at most {MAX_SIZE} bytes")),
+        size => Ok(size),
+    }
+}
+
+/// The program: options from the command line, report on standard output, exit code.
+pub fn main() -> ExitCode {
+    run(&Ringload::parse().args)
+}
+
+/// Runs the load as typed; a stop signal ends it early with a report, a second one at once.
+pub fn run(args: &LoadArgs) -> ExitCode {
+    let config = match args.config() {
+        Ok(config) => config,
+        Err(error) => return fail(EXIT_USAGE, &error),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    if let Err(error) = catch_signals(&stop) {
+        return fail(EXIT_FAILED, &error);
+    }
+    let outcome = measure(&config, args, &stop);
+    match outcome.map(|report| print(&report, args.format).map(|()| report.invalid.is_empty())) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false)) => EXIT_INVALID.into(),
+        Ok(Err(error)) => fail(EXIT_FAILED, &format!("writing the report failed: {error}")),
+        Err(error) => fail(EXIT_FAILED, &error),
+    }
+}
+
+fn measure(config: &Config, args: &LoadArgs, stop: &AtomicBool) -> Result<LoadReport, LoadError> {
+    let mut live = LiveLine::new(config, args.quiet);
+    load::run(config, stop, &mut |progress| live.show(progress))
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("ringload: {error}");
+    code.into()
+}
+
+fn catch_signals(stop: &Arc<AtomicBool>) -> io::Result<()> {
+    stop.store(false, Ordering::Relaxed);
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag down and raises it, the second finds it up and ends us.
+        signal_hook::flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED, Arc::clone(stop))?;
+        signal_hook::flag::register(signal, Arc::clone(stop))?;
+    }
+    Ok(())
+}
+
+fn print(report: &LoadReport, format: Format) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Text => out.write_all(text::render(report).as_bytes())?,
+        Format::Json => {
+            serde_json::to_writer(&mut out, report)?;
+            out.write_all(b"\n")?;
+        }
+    }
+    out.flush()
+}
+
+impl LoadArgs {
+    /// Every default decided, every combination checked.
+    pub fn config(&self) -> Result<Config, OptionsError> {
+        let (threads, pin) = self.placement()?;
+        let connections = self.connections as usize;
+        if threads > connections {
+            return Err(OptionsError::FewConnections { threads, connections });
+        }
+        Ok(Config {
+            target: self.target.clone(),
+            connections,
+            threads,
+            pin,
+            duration: self.duration,
+            requests: self.requests,
+            size: self.size,
+            depth: self.depth,
+            connect_per_request: self.connect_per_request,
+            warmup: self.warmup,
+            timeout: self.timeout,
+            seed: self.seed,
+            spin: self.spin,
+            engine: self.engine,
+            server_pid: self.server_pid,
+        })
+    }
+
+    /// How many threads, and on which cores.
+    fn placement(&self) -> Result<(usize, Option<CoreList>), OptionsError> {
+        let asked = self.threads.map(|threads| threads as usize);
+        let (threads, cores) = match &self.cores {
+            Some(selection) => {
+                let cores = affinity::resolve(selection)?;
+                (asked.unwrap_or(cores.len()), Some(cores))
+            }
+            None => {
+                let threads = asked.unwrap_or(1);
+                (threads, affinity::available().ok().filter(|cores| cores.len() == threads))
+            }
+        };
+        let Some(cores) = cores.filter(|_| !self.no_pin) else { return Ok((threads, None)) };
+        match cores.as_slice().get(..threads) {
+            Some(used) => Ok((threads, CoreList::new(used.to_vec()))),
+            None => Err(OptionsError::FewCores { threads, cores: cores.len(), list: cores }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+use super::*;
+
+fn config(words: &[&str]) -> Result<Config, String> {
+    let words = ["ringload", "127.0.0.1:7"].iter().chain(words);
+    let typed = Ringload::try_parse_from(words).map_err(|error| error.to_string())?;
+    typed.args.config().map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_defaults_are_those_documented() {
+    let config = config(&[]).unwrap();
+    assert_eq!((config.connections, config.threads, config.size, config.depth), (64, 1, Bytes(64), 1));
+    assert_eq!(
+        (config.duration, config.warmup, config.timeout),
+        (Nanos::from_secs(10), Nanos::from_secs(1), Nanos::from_secs(5))
+    );
+    assert_eq!((config.engine, config.requests, config.spin), (EngineKind::Uring, None, Nanos::ZERO));
+}
+
+#[test]
+fn the_letters_of_wrk2_work() {
+    let config = config(&["-c", "8", "-t", "2", "-d", "250ms", "-n", "5", "-s", "16k", "--no-pin"]).unwrap();
+    assert_eq!((config.connections, config.threads, config.pin), (8, 2, None));
+    assert_eq!((config.duration, config.requests, config.size), (Nanos::from_millis(250), Some(5), Bytes(16384)));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_a_reason() {
+    for (words, part) in [
+        (&["-c", "0"][..], "1..=1000000"),
+        (&["-s", "0"], "at least 1 byte"),
+        (&["-s", "65M"], "at most 64M"),
+        (&["-d", "0"], "longer than 0"),
+        (&["-d", "10"], "with a unit"),
+        (&["--depth", "0"], "1..=4096"),
+        (&["-c", "2", "-t", "3", "--no-pin"], "at least one connection per thread"),
+        (&["--connect-per-request", "--depth", "2"], "cannot be used with"),
+        (&["--cores", "8000-8001"], "not one this process may use"),
+        (&["--cores", "1", "-t", "2"], "--no-pin"),
+        (&["--engine", "magic"], "epoll"),
+        (&["--server-pid", "0"], "0 is not in"),
+    ] {
+        let message = config(words).unwrap_err();
+        assert!(message.contains(part), "{words:?}: {message}");
+    }
+}
+
+#[test]
+fn named_cores_bring_their_threads() {
+    let first = affinity::available().unwrap().as_slice()[0];
+    let list = format!("{first}-{first}");
+    let pinned = config(&["--cores", &list]).unwrap();
+    assert_eq!((pinned.threads, pinned.pin.map(|cores| cores.to_string())), (1, Some(list)));
+    assert_eq!(config(&["--cores", "1", "--no-pin"]).unwrap().pin, None);
+}
+
+#[test]
+fn the_help_is_consistent() {
+    use clap::CommandFactory;
+    Ringload::command().debug_assert();
+}

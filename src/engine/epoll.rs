@@ -1,0 +1,359 @@
+//! epoll, as a careful server uses it: non-blocking, level-triggered, one read per event, the answer written at once,
+//! interest in writing only while something waits to be written.
+
+use super::arena::{Arena, Key};
+use super::connection::{Connection, Segment};
+use super::counters::Counts;
+use super::pace::{Pace, Wait};
+use super::shard::{Message, Shard};
+use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, Unsupported, is_exhaustion};
+use crate::service::{Answer, Service};
+use crate::sys::epoll::{Epoll as Poller, Events, Interest, Ready};
+use crate::sys::socket::{self, Blocking};
+use crate::units::Nanos;
+use socket2::Socket;
+use std::io::{self, ErrorKind, Read};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+
+/// Events taken per wait.
+const EVENTS: usize = 256;
+/// Connections accepted per event, so that a storm of them does not starve those there are.
+const ACCEPTS_PER_EVENT: usize = 64;
+const INBOX: u64 = u64::MAX;
+/// Set in the keys of listeners.
+const LISTENER: u64 = 1 << 63;
+
+/// Options of the `epoll` engine.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    pub buffers: BufferOptions,
+
+    /// Poll this long for events before sleeping.
+    ///
+    /// Saves the wake-up (tens of microseconds) at the price of a busy core; hurts where another thread needs it.
+    #[arg(long, value_name = "DURATION", default_value = "0")]
+    pub spin: Nanos,
+}
+
+/// The `epoll` engine.
+#[derive(Debug)]
+pub struct Epoll;
+
+impl Engine for Epoll {
+    const NAME: &'static str = "epoll";
+    const LAYOUT: Layout = Layout::ShardPerCore;
+    type Options = Options;
+
+    fn probe(_options: &Options) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
+    where
+        S::Session: Send,
+    {
+        EpollShard::new(options, shard)?.run()
+    }
+}
+
+/// Bytes on their way out.
+enum Payload {
+    /// A receive buffer.
+    Buffer(Vec<u8>),
+    /// What a service wrote.
+    Output(Vec<u8>),
+}
+
+impl Payload {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Payload::Buffer(bytes) | Payload::Output(bytes) => bytes,
+        }
+    }
+}
+
+/// Buffers not in use, the one used last first: its memory is the likeliest to be in the cache.
+struct Pool {
+    buffers: Vec<Vec<u8>>,
+    buffer_size: usize,
+    outputs: Vec<Vec<u8>>,
+}
+
+impl Pool {
+    fn new(options: &BufferOptions) -> Pool {
+        let buffer_size = options.buffer_size.0 as usize;
+        let buffers = (0..options.buffers).map(|_| vec![0; buffer_size]).collect();
+        Pool { buffers, buffer_size, outputs: Vec::new() }
+    }
+
+    #[inline]
+    fn buffer(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_else(|| vec![0; self.buffer_size])
+    }
+
+    #[inline]
+    fn give_back(&mut self, payload: Payload) {
+        match payload {
+            Payload::Buffer(buffer) => self.buffers.push(buffer),
+            Payload::Output(mut output) => {
+                output.clear();
+                self.outputs.push(output);
+            }
+        }
+    }
+}
+
+/// A connection and what epoll was told about it.
+struct Link<Session> {
+    socket: Socket,
+    session: Session,
+    state: Connection<Payload>,
+    interest: Interest,
+}
+
+struct EpollShard<S: Service> {
+    poller: Poller,
+    shard: Shard<S>,
+    links: Arena<Link<S::Session>>,
+    pool: Pool,
+    counts: Counts,
+    pace: Pace,
+    draining: bool,
+    /// Accepting rests because descriptors ran out.
+    resting: bool,
+}
+
+impl<S: Service> EpollShard<S> {
+    fn new(options: &Options, shard: Shard<S>) -> Result<EpollShard<S>, EngineError> {
+        Ok(EpollShard {
+            poller: Poller::new().map_err(EngineError::io("epoll_create1"))?,
+            links: Arena::default(),
+            pool: Pool::new(&options.buffers),
+            counts: Counts::default(),
+            pace: Pace::new(shard.clock, options.spin),
+            draining: false,
+            resting: false,
+            shard,
+        })
+    }
+
+    fn run(mut self) -> Result<(), EngineError> {
+        self.register().map_err(EngineError::io("registering with epoll"))?;
+        let _ = self.shard.ready.send(());
+        let mut events = Events::with_capacity(EVENTS);
+        let mut idle = false;
+        while !self.is_over() {
+            let wait = self.wait(idle);
+            let count = self.poller.wait(&mut events, wait).map_err(EngineError::io("epoll_wait"))?;
+            idle = count == 0;
+            events.iter().for_each(|ready| self.handle(ready));
+            self.shard.counters.publish(&self.counts);
+        }
+        self.counts.failed += self.links.len() as u64;
+        self.counts.closed += self.links.len() as u64;
+        self.shard.counters.publish(&self.counts);
+        Ok(())
+    }
+
+    fn register(&mut self) -> io::Result<()> {
+        self.shard.inbox.wake.set_nonblocking(true)?;
+        self.poller.add(&self.shard.inbox.wake, Interest::READ, INBOX)?;
+        for (index, listener) in self.shard.listeners.iter().enumerate() {
+            listener.socket.set_nonblocking(true)?;
+            self.poller.add(&listener.socket, Interest::READ, LISTENER | index as u64)?;
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.draining && (self.links.is_empty() || self.pace.deadline_passed())
+    }
+
+    fn wait(&mut self, idle: bool) -> Option<std::time::Duration> {
+        if self.resting && idle {
+            self.set_accepting(true);
+        }
+        match self.pace.wait(idle) {
+            Wait::Poll => Some(std::time::Duration::ZERO),
+            Wait::AtMost(time) => Some(time.duration()),
+            Wait::Forever => self.resting.then_some(ACCEPT_PAUSE.duration()),
+        }
+    }
+
+    fn handle(&mut self, ready: Ready) {
+        match ready.key {
+            INBOX => self.on_inbox(),
+            key if key & LISTENER != 0 => self.on_listener((key & !LISTENER) as usize),
+            key => self.on_link(unpack(key), ready),
+        }
+    }
+
+    // Accepting
+
+    fn on_listener(&mut self, index: usize) {
+        for _ in 0..ACCEPTS_PER_EVENT {
+            let Some(listener) = self.shard.listeners.get(index) else { return };
+            let number = listener.number;
+            match socket::accept(&listener.socket, Blocking::No) {
+                Ok(socket) => {
+                    let kept = self.shard.placement.place(socket, number);
+                    kept.into_iter().for_each(|socket| self.open(socket, number));
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(errno) if is_exhaustion(errno) => return self.set_accepting(false),
+                    _ => return,
+                },
+            }
+        }
+    }
+
+    fn set_accepting(&mut self, accepting: bool) {
+        self.resting = !accepting;
+        let interest = if accepting { Interest::READ } else { Interest::NONE };
+        for (index, listener) in self.shard.listeners.iter().enumerate() {
+            let _ = self.poller.modify(&listener.socket, interest, LISTENER | index as u64);
+        }
+    }
+
+    fn open(&mut self, socket: Socket, listener: usize) {
+        let session = self.shard.service.open(listener);
+        let interest = Interest::READ;
+        let key = self.links.insert_with(|_| Link { socket, session, state: Connection::default(), interest });
+        self.counts.opened += 1;
+        let Some(link) = self.links.get_mut(key) else { return };
+        let watched =
+            link.socket.set_nonblocking(true).and_then(|()| self.poller.add(link.socket.as_fd(), interest, pack(key)));
+        if watched.is_err() {
+            self.abort(key);
+            self.settle(key);
+        }
+    }
+
+    // The inbox
+
+    fn on_inbox(&mut self) {
+        for message in self.shard.inbox.read() {
+            match message {
+                Message::Connection { socket, listener } => self.open(socket, listener),
+                Message::Drain => self.begin_drain(),
+            }
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        self.draining = true;
+        self.resting = false;
+        self.pace.deadline = Some(self.shard.clock.now() + self.shard.drain_patience);
+        self.shard.listeners.clear();
+        for key in self.links.keys() {
+            let failed = self.links.get_mut(key).is_some_and(|link| link.socket.shutdown(Shutdown::Read).is_err());
+            if failed {
+                self.abort(key);
+                self.settle(key);
+            }
+        }
+    }
+
+    // Connections
+
+    #[inline]
+    fn on_link(&mut self, key: Key, ready: Ready) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        if ready.readable() && link.state.wants_receive() {
+            self.receive(key);
+        } else if ready.writable() {
+            self.send(key);
+        }
+        self.settle(key);
+    }
+
+    #[inline]
+    fn receive(&mut self, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        let mut buffer = self.pool.buffer();
+        match link.socket.read(&mut buffer) {
+            Ok(0) => link.state.receive_ended(),
+            Ok(count) => return self.answer(key, buffer, count),
+            Err(error) if is_transient(&error) => {}
+            Err(_) => self.abort(key),
+        }
+        self.pool.give_back(Payload::Buffer(buffer));
+    }
+
+    #[inline]
+    fn answer(&mut self, key: Key, buffer: Vec<u8>, count: usize) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        self.counts.bytes_in += count as u64;
+        let mut output = self.pool.outputs.pop().unwrap_or_default();
+        let answer = self.shard.service.received(&mut link.session, &buffer[..count], &mut output);
+        let (payload, range, unused) = match answer {
+            Answer::Nothing => (Payload::Buffer(buffer), 0..0, Payload::Output(output)),
+            Answer::Input(range) => (Payload::Buffer(buffer), range, Payload::Output(output)),
+            Answer::Output => {
+                let range = 0..output.len();
+                (Payload::Output(output), range, Payload::Buffer(buffer))
+            }
+        };
+        self.pool.give_back(unused);
+        link.state.received(payload, range).into_iter().for_each(|payload| self.pool.give_back(payload));
+        self.send(key);
+    }
+
+    /// Sends until nothing is left or the socket takes no more.
+    #[inline]
+    fn send(&mut self, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        while let Some(segment) = link.state.next_send() {
+            let Segment { payload, range } = &segment;
+            let result = link.socket.send_with_flags(&payload.bytes()[range.clone()], libc::MSG_NOSIGNAL);
+            let sent = *result.as_ref().unwrap_or(&0);
+            self.counts.bytes_out += sent as u64;
+            link.state.sent(segment, sent).into_iter().for_each(|payload| self.pool.give_back(payload));
+            match result {
+                Ok(_) => {}
+                Err(error) if is_transient(&error) => return,
+                Err(_) => return self.abort(key),
+            }
+        }
+    }
+
+    /// Tells epoll what the connection waits for now, or closes it.
+    #[inline]
+    fn settle(&mut self, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        if link.state.finished() {
+            self.counts.closed += 1;
+            drop(self.links.remove(key));
+            return;
+        }
+        let read = if link.state.wants_receive() { Interest::READ } else { Interest::NONE };
+        let write = if link.state.has_unsent() { Interest::WRITE } else { Interest::NONE };
+        let interest = read.and(write);
+        if interest != link.interest {
+            link.interest = interest;
+            let _ = self.poller.modify(&link.socket, interest, pack(key));
+        }
+    }
+
+    fn abort(&mut self, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        if !link.state.is_aborted() {
+            self.counts.failed += 1;
+            link.state.abort().for_each(|payload| self.pool.give_back(payload));
+        }
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+fn pack(key: Key) -> u64 {
+    (u64::from(key.generation) << 32) | u64::from(key.slot)
+}
+
+fn unpack(key: u64) -> Key {
+    Key { slot: key as u32, generation: (key >> 32) as u32 }
+}

@@ -1,0 +1,221 @@
+//! One blocking thread per connection, spread over the cores in turn: the oldest way, and still the plainest code.
+
+use super::counters::{Counters, Counts};
+use super::shard::{Message, Shard};
+use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, Unsupported, is_exhaustion};
+use crate::service::{Answer, Service};
+use crate::sys::affinity;
+use crate::sys::epoll::{Epoll as Poller, Events, Interest};
+use crate::sys::socket::{self, Blocking};
+use socket2::Socket;
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Stack of a connection's thread: what it needs, not the 2 MiB default, as there may be thousands.
+const STACK_BYTES: usize = 256 << 10;
+const INBOX: u64 = u64::MAX;
+
+/// Options of the `threads` engine.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    pub buffers: BufferOptions,
+}
+
+/// The `threads` engine.
+#[derive(Debug)]
+pub struct Threads;
+
+impl Engine for Threads {
+    const NAME: &'static str = "threads";
+    const LAYOUT: Layout = Layout::OneShard;
+    type Options = Options;
+
+    fn probe(_options: &Options) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
+    where
+        S::Session: Send,
+    {
+        let buffer_size = options.buffers.buffer_size.0 as usize;
+        Acceptor { shard, buffer_size, crowd: Arc::default(), next: 0 }.run()
+    }
+}
+
+/// The connections being served, to end them on a drain.
+#[derive(Default)]
+struct Crowd {
+    sockets: Mutex<HashMap<u64, Arc<Socket>>>,
+    left: Condvar,
+}
+
+impl Crowd {
+    fn sockets(&self) -> MutexGuard<'_, HashMap<u64, Arc<Socket>>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave(&self, number: u64) {
+        self.sockets().remove(&number);
+        self.left.notify_all();
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        self.sockets().values().for_each(|socket| drop(socket.shutdown(how)));
+    }
+
+    /// Waits until all have left. Returns how many had not when the time was over.
+    fn wait_until_empty(&self, patience: Duration) -> usize {
+        let end = Instant::now() + patience;
+        let mut sockets = self.sockets();
+        while !sockets.is_empty() && Instant::now() < end {
+            let rest = end.saturating_duration_since(Instant::now());
+            sockets = self.left.wait_timeout(sockets, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        sockets.len()
+    }
+}
+
+struct Acceptor<S> {
+    shard: Shard<S>,
+    buffer_size: usize,
+    crowd: Arc<Crowd>,
+    /// Number of the next connection.
+    next: u64,
+}
+
+impl<S: Service + Clone + Send + 'static> Acceptor<S>
+where
+    S::Session: Send,
+{
+    fn run(mut self) -> Result<(), EngineError> {
+        let poller = self.register().map_err(EngineError::io("registering with epoll"))?;
+        let _ = self.shard.ready.send(());
+        let mut events = Events::with_capacity(16);
+        loop {
+            poller.wait(&mut events, None).map_err(EngineError::io("epoll_wait"))?;
+            for ready in events.iter() {
+                match ready.key {
+                    INBOX if self.told_to_drain() => return self.drain(),
+                    INBOX => {}
+                    index => self.accept(index as usize),
+                }
+            }
+        }
+    }
+
+    fn register(&self) -> io::Result<Poller> {
+        let poller = Poller::new()?;
+        self.shard.inbox.wake.set_nonblocking(true)?;
+        poller.add(&self.shard.inbox.wake, Interest::READ, INBOX)?;
+        for (index, listener) in self.shard.listeners.iter().enumerate() {
+            listener.socket.set_nonblocking(true)?;
+            poller.add(&listener.socket, Interest::READ, index as u64)?;
+        }
+        Ok(poller)
+    }
+
+    fn told_to_drain(&self) -> bool {
+        self.shard.inbox.read().iter().any(|message| matches!(message, Message::Drain))
+    }
+
+    fn accept(&mut self, index: usize) {
+        let listener = &self.shard.listeners[index];
+        match socket::accept(&listener.socket, Blocking::Yes) {
+            Ok(socket) => self.serve(socket, listener.number),
+            Err(error) if error.raw_os_error().is_some_and(is_exhaustion) => thread::sleep(ACCEPT_PAUSE.duration()),
+            Err(_) => {}
+        }
+    }
+
+    fn serve(&mut self, socket: Socket, listener: usize) {
+        let number = self.next;
+        self.next += 1;
+        let core = match self.shard.cores.as_slice() {
+            [] => None,
+            cores => Some(cores[number as usize % cores.len()]),
+        };
+        let socket = Arc::new(socket);
+        let mut service = self.shard.service.clone();
+        let talk = Talk {
+            session: service.open(listener),
+            service,
+            socket: socket.clone(),
+            counters: self.shard.counters.clone(),
+            buffer: vec![0; self.buffer_size],
+        };
+        self.shard.counters.add(&Counts { opened: 1, ..Counts::default() });
+        self.crowd.sockets().insert(number, socket);
+        let crowd = self.crowd.clone();
+        let spawned = thread::Builder::new().name("connection".into()).stack_size(STACK_BYTES).spawn(move || {
+            core.map(affinity::pin_current_thread);
+            let ended = Talk::run(talk);
+            ended.1.add(&Counts { closed: 1, failed: u64::from(ended.0.is_err()), ..Counts::default() });
+            crowd.leave(number);
+        });
+        if spawned.is_err() {
+            // No thread to be had: the connection is refused by closing it.
+            self.shard.counters.add(&Counts { closed: 1, failed: 1, ..Counts::default() });
+            self.crowd.leave(number);
+        }
+    }
+
+    fn drain(mut self) -> Result<(), EngineError> {
+        self.shard.listeners.clear();
+        self.crowd.shutdown(Shutdown::Read);
+        let stayed = self.crowd.wait_until_empty(self.shard.drain_patience.duration());
+        if stayed > 0 {
+            self.crowd.shutdown(Shutdown::Both);
+            self.crowd.wait_until_empty(Duration::from_secs(1));
+        }
+        Ok(())
+    }
+}
+
+/// One connection: receive, answer, until the peer's end.
+struct Talk<S: Service> {
+    socket: Arc<Socket>,
+    service: S,
+    session: S::Session,
+    counters: Arc<Counters>,
+    buffer: Vec<u8>,
+}
+
+impl<S: Service> Talk<S> {
+    fn run(mut self) -> (io::Result<()>, Arc<Counters>) {
+        let mut output = Vec::new();
+        loop {
+            match self.turn(&mut output) {
+                Ok(true) => {}
+                Ok(false) => return (Ok(()), self.counters),
+                Err(error) => return (Err(error), self.counters),
+            }
+        }
+    }
+
+    /// Receives once and answers. `false` at the peer's end.
+    fn turn(&mut self, output: &mut Vec<u8>) -> io::Result<bool> {
+        let count = match (&*self.socket).read(&mut self.buffer) {
+            Ok(0) => return Ok(false),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        output.clear();
+        let input = &self.buffer[..count];
+        let answer = match self.service.received(&mut self.session, input, output) {
+            Answer::Nothing => &[],
+            Answer::Input(range) => &input[range],
+            Answer::Output => output.as_slice(),
+        };
+        (&*self.socket).write_all(answer)?;
+        let counts = Counts { bytes_in: count as u64, bytes_out: answer.len() as u64, ..Counts::default() };
+        self.counters.add(&counts);
+        Ok(true)
+    }
+}

@@ -1,0 +1,129 @@
+//! tokio, as its documentation shows it: a current-thread runtime per core, a task per connection, `read` and
+//! `write_all`.
+
+use super::counters::{Counters, Counts};
+use super::reception::{Arrival, Reception};
+use super::shard::Shard;
+use super::{BufferOptions, Engine, EngineError, Layout, Unsupported};
+use crate::service::{Answer, Service};
+use crate::sys::socket::Blocking;
+use socket2::{Domain, SockRef, Socket};
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{Notify, mpsc};
+
+/// Options of the `tokio` engine.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    pub buffers: BufferOptions,
+}
+
+/// The `tokio` engine.
+#[derive(Debug)]
+pub struct Tokio;
+
+impl Engine for Tokio {
+    const NAME: &'static str = "tokio";
+    const LAYOUT: Layout = Layout::ShardPerCore;
+    type Options = Options;
+
+    fn probe(_options: &Options) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
+    where
+        S::Session: Send,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(EngineError::io("starting the tokio runtime"))?;
+        runtime.block_on(serve(shard, options.buffers.buffer_size.0 as usize))
+    }
+}
+
+async fn serve<S: Service + Clone + Send + 'static>(shard: Shard<S>, buffer_size: usize) -> Result<(), EngineError>
+where
+    S::Session: Send,
+{
+    let mut reception = Reception::new(shard.listeners, shard.inbox, shard.placement, Blocking::No)?;
+    let _ = shard.ready.send(());
+    let drain = Arc::new(Notify::new());
+    // Every task holds a sender; when the last one is gone, so are the connections.
+    let (alive, mut all_gone) = mpsc::channel::<()>(1);
+    while let Arrival::Connection { socket, listener } = reception.next().await {
+        let mut service = shard.service.clone();
+        let session = service.open(listener);
+        let counters = shard.counters.clone();
+        let talk = Talk { service, session, counters, drain: drain.clone(), buffer: vec![0; buffer_size] };
+        tokio::spawn(serve_connection(socket, talk, alive.clone()));
+    }
+    drop((reception, alive));
+    drain.notify_waiters();
+    let _ = tokio::time::timeout(shard.drain_patience.duration(), all_gone.recv()).await;
+    Ok(())
+}
+
+/// One connection's task, from its opening to its end.
+async fn serve_connection<S: Service>(socket: Socket, talk: Talk<S>, alive: mpsc::Sender<()>) {
+    let counters = talk.counters.clone();
+    counters.add(&Counts { opened: 1, ..Counts::default() });
+    let ended = match socket.domain() {
+        Ok(Domain::UNIX) => match UnixStream::from_std(socket.into()) {
+            Ok(stream) => talk.run(stream).await,
+            Err(error) => Err(error),
+        },
+        _ => match TcpStream::from_std(socket.into()) {
+            Ok(stream) => talk.run(stream).await,
+            Err(error) => Err(error),
+        },
+    };
+    counters.add(&Counts { closed: 1, failed: u64::from(ended.is_err()), ..Counts::default() });
+    drop(alive);
+}
+
+struct Talk<S: Service> {
+    service: S,
+    session: S::Session,
+    counters: Arc<Counters>,
+    drain: Arc<Notify>,
+    buffer: Vec<u8>,
+}
+
+impl<S: Service> Talk<S> {
+    async fn run<T: AsyncRead + AsyncWrite + AsFd + Unpin>(mut self, mut stream: T) -> io::Result<()> {
+        let drain = self.drain.clone();
+        let drained = drain.notified();
+        tokio::pin!(drained);
+        let mut draining = false;
+        let mut output = Vec::new();
+        loop {
+            let count = tokio::select! {
+                biased;
+                count = stream.read(&mut self.buffer) => count?,
+                () = &mut drained, if !draining => {
+                    draining = true;
+                    SockRef::from(&stream).shutdown(Shutdown::Read)?;
+                    continue;
+                }
+            };
+            if count == 0 {
+                return Ok(());
+            }
+            output.clear();
+            let input = &self.buffer[..count];
+            let answer = match self.service.received(&mut self.session, input, &mut output) {
+                Answer::Nothing => &[],
+                Answer::Input(range) => &input[range],
+                Answer::Output => output.as_slice(),
+            };
+            stream.write_all(answer).await?;
+            let counts = Counts { bytes_in: count as u64, bytes_out: answer.len() as u64, ..Counts::default() };
+            self.counters.add(&counts);
+        }
+    }
+}

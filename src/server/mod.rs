@@ -1,0 +1,245 @@
+//! A server: listeners, shards (one pinned thread each), the placement of connections on them, drain, counters.
+//!
+//! It prepares what an engine needs and watches over it; it never touches a connection itself.
+
+mod listeners;
+mod signals;
+
+pub use listeners::ListenError;
+pub use signals::SignalError;
+
+use crate::clock::Clock;
+use crate::engine::counters::{Counters, Counts};
+use crate::engine::shard::{self, Message, Outbox, Placement, Shard};
+use crate::engine::{Engine, EngineError, Layout, Unsupported};
+use crate::service::{Kind, Services};
+use crate::sys::affinity::{self, AffinityError};
+use crate::sys::limits;
+use crate::units::{Address, Bytes, CoreList, Nanos};
+use listeners::{Binding, Bound};
+use signals::Signals;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How new connections are spread over the shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Accept {
+    /// One shard accepts and hands them round in turn: few connections do not land on one core by hash.
+    Balanced,
+    /// Every shard accepts on its own SO_REUSEPORT listener; the kernel chooses by hash. TCP only.
+    Reuseport,
+}
+
+/// Options of the sockets, the same for every engine.
+#[derive(Clone, Debug)]
+pub struct SocketOptions {
+    pub backlog: u32,
+    pub nodelay: bool,
+    /// SO_RCVBUF; `None` leaves it to the kernel's autotuning.
+    pub rcvbuf: Option<Bytes>,
+    /// SO_SNDBUF; `None` leaves it to the kernel's autotuning.
+    pub sndbuf: Option<Bytes>,
+}
+
+/// What to serve, where, and how.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub endpoints: Vec<(Kind, Address)>,
+    pub cores: CoreList,
+    pub pin: bool,
+    pub accept: Accept,
+    pub socket: SocketOptions,
+    /// Print the counters this often.
+    pub stats: Option<Nanos>,
+    /// How long a drain waits for connections to end.
+    pub drain_patience: Nanos,
+}
+
+/// The server could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    #[error(transparent)]
+    Affinity(#[from] AffinityError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Signals(#[from] SignalError),
+    #[error("{what} failed: {source}")]
+    Io { what: &'static str, source: io::Error },
+    #[error("a shard's thread panicked; this is a bug in ringmark, please report it")]
+    Panicked,
+}
+
+fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
+    move |source| ServerError::Io { what, source }
+}
+
+/// A shard's thread and the way to reach it.
+struct Running {
+    outbox: Outbox,
+    counters: Arc<Counters>,
+    thread: JoinHandle<Result<(), EngineError>>,
+}
+
+/// Serves until SIGINT or SIGTERM, then drains. What scripts read goes to `out`: a line per listener once the server
+/// can be used, and the counters at the end.
+pub fn run<E: Engine>(config: &Config, options: &E::Options, out: &mut dyn Write) -> Result<(), ServerError> {
+    E::probe(options)?;
+    // First of all: a signal during the start must not be lost.
+    let signals = Signals::catch()?;
+    limits::raise_open_files().map_err(io_error("raising the limit of open files"))?;
+    let shard_count = if E::LAYOUT == Layout::ShardPerCore { config.cores.len() } else { 1 };
+    let binding = if config.accept == Accept::Reuseport { Binding::PerShard(shard_count) } else { Binding::Once };
+    let bound = listeners::bind_all(&config.endpoints, &config.socket, binding)?;
+    let running = start::<E>(config, options, &bound)?;
+    announce(&bound, out).map_err(io_error("writing to standard output"))?;
+    watch(config, &signals, &running);
+    drain(running, &bound, out)
+}
+
+/// Starts a thread per shard and waits until all can serve.
+fn start<E: Engine>(config: &Config, options: &E::Options, bound: &Bound) -> Result<Vec<Running>, ServerError> {
+    let (ready, all_ready) = mpsc::channel();
+    let shards = make_shards::<E>(config, bound, &ready)?;
+    drop(ready);
+    let count = shards.len();
+    let mut running = Vec::new();
+    for (shard, outbox) in shards {
+        let counters = shard.counters.clone();
+        let options = options.clone();
+        let name = shard.core.map_or("shard".into(), |core| format!("shard-{core}"));
+        let thread = thread::Builder::new().name(name).spawn(move || run_shard::<E>(&options, shard));
+        running.push(Running { outbox, counters, thread: thread.map_err(io_error("starting a shard's thread"))? });
+    }
+    wait_until_ready(count, &all_ready, running)
+}
+
+fn run_shard<E: Engine>(options: &E::Options, shard: Shard<Services>) -> Result<(), EngineError> {
+    if let Some(core) = shard.core {
+        affinity::pin_current_thread(core).map_err(EngineError::Affinity)?;
+    }
+    E::run(options, shard)
+}
+
+fn make_shards<E: Engine>(
+    config: &Config,
+    bound: &Bound,
+    ready: &Sender<()>,
+) -> Result<Vec<(Shard<Services>, Outbox)>, ServerError> {
+    let clock = Clock::start();
+    let one_shard = E::LAYOUT == Layout::OneShard;
+    let count = if one_shard { 1 } else { config.cores.len() };
+    let mailboxes = (0..count).map(|_| shard::mailbox()).collect::<io::Result<Vec<_>>>();
+    let mailboxes = mailboxes.map_err(io_error("making a socket pair"))?;
+    let outboxes: Vec<_> = mailboxes.iter().map(|(_, outbox)| outbox.clone()).collect();
+    let services = Services::new(config.endpoints.iter().map(|(kind, _)| *kind).collect());
+    let mut shards = Vec::new();
+    for (index, (inbox, outbox)) in mailboxes.into_iter().enumerate() {
+        let shard = Shard {
+            listeners: bound.listeners_of(index).map_err(io_error("duplicating a listener"))?,
+            inbox,
+            placement: placement(config.accept, index, &outboxes),
+            service: services.clone(),
+            counters: Arc::new(Counters::default()),
+            cores: if config.pin { config.cores.as_slice().to_vec() } else { Vec::new() },
+            core: (config.pin && !one_shard).then(|| config.cores.as_slice()[index]),
+            drain_patience: config.drain_patience,
+            clock,
+            ready: ready.clone(),
+        };
+        shards.push((shard, outbox));
+    }
+    Ok(shards)
+}
+
+fn placement(accept: Accept, own: usize, outboxes: &[Outbox]) -> Placement {
+    if accept == Accept::Reuseport || outboxes.len() == 1 {
+        return Placement::Local;
+    }
+    let others = outboxes.iter().enumerate().map(|(index, outbox)| (index != own).then(|| outbox.clone()));
+    Placement::Rotate { shards: others.collect(), next: 0 }
+}
+
+/// Waits for every shard to be ready; if one ends before, tells why.
+fn wait_until_ready(
+    count: usize,
+    all_ready: &Receiver<()>,
+    running: Vec<Running>,
+) -> Result<Vec<Running>, ServerError> {
+    let ready = (0..count).take_while(|_| all_ready.recv().is_ok()).count();
+    if ready == count {
+        return Ok(running);
+    }
+    running.iter().for_each(|shard| shard.outbox.deliver(Message::Drain));
+    running.into_iter().try_for_each(join)?;
+    Err(ServerError::Panicked)
+}
+
+fn join(shard: Running) -> Result<(), ServerError> {
+    shard.thread.join().map_err(|_| ServerError::Panicked)?.map_err(ServerError::from)
+}
+
+fn announce(bound: &Bound, out: &mut dyn Write) -> io::Result<()> {
+    for (kind, address) in bound.addresses() {
+        let protocol = if matches!(address, Address::Unix(_)) { "" } else { "tcp " };
+        writeln!(out, "listening {kind} {protocol}{address}")?;
+    }
+    out.flush()
+}
+
+/// Sleeps until a signal comes or a shard ends by itself; prints counters meanwhile where that was asked for.
+fn watch(config: &Config, signals: &Signals, running: &[Running]) {
+    // A shard that fails must not go unnoticed for long, though it hardly ever happens.
+    const GLANCE: Duration = Duration::from_millis(500);
+    let interval = config.stats.map_or(GLANCE, Nanos::duration);
+    let mut before = Counts::default();
+    loop {
+        match signals.wait(interval) {
+            Err(RecvTimeoutError::Timeout) => {}
+            _ => return,
+        }
+        if running.iter().any(|shard| shard.thread.is_finished()) {
+            return;
+        }
+        if config.stats.is_some() {
+            before = print_stats(running, before, interval);
+        }
+    }
+}
+
+fn print_stats(running: &[Running], before: Counts, interval: Duration) -> Counts {
+    let now = total(running);
+    let per_second = |after: u64, before: u64| (after - before) as f64 / interval.as_secs_f64() / 1e6;
+    eprintln!(
+        "open={} in={:.2}MB/s out={:.2}MB/s {now}",
+        now.opened - now.closed,
+        per_second(now.bytes_in, before.bytes_in),
+        per_second(now.bytes_out, before.bytes_out),
+    );
+    now
+}
+
+fn total(running: &[Running]) -> Counts {
+    running.iter().map(|shard| shard.counters.read()).fold(Counts::default(), |sum, counts| sum + counts)
+}
+
+/// Tells every shard to drain, waits for them, and prints what they did.
+fn drain(running: Vec<Running>, bound: &Bound, out: &mut dyn Write) -> Result<(), ServerError> {
+    running.iter().for_each(|shard| shard.outbox.deliver(Message::Drain));
+    let counters: Vec<_> = running.iter().map(|shard| shard.counters.clone()).collect();
+    let ended = running.into_iter().map(join).collect::<Vec<_>>();
+    bound.remove_paths();
+    let counts: Vec<Counts> = counters.iter().map(|counters| counters.read()).collect();
+    let sum = counts.iter().fold(Counts::default(), |sum, counts| sum + *counts);
+    let per_shard: Vec<_> = counts.iter().map(|counts| counts.opened.to_string()).collect();
+    // A reader that is gone needs no line.
+    let _ = writeln!(out, "drained {sum} per_shard={}", per_shard.join(","));
+    ended.into_iter().collect()
+}

@@ -1,0 +1,32 @@
+//! What socket2 does not offer: accepting with flags in one system call, and a place in tokio's reactor.
+
+use socket2::Socket;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Whether a new socket's calls wait or return EWOULDBLOCK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocking {
+    Yes,
+    No,
+}
+
+/// Accepts a connection (accept4(2)), close-on-exec.
+pub fn accept(listener: &Socket, blocking: Blocking) -> io::Result<Socket> {
+    let flags = libc::SOCK_CLOEXEC | if blocking == Blocking::No { libc::SOCK_NONBLOCK } else { 0 };
+    let nothing = std::ptr::null_mut();
+    // SAFETY: the listener is open; with null pointers the kernel writes no address.
+    match unsafe { libc::accept4(listener.as_raw_fd(), nothing, std::ptr::null_mut(), flags) } {
+        // SAFETY: a new descriptor that nobody else owns.
+        fd @ 0.. => Ok(unsafe { Socket::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Watches a non-blocking socket for readability in the tokio runtime that the calling code runs in.
+pub fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: the AsyncFd owns the socket, which keeps its one descriptor open for as long as it lives.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
+}
