@@ -72,9 +72,9 @@ pub struct CompareArgs {
     /// Threads of the generator [default: one per core of it]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
     threads: Option<u64>,
-    /// How the generator does its I/O
-    #[arg(long, value_enum, default_value_t = EngineKind::Uring)]
-    load_engine: EngineKind,
+    /// How the generator does its I/O [default: uring where the kernel allows it]
+    #[arg(long, value_enum)]
+    load_engine: Option<EngineKind>,
     /// An answer that takes longer is an error
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = crate::cli::load::positive)]
     timeout: Nanos,

@@ -15,7 +15,7 @@ const MAX_REASONS: usize = 3;
 const ABSENT: &str = "-";
 const HEADER: [&str; 11] = [
     "contestant",
-    "requests/s",
+    "req/s",
     "p50",
     "p99",
     "p99.9",
@@ -26,9 +26,6 @@ const HEADER: [&str; 11] = [
     "ratio to the\nbaseline [95 %]",
     "verdict",
 ];
-/// Never broken into two lines: an interval is read at a glance or not at all.
-const RATIO_COLUMN: usize = 9;
-
 /// The whole report as text, with a final line break.
 pub fn render(report: &CompareReport) -> String {
     let mut blocks = vec![problems(report), setting(report)];
@@ -80,18 +77,24 @@ fn reason_lines(whom: &str, kind: &str, reasons: Vec<(String, Vec<u64>)>) -> Vec
     lines
 }
 
-/// The reasons that a contestant's trials give, each once, with the rounds that gave it.
+/// The reasons that a contestant's trials give, each once, with the rounds that gave it. Reasons that differ in their
+/// numbers only count as one, which the first speaks for.
 fn grouped(contestant: &ContestantRecord, reasons: impl Fn(&TrialRecord) -> Vec<String>) -> Vec<(String, Vec<u64>)> {
     let mut groups: Vec<(String, Vec<u64>)> = Vec::new();
     for trial in &contestant.trials {
         for reason in reasons(trial) {
-            match groups.iter_mut().find(|(known, _)| *known == reason) {
+            match groups.iter_mut().find(|(known, _)| alike(known, &reason)) {
                 Some((_, rounds)) => rounds.push(trial.round),
                 None => groups.push((reason, vec![trial.round])),
             }
         }
     }
     groups
+}
+
+fn alike(left: &str, right: &str) -> bool {
+    let words = |text: &str| text.replace(|c: char| c.is_ascii_digit() || c == '.', "");
+    words(left) == words(right)
 }
 
 fn round_list(rounds: &[u64]) -> String {
@@ -151,14 +154,15 @@ fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
 
 fn table(report: &CompareReport, cell: &CellRecord) -> String {
     let mut table = Table::new();
-    table.load_preset("     --            ").set_width(WIDTH).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_preset("     -             ").set_width(WIDTH).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(HEADER.iter().enumerate().map(|(column, title)| aligned(column, title.to_string())));
     for contestant in &cell.contestants {
         table.add_row(row(report, contestant).into_iter().enumerate().map(|(column, text)| aligned(column, text)));
     }
-    if let Some(ratios) = table.column_mut(RATIO_COLUMN) {
-        ratios.set_constraint(ColumnConstraint::ContentWidth);
-    }
+    // Only names are broken into lines: a figure is read at a glance or not at all.
+    table.column_iter_mut().skip(1).for_each(|column| {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    });
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect::<String>().trim_end().to_owned()
 }
 
@@ -188,7 +192,7 @@ fn row(report: &CompareReport, contestant: &ContestantRecord) -> [String; HEADER
             .as_ref()
             .filter(|_| contestant.verdict != Some(Verdict::Baseline))
             .map_or(ABSENT.into(), ratio),
-        contestant.verdict.map_or("unavailable", Verdict::text).to_owned(),
+        contestant.verdict.map_or("unavailable", Verdict::text).replace("difference ", "difference\n"),
     ]
 }
 
@@ -242,7 +246,7 @@ mod tests {
     fn the_table_fits_and_leads_with_what_went_wrong() {
         let mut trials = steady(120_000.0);
         trials[1] = trial(2, 9e9, &["7 answers were wrong"]);
-        trials[3] = trial(4, 9e9, &["7 answers were wrong"]);
+        trials[3] = trial(4, 9e9, &["12 answers were wrong"]);
         trials[4] = failed(5, "the server ended; its stderr:\nno memory");
         let mut absent = contestant("tokio-uring --entries 4096", vec![]);
         absent.unavailable = Some("io_uring is forbidden".into());

@@ -4,8 +4,10 @@ use super::CompareArgs;
 use super::cores::{Split, split_here};
 use crate::cli::{contestant, host};
 use crate::clock;
+use crate::load::EngineKind;
 use crate::report::schema::{COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LoadSettings, Stopped};
 use crate::sys::affinity;
+use crate::sys::uring::{BufferSettings, Ring, RingSettings, Taskrun};
 use crate::trial::{Cell, Contestant, Load, Plan};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -75,9 +77,25 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
             warmup: args.warmup,
             timeout: args.timeout,
             spin: args.spin,
-            engine: args.load_engine.name().to_owned(),
+            engine: args.load_engine.unwrap_or_else(best_engine).name().to_owned(),
         },
     })
+}
+
+/// io_uring where this kernel lets the generator have it, so that a comparison needs no option to work anywhere.
+fn best_engine() -> EngineKind {
+    let settings = RingSettings {
+        entries: 8,
+        completions: 16,
+        taskrun: Taskrun::Defer,
+        sqpoll: None,
+        direct_slots: 0,
+        buffers: Some(BufferSettings { count: 2, size: 4096, max: 2 }),
+    };
+    match Ring::new(&settings).and_then(|mut ring| ring.receive_probe(true)) {
+        Ok(()) => EngineKind::Uring,
+        Err(_) => EngineKind::Epoll,
+    }
 }
 
 /// Every number of connections with every size, each once, in the order typed.
