@@ -8,5 +8,7 @@ pub mod load;
 pub mod report;
 pub mod server;
 pub mod service;
+pub mod stats;
 pub mod sys;
+pub mod trial;
 pub mod units;

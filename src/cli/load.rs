@@ -1,7 +1,7 @@
 //! `ringload`: its options, what they mean together, and its exit codes.
 
 mod live;
-mod text;
+pub mod text;
 
 use crate::load::{self, Config, EngineKind, LoadError};
 use crate::report::schema::LoadReport;
@@ -134,7 +134,7 @@ pub enum OptionsError {
     Affinity(#[from] AffinityError),
 }
 
-fn positive(text: &str) -> Result<Nanos, String> {
+pub fn positive(text: &str) -> Result<Nanos, String> {
     match text.parse() {
         Ok(Nanos::ZERO) => Err("must be longer than 0".into()),
         Ok(time) => Ok(time),
@@ -142,7 +142,7 @@ fn positive(text: &str) -> Result<Nanos, String> {
     }
 }
 
-fn request_size(text: &str) -> Result<Bytes, String> {
+pub fn request_size(text: &str) -> Result<Bytes, String> {
     let size: Bytes = text.parse().map_err(|error: crate::units::ParseUnitError| error.to_string())?;
     match size {
         Bytes(0) => Err("a request has at least 1 byte".into()),

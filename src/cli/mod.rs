@@ -1,6 +1,12 @@
 //! What was typed, turned into what was meant: clap structs, one file per command, and the exit code.
 
+pub mod compare;
+pub mod contestant;
+pub mod doctor;
+mod host;
 pub mod load;
+mod progress;
+pub mod report;
 pub mod serve;
 
 use clap::{Parser, Subcommand};
@@ -19,7 +25,10 @@ struct Ringmark {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Compare(compare::CompareArgs),
     Serve(serve::ServeArgs),
+    Report(report::ReportArgs),
+    Doctor(doctor::DoctorArgs),
     /// The load generator, as `ringload`; compare starts it this way
     #[command(hide = true)]
     Load(load::LoadArgs),
@@ -28,8 +37,11 @@ enum Command {
 /// The program `ringmark`.
 pub fn ringmark() -> ExitCode {
     let outcome = match Ringmark::parse().command {
+        Command::Compare(args) => compare::run(args),
         Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
-        Command::Load(args) => return load::run(&args),
+        Command::Report(args) => report::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Load(args) => Ok(load::run(&args)),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("ringmark: {error:#}");

@@ -134,7 +134,12 @@ fn tasks(config: &Config) -> Result<Vec<Task>, LoadError> {
     let tasks = (0..config.threads).map(|thread| {
         let (first, next) = (share(thread), share(thread + 1));
         Task {
-            setup: Setup { target: target.clone(), connections: next - first, window: config.size.0 * config.depth },
+            setup: Setup {
+                target: target.clone(),
+                connections: next - first,
+                window: config.size.0 * config.depth,
+                spins: config.spin > Nanos::ZERO,
+            },
             orders: orders(config, payload, first, next - first),
             core: cores.get(thread).copied(),
             spin: config.spin,

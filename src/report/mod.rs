@@ -1,3 +1,9 @@
 //! Results: the schema they are stored in, reading them, verdicts, one exporter per format.
 
+pub mod derive;
+pub mod file;
+pub mod histogram;
+pub mod json;
 pub mod schema;
+pub mod terminal;
+pub mod verdict;

@@ -81,3 +81,143 @@ pub struct CpuRecord {
     pub generator_ns_per_request: Option<f64>,
     pub server_ns_per_request: Option<f64>,
 }
+
+/// What `ringmark compare --format json` prints and what it saves: the raw trials, and the figures derived from them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CompareReport {
+    /// [`COMPARE_SCHEMA`].
+    pub schema: String,
+    /// Version of the program that wrote it.
+    pub ringmark: String,
+    /// When the comparison started: UTC, `2026-01-31T23:59:59Z`.
+    pub started: String,
+    /// The command line, word by word.
+    pub command: Vec<String>,
+    pub host: HostRecord,
+    /// Decides the order of the contestants in each round, the payload, and the resamples of the intervals.
+    pub seed: u64,
+    /// Cores the server's threads run on, as `0-3,6`.
+    pub server_cores: String,
+    pub load_cores: String,
+    /// Server and generator had to share a core: they took time from each other.
+    pub cores_shared: bool,
+    pub load: LoadSettings,
+    /// Rounds asked for; how many of them count is in [`ContestantRecord::rounds`].
+    pub rounds: u64,
+    /// Name of the contestant that the others are compared to.
+    pub baseline: String,
+    pub stopped: Stopped,
+    pub cells: Vec<CellRecord>,
+}
+
+/// The machine it ran on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    pub kernel: String,
+    pub cpu: String,
+    /// Cores the comparison was allowed to use.
+    pub cores: u64,
+}
+
+/// What all cells share of the generator's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadSettings {
+    /// `uring` or `epoll`.
+    pub engine: String,
+    pub threads: u64,
+    /// Counted time of a trial.
+    pub duration_ns: u64,
+    pub warmup_ns: u64,
+    pub timeout_ns: u64,
+    pub spin_ns: u64,
+}
+
+/// Why no further trial was run. A comparison that still runs, or that was killed, says `interrupted`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stopped {
+    Rounds,
+    Interrupted,
+}
+
+/// One workload and how every contestant did under it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CellRecord {
+    pub connections: u64,
+    /// Bytes of a request; the answer has as many.
+    pub size: u64,
+    /// Requests in flight per connection.
+    pub depth: u64,
+    pub connect_per_request: bool,
+    pub contestants: Vec<ContestantRecord>,
+}
+
+/// One contestant in one cell. Everything but `name`, `words`, `unavailable` and `trials` is derived from the trials;
+/// figures are `None` where no trial is valid.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ContestantRecord {
+    pub name: String,
+    /// What to type after `ringmark serve` to get this server.
+    pub words: String,
+    /// Why it cannot run here; it then has no trials.
+    pub unavailable: Option<String>,
+    /// Median over the valid rounds.
+    pub throughput_per_s: Option<f64>,
+    /// Of the added histograms of the valid rounds.
+    pub latency_ns: Option<LatencyRecord>,
+    /// CPU time of all valid rounds by all their requests, user and system, all threads.
+    pub server_cpu_ns_per_request: Option<f64>,
+    pub generator_cpu_ns_per_request: Option<f64>,
+    /// Throughput relative to the baseline's in the same round.
+    pub ratio: Option<RatioRecord>,
+    pub verdict: Option<Verdict>,
+    /// Valid rounds.
+    pub rounds: u64,
+    pub trials: Vec<TrialRecord>,
+}
+
+/// Median over the rounds in which both are valid, with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RatioRecord {
+    pub median: f64,
+    pub low: f64,
+    pub high: f64,
+    /// Rounds in which both are valid.
+    pub pairs: u64,
+}
+
+/// What the ratio says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    #[serde(rename = "faster")]
+    Faster,
+    #[serde(rename = "slower")]
+    Slower,
+    #[serde(rename = "no difference shown")]
+    NoDifferenceShown,
+    #[serde(rename = "baseline")]
+    Baseline,
+    #[serde(rename = "too few rounds")]
+    TooFewRounds,
+}
+
+/// One trial: one server process and one generator process. Exactly one of `load` and `failed` is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// From 1.
+    pub round: u64,
+    /// Place in the order of its round, from 1.
+    pub position: u64,
+    pub load: Option<LoadReport>,
+    /// What was tried, why it failed, and the last lines the failed process wrote to stderr.
+    pub failed: Option<String>,
+    /// How the server placed the connections on its threads, where it tells.
+    pub connections_per_shard: Option<Vec<u64>>,
+}
+
+impl TrialRecord {
+    /// The generator's report, if its figures may be used.
+    pub fn valid(&self) -> Option<&LoadReport> {
+        self.load.as_ref().filter(|load| load.invalid.is_empty())
+    }
+}

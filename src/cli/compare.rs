@@ -1,0 +1,143 @@
+//! `ringmark compare`: contestants under the same load, round after round, and a verdict that holds up.
+
+mod cores;
+mod session;
+mod settings;
+
+use super::progress::Progress;
+use super::report::{Format, print, render};
+use crate::load::EngineKind;
+use crate::report::file::Stored;
+use crate::report::schema::{CompareReport, Stopped};
+use crate::trial::Cancel;
+use crate::units::{Bytes, CoreSelection, Nanos};
+use anyhow::{Context, Result};
+use clap::Args;
+use session::Session;
+use settings::Settings;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// No contestant could be measured.
+const EXIT_NOTHING_MEASURED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+/// What a shell reports for a program that Ctrl-C ends: 128 + SIGINT.
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// Compare servers under the same load.
+///
+/// Starts every contestant's server once per round, in an order that changes, puts the same load on it over loopback
+/// from cores of its own, and compares throughput round by round with the baseline's.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = AFTER_HELP)]
+pub struct CompareArgs {
+    /// Servers: each the words after `ringmark serve` as one argument, or "exec COMMAND" with {ip} and {port} in it
+    ///
+    /// Without any: uring epoll threads tokio tokio-uring.
+    #[arg(value_name = "CONTESTANT")]
+    contestants: Vec<String>,
+    /// Connections; several make several cells: 1,64,1000
+    #[arg(short, long, value_name = "N,...", value_delimiter = ',', default_value = "64", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    connections: Vec<u64>,
+    /// Bytes of a request; several make several cells: 64,4k
+    #[arg(short, long, value_name = "BYTES,...", value_delimiter = ',', default_value = "64", value_parser = crate::cli::load::request_size)]
+    size: Vec<Bytes>,
+    /// Requests in flight per connection
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    depth: u64,
+    /// Make a new connection for every request
+    #[arg(long, conflicts_with = "depth")]
+    connect_per_request: bool,
+    /// Counted time of each trial
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = crate::cli::load::positive)]
+    duration: Nanos,
+    /// Load without counting, before each trial
+    #[arg(long, value_name = "TIME", default_value = "300ms")]
+    warmup: Nanos,
+    /// Rounds; every contestant runs once in each. Fewer than 6 show nothing
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    rounds: u64,
+    /// Contestant that the others are compared to [default: epoll if it runs, else the first]
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<String>,
+    /// Cores of the servers: how many (2) or which (0-1) [default: the first half]
+    #[arg(long, value_name = "CORES")]
+    server_cores: Option<CoreSelection>,
+    /// Cores of the generator: how many (2) or which (2-3) [default: those the servers leave]
+    #[arg(long, value_name = "CORES")]
+    load_cores: Option<CoreSelection>,
+    /// Threads of the generator [default: one per core of it]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    threads: Option<u64>,
+    /// How the generator does its I/O [default: uring where the kernel allows it]
+    #[arg(long, value_enum)]
+    load_engine: Option<EngineKind>,
+    /// An answer that takes longer is an error
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = crate::cli::load::positive)]
+    timeout: Nanos,
+    /// The generator looks for answers this long before it sleeps
+    #[arg(long, value_name = "TIME", default_value = "0")]
+    spin: Nanos,
+    /// Decides the order in each round, the bytes sent and the resamples of the intervals
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Where the result is saved, after every trial [default: results/local/<UTC time>.json]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// No progress on stderr
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 measured; 1 nothing could be measured; 2 bad options; 130 interrupted (what was measured is kept).
+
+Examples:
+  ringmark compare                                            every engine, 64 connections, 64 bytes
+  ringmark compare uring \"uring --recv oneshot\" --baseline uring
+  ringmark compare uring epoll -c 1,64,1000 -s 64,4k          six cells
+  ringmark compare epoll \"exec ./my-server --listen {ip}:{port}\"";
+
+pub fn run(args: CompareArgs) -> Result<ExitCode> {
+    let settings = match Settings::new(&args) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("ringmark compare: {error:#}");
+            return Ok(EXIT_USAGE.into());
+        }
+    };
+    let cancel = catch_signals().context("cannot catch Ctrl-C")?;
+    let mut session = Session::new(settings, Progress::new(args.quiet))?;
+    session.measure(Cancel(&cancel));
+    let (report, saved) = session.close();
+    let code = exit_code(&report);
+    print(&render(&Stored::Compare(Box::new(report)), args.format)?)?;
+    let path = saved?;
+    eprintln!("Saved: {}", path.display());
+    Ok(code)
+}
+
+fn exit_code(report: &CompareReport) -> ExitCode {
+    let measured = report.cells.iter().flat_map(|cell| &cell.contestants).any(|contestant| contestant.rounds > 0);
+    match report.stopped {
+        Stopped::Interrupted => EXIT_INTERRUPTED.into(),
+        Stopped::Rounds if measured => ExitCode::SUCCESS,
+        Stopped::Rounds => EXIT_NOTHING_MEASURED.into(),
+    }
+}
+
+/// The first signal raises the flag; a second one ends this process, and the kernel then kills its children.
+fn catch_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED.into(), Arc::clone(&flag))?;
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}

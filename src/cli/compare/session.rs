@@ -1,0 +1,120 @@
+//! A comparison under way: the report as it grows, saved after every trial.
+
+use super::settings::Settings;
+use crate::cli::progress::Progress;
+use crate::report::schema::{CompareReport, Stopped, TrialRecord};
+use crate::report::{derive, file, json};
+use crate::trial::{self, Cancel, Observer, Plan, Schedule};
+use crate::units::Nanos;
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+/// What starting and stopping the processes of a trial takes, for the estimate shown before the first one.
+const OVERHEAD_PER_TRIAL: Nanos = Nanos::from_millis(150);
+
+pub struct Session {
+    plan: Plan,
+    recorder: Recorder,
+}
+
+/// Takes the records of the trials.
+struct Recorder {
+    /// For the names in progress messages.
+    plan: Plan,
+    report: CompareReport,
+    output: PathBuf,
+    progress: Progress,
+    /// Saving failed already once, which was said.
+    unsaved: bool,
+}
+
+impl Session {
+    /// Fails where the result could not be saved: better now than after a minute.
+    pub fn new(settings: Settings, progress: Progress) -> Result<Session> {
+        let Settings { plan, mut report, output } = settings;
+        derive::fill(&mut report)?;
+        let recorder = Recorder { plan: plan.clone(), report, output, progress, unsaved: false };
+        recorder.save()?;
+        Ok(Session { plan, recorder })
+    }
+
+    /// Runs all trials, or until interrupted.
+    pub fn measure(&mut self, cancel: Cancel) {
+        self.recorder.progress.say("checking that every contestant runs here");
+        let Ok(unavailable) = trial::check(&self.plan, cancel) else { return };
+        let able: Vec<usize> = (0..unavailable.len()).filter(|index| unavailable[*index].is_none()).collect();
+        self.recorder.note_unavailable(&unavailable);
+        self.announce(able.len() as u64);
+        self.recorder.report.stopped = Stopped::Interrupted;
+        self.recorder.report.stopped = trial::run(&self.plan, &able, cancel, &mut self.recorder);
+    }
+
+    /// The finished report, and where it was saved.
+    pub fn close(self) -> (CompareReport, Result<PathBuf>) {
+        self.recorder.progress.end();
+        let saved = self.recorder.save();
+        (self.recorder.report, saved.map(|()| self.recorder.output))
+    }
+
+    fn announce(&mut self, contestants: u64) {
+        let trials = contestants * self.plan.rounds * self.plan.cells.len() as u64;
+        let each = self.plan.load.warmup + self.plan.load.duration + OVERHEAD_PER_TRIAL;
+        let total = Nanos(each.0.saturating_mul(trials));
+        self.recorder.progress.expect(trials);
+        self.recorder.progress.say(&format!("{trials} trials, about {total}"));
+    }
+}
+
+impl Recorder {
+    fn note_unavailable(&mut self, reasons: &[Option<String>]) {
+        for cell in &mut self.report.cells {
+            for (contestant, reason) in cell.contestants.iter_mut().zip(reasons) {
+                contestant.unavailable.clone_from(reason);
+                contestant.verdict = contestant.verdict.filter(|_| reason.is_none());
+            }
+        }
+    }
+
+    fn save(&self) -> Result<()> {
+        let name = self.output.display();
+        let text = json::render(&self.report)?;
+        file::write(&self.output, &text).with_context(|| format!("cannot save to {name}; choose another --output"))
+    }
+
+    /// Adds a trial and derives the figures of its cell; a report that cannot be used becomes a failed trial.
+    fn add(&mut self, trial: Schedule, record: TrialRecord) {
+        self.trials(trial).push(record);
+        if let Err(error) = derive::fill_at(&mut self.report, trial.cell) {
+            if let Some(last) = self.trials(trial).last_mut() {
+                last.load = None;
+                last.failed = Some(format!("the generator's report cannot be used: {error}"));
+            }
+            // Only the last one was new, and it no longer has a histogram.
+            let _ = derive::fill_at(&mut self.report, trial.cell);
+        }
+    }
+
+    fn trials(&mut self, trial: Schedule) -> &mut Vec<TrialRecord> {
+        &mut self.report.cells[trial.cell].contestants[trial.contestant].trials
+    }
+}
+
+impl Observer for Recorder {
+    fn starting(&mut self, trial: Schedule) {
+        self.progress.starting(&self.plan, trial);
+    }
+
+    fn finished(&mut self, trial: Schedule, record: TrialRecord) {
+        if let Some(reason) = record.failed.as_ref().and_then(|reason| reason.lines().next()) {
+            self.progress.say(&format!("failed: {reason}"));
+        }
+        self.add(trial, record);
+        self.progress.finished();
+        if let Err(error) = self.save()
+            && !self.unsaved
+        {
+            self.unsaved = true;
+            self.progress.say(&format!("{error:#}; measuring goes on"));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What was typed, checked and spelled out: the plan of the trials and the report they go into.
+
+use super::CompareArgs;
+use super::cores::{Split, split_here};
+use crate::cli::{contestant, host};
+use crate::clock;
+use crate::load::EngineKind;
+use crate::report::schema::{COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LoadSettings, Stopped};
+use crate::sys::affinity;
+use crate::sys::uring::{BufferSettings, Ring, RingSettings, Taskrun};
+use crate::trial::{Cell, Contestant, Load, Plan};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+const DEFAULT_CONTESTANTS: [&str; 5] = ["uring", "epoll", "threads", "tokio", "tokio-uring"];
+const DEFAULT_BASELINE: &str = "epoll";
+const DEFAULT_FOLDER: &str = "results/local";
+
+/// All that a comparison needs.
+#[derive(Debug)]
+pub struct Settings {
+    pub plan: Plan,
+    /// Without a trial yet.
+    pub report: CompareReport,
+    pub output: PathBuf,
+}
+
+impl Settings {
+    pub fn new(args: &CompareArgs) -> Result<Settings> {
+        let contestants = contestants(&args.contestants)?;
+        let baseline = baseline(args.baseline.as_deref(), &contestants)?;
+        let split = split_here(args.server_cores.as_ref(), args.load_cores.as_ref())?;
+        let plan = plan(args, contestants, &split)?;
+        let started = clock::utc_now();
+        let output = args.output.clone().unwrap_or_else(|| default_output(&started));
+        let report = empty_report(&plan, baseline, split.shared(), started)?;
+        Ok(Settings { plan, report, output })
+    }
+}
+
+fn contestants(typed: &[String]) -> Result<Vec<Contestant>> {
+    match typed {
+        [] => contestant::parse_all(&DEFAULT_CONTESTANTS.map(String::from)),
+        typed => contestant::parse_all(typed),
+    }
+}
+
+fn baseline(typed: Option<&str>, contestants: &[Contestant]) -> Result<String> {
+    let wanted = typed.unwrap_or(DEFAULT_BASELINE).trim();
+    let found = contestants.iter().find(|contestant| contestant.name == wanted || contestant.words == wanted);
+    match (found.or(contestants.first().filter(|_| typed.is_none())), typed) {
+        (Some(contestant), _) => Ok(contestant.name.clone()),
+        (None, _) => {
+            let names: Vec<&str> = contestants.iter().map(|contestant| contestant.name.as_str()).collect();
+            bail!("no contestant is named '{wanted}'; --baseline takes one of: {}", names.join(", "))
+        }
+    }
+}
+
+fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Result<Plan> {
+    let cores = split.load.clone();
+    let threads = args.threads.unwrap_or(cores.len() as u64);
+    if threads > cores.len() as u64 {
+        bail!("{threads} generator threads do not fit on its cores ({cores}); lower -t or name more --load-cores");
+    }
+    Ok(Plan {
+        program: std::env::current_exe().context("cannot find this program's own file")?,
+        contestants,
+        cells: cells(args),
+        rounds: args.rounds,
+        seed: args.seed,
+        server_cores: split.server.clone(),
+        load: Load {
+            cores,
+            threads,
+            duration: args.duration,
+            warmup: args.warmup,
+            timeout: args.timeout,
+            spin: args.spin,
+            engine: args.load_engine.unwrap_or_else(best_engine).name().to_owned(),
+        },
+    })
+}
+
+/// io_uring where this kernel lets the generator have it, so that a comparison needs no option to work anywhere.
+fn best_engine() -> EngineKind {
+    let settings = RingSettings {
+        entries: 8,
+        completions: 16,
+        taskrun: Taskrun::Defer,
+        sqpoll: None,
+        direct_slots: 0,
+        buffers: Some(BufferSettings { count: 2, size: 4096, max: 2 }),
+        spins: false,
+    };
+    match Ring::new(&settings).and_then(|mut ring| ring.receive_probe(true)) {
+        Ok(()) => EngineKind::Uring,
+        Err(_) => EngineKind::Epoll,
+    }
+}
+
+/// Every number of connections with every size, each once, in the order typed.
+fn cells(args: &CompareArgs) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for &connections in &args.connections {
+        for size in &args.size {
+            let connect_per_request = args.connect_per_request;
+            let cell = Cell { connections, size: size.0, depth: args.depth, connect_per_request };
+            if !cells.contains(&cell) {
+                cells.push(cell);
+            }
+        }
+    }
+    cells
+}
+
+/// Named after the time; a name that is taken gets a number.
+fn default_output(started: &str) -> PathBuf {
+    let stem = started.replace(':', "");
+    let named = |suffix: String| Path::new(DEFAULT_FOLDER).join(format!("{stem}{suffix}.json"));
+    let mut path = named(String::new());
+    let mut number = 2;
+    while path.exists() {
+        path = named(format!("-{number}"));
+        number += 1;
+    }
+    path
+}
+
+fn empty_report(plan: &Plan, baseline: String, cores_shared: bool, started: String) -> Result<CompareReport> {
+    let load = &plan.load;
+    Ok(CompareReport {
+        schema: COMPARE_SCHEMA.into(),
+        ringmark: env!("CARGO_PKG_VERSION").into(),
+        started,
+        command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+        host: host::facts(affinity::available()?.len()),
+        seed: plan.seed,
+        server_cores: plan.server_cores.to_string(),
+        load_cores: load.cores.to_string(),
+        cores_shared,
+        load: LoadSettings {
+            engine: load.engine.clone(),
+            threads: load.threads,
+            duration_ns: load.duration.0,
+            warmup_ns: load.warmup.0,
+            timeout_ns: load.timeout.0,
+            spin_ns: load.spin.0,
+        },
+        rounds: plan.rounds,
+        baseline,
+        stopped: Stopped::Interrupted,
+        cells: plan.cells.iter().map(|cell| empty_cell(plan, cell)).collect(),
+    })
+}
+
+fn empty_cell(plan: &Plan, cell: &Cell) -> CellRecord {
+    let contestant = |contestant: &Contestant| ContestantRecord {
+        name: contestant.name.clone(),
+        words: contestant.words.clone(),
+        ..ContestantRecord::default()
+    };
+    CellRecord {
+        connections: cell.connections,
+        size: cell.size,
+        depth: cell.depth,
+        connect_per_request: cell.connect_per_request,
+        contestants: plan.contestants.iter().map(contestant).collect(),
+    }
+}

@@ -1,0 +1,102 @@
+//! A contestant as it is typed: the words after `ringmark serve` as one argument, or `exec` and a command.
+
+use super::serve::contestant_name;
+use crate::trial::{Contestant, Program};
+use anyhow::{Context, Result, bail};
+
+const EXEC: &str = "exec";
+
+/// Reads one contestant, without starting anything.
+pub fn parse(text: &str) -> Result<Contestant> {
+    let words = shell_words::split(text).with_context(|| format!("contestant '{text}'"))?;
+    let (first, rest) = words.split_first().context("a contestant is empty; name an engine, such as uring or epoll")?;
+    let (name, server) = match first.as_str() {
+        EXEC => (single_spaced(text), exec(text, rest)?),
+        _ => serve(text, &words)?,
+    };
+    Ok(Contestant { name, words: text.trim().to_owned(), server })
+}
+
+/// Reads all of them; a name that comes again is numbered, so a contestant can run against itself.
+pub fn parse_all(texts: &[String]) -> Result<Vec<Contestant>> {
+    let mut all: Vec<Contestant> = Vec::new();
+    for text in texts {
+        let mut contestant = parse(text)?;
+        let base = contestant.name.clone();
+        let taken = |name: &str| all.iter().any(|other| other.name == name);
+        if let Some(number) = (1..).find(|number| !taken(&numbered(&base, *number))) {
+            contestant.name = numbered(&base, number);
+        }
+        all.push(contestant);
+    }
+    Ok(all)
+}
+
+fn numbered(name: &str, number: usize) -> String {
+    if number == 1 { name.to_owned() } else { format!("{name} #{number}") }
+}
+
+fn exec(text: &str, command: &[String]) -> Result<Program> {
+    if command.is_empty() {
+        bail!("contestant '{text}' has no command; write \"exec ./my-server --port {{port}}\"");
+    }
+    if !command.iter().any(|word| word.contains("{port}")) {
+        bail!("contestant '{text}' does not say where {{port}} goes; the server must listen on {{ip}}:{{port}}");
+    }
+    Ok(Program::Exec(command.to_vec()))
+}
+
+/// The words as `ringmark serve` would read them.
+fn serve(text: &str, words: &[String]) -> Result<(String, Program)> {
+    match contestant_name(words) {
+        Ok(name) => Ok((name, Program::Serve(words.to_vec()))),
+        Err(error) => {
+            let problem = error.to_string();
+            let problem = problem.trim_start_matches("error: ").trim_end();
+            bail!(
+                "contestant '{text}': {problem}\n\nAny other server runs as \"exec COMMAND with {{ip}} and {{port}}\"."
+            )
+        }
+    }
+}
+
+/// The words with single spaces between them.
+fn single_spaced(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_and_commands_are_told_apart() {
+        assert_eq!(parse(" epoll ").unwrap().server, Program::Serve(vec!["epoll".into()]));
+        let exec = parse("exec './a b'  --port {port}").unwrap();
+        assert_eq!(exec.server, Program::Exec(vec!["./a b".into(), "--port".into(), "{port}".into()]));
+        assert_eq!(exec.name, "exec './a b' --port {port}");
+    }
+
+    #[test]
+    fn what_is_no_contestant_is_told_why() {
+        for (text, part) in [
+            ("", "empty"),
+            ("nginx", "'nginx'"),
+            ("uring --recv never", "never"),
+            ("epoll --echo 127.0.0.1:1", "leave it out"),
+            ("exec", "no command"),
+            ("exec ./a", "{port}"),
+            ("exec './a {port}", "exec './a"),
+        ] {
+            let message = format!("{:#}", parse(text).unwrap_err());
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_name_comes_once() {
+        let all = parse_all(&["epoll", "epoll", "uring", "epoll"].map(String::from)).unwrap();
+        let names: Vec<&str> = all.iter().map(|contestant| contestant.name.as_str()).collect();
+        assert_eq!(names, ["epoll", "epoll #2", "uring", "epoll #3"]);
+    }
+}

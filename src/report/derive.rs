@@ -1,0 +1,205 @@
+//! From raw trials to figures. Everything derived in a report is computed here and only here, by `compare` and by
+//! `report` alike, so a stored file renders to the same text again.
+
+use super::histogram::{HistogramError, added};
+use super::schema::{CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, TrialRecord};
+use super::verdict::verdict;
+use crate::stats::{median, mix, paired_ratio};
+
+/// Computes all figures of a report again.
+pub fn fill(report: &mut CompareReport) -> Result<(), HistogramError> {
+    let (baseline, seed) = (report.baseline.clone(), report.seed);
+    report
+        .cells
+        .iter_mut()
+        .enumerate()
+        .try_for_each(|(index, cell)| fill_cell(cell, &baseline, mix(seed, index as u64)))
+}
+
+/// Computes the figures of one cell of a report again.
+pub fn fill_at(report: &mut CompareReport, index: usize) -> Result<(), HistogramError> {
+    let seed = mix(report.seed, index as u64);
+    report.cells.get_mut(index).map_or(Ok(()), |cell| fill_cell(cell, &report.baseline, seed))
+}
+
+fn fill_cell(cell: &mut CellRecord, baseline: &str, seed: u64) -> Result<(), HistogramError> {
+    let base: Vec<TrialRecord> = cell
+        .contestants
+        .iter()
+        .find(|contestant| contestant.name == baseline)
+        .map_or_else(Vec::new, |contestant| contestant.trials.clone());
+    for (index, contestant) in cell.contestants.iter_mut().enumerate() {
+        fill_figures(contestant)?;
+        fill_comparison(contestant, &base, contestant.name == baseline, mix(seed, index as u64));
+    }
+    Ok(())
+}
+
+/// The figures of a contestant by itself.
+fn fill_figures(contestant: &mut ContestantRecord) -> Result<(), HistogramError> {
+    let valid: Vec<&LoadReport> = contestant.trials.iter().filter_map(TrialRecord::valid).collect();
+    let rates: Vec<f64> = valid.iter().map(|load| load.throughput_per_s).collect();
+    let server = per_request(valid.iter().filter_map(|load| Some((load.cpu.server_ns?, load.requests))));
+    let generator = per_request(valid.iter().map(|load| (load.cpu.generator_ns, load.requests)));
+    contestant.rounds = valid.len() as u64;
+    contestant.latency_ns = added(valid.iter().map(|load| load.histogram.as_str()))?;
+    contestant.throughput_per_s = median(&rates);
+    contestant.server_cpu_ns_per_request = server;
+    contestant.generator_cpu_ns_per_request = generator;
+    Ok(())
+}
+
+/// How it relates to the baseline.
+fn fill_comparison(contestant: &mut ContestantRecord, base: &[TrialRecord], is_baseline: bool, seed: u64) {
+    let ratio = paired_ratio(&pairs(&contestant.trials, base), seed);
+    contestant.ratio = ratio.map(|ratio| RatioRecord {
+        median: ratio.median,
+        low: ratio.interval.low,
+        high: ratio.interval.high,
+        pairs: ratio.pairs as u64,
+    });
+    contestant.verdict = contestant.unavailable.is_none().then(|| verdict(contestant.ratio.as_ref(), is_baseline));
+}
+
+/// Throughput of both in the rounds in which both are valid.
+fn pairs(trials: &[TrialRecord], base: &[TrialRecord]) -> Vec<(f64, f64)> {
+    let of_round = |round| base.iter().find(|trial| trial.round == round)?.valid();
+    trials
+        .iter()
+        .filter_map(|trial| Some((trial.valid()?.throughput_per_s, of_round(trial.round)?.throughput_per_s)))
+        .collect()
+}
+
+/// Total CPU time by total requests.
+fn per_request(trials: impl Iterator<Item = (u64, u64)>) -> Option<f64> {
+    let (cpu, requests) =
+        trials.fold((0.0, 0.0), |(cpu, requests), (ns, count)| (cpu + ns as f64, requests + count as f64));
+    (requests > 0.0).then(|| cpu / requests)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::histogram::tests::stored;
+    use super::super::schema::*;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A trial with this throughput, every request 1 us long.
+    pub fn trial(round: u64, throughput_per_s: f64, invalid: &[&str]) -> TrialRecord {
+        let load = LoadReport {
+            schema: LOAD_SCHEMA.into(),
+            ringmark: "0".into(),
+            target: "127.0.0.1:1".into(),
+            workload: WorkloadRecord {
+                connections: 1,
+                threads: 1,
+                size: 64,
+                depth: 1,
+                connect_per_request: false,
+                warmup_ns: 1,
+                timeout_ns: 1,
+                spin_ns: 0,
+                seed: 0,
+                engine: "epoll".into(),
+                cores: None,
+            },
+            requests: 100,
+            duration_ns: 1_000_000,
+            throughput_per_s,
+            latency_ns: LatencyRecord::default(),
+            errors: Default::default(),
+            invalid: invalid.iter().map(|reason| reason.to_string()).collect(),
+            warnings: vec![],
+            cpu: CpuRecord { generator_ns: 1_000, server_ns: Some(2_000), ..Default::default() },
+            histogram: stored(&[1_000]),
+        };
+        TrialRecord { round, position: 1, load: Some(load), failed: None, connections_per_shard: None }
+    }
+
+    pub fn failed(round: u64, reason: &str) -> TrialRecord {
+        TrialRecord { round, position: 1, load: None, failed: Some(reason.into()), connections_per_shard: None }
+    }
+
+    pub fn contestant(name: &str, trials: Vec<TrialRecord>) -> ContestantRecord {
+        ContestantRecord { name: name.into(), words: name.into(), trials, ..Default::default() }
+    }
+
+    pub fn report(contestants: Vec<ContestantRecord>) -> CompareReport {
+        let mut report = CompareReport {
+            schema: COMPARE_SCHEMA.into(),
+            ringmark: "0.1.0".into(),
+            started: "2026-01-31T23:59:59Z".into(),
+            command: vec!["ringmark".into(), "compare".into()],
+            host: HostRecord { kernel: "6.8.0".into(), cpu: "some processor".into(), cores: 4 },
+            seed: 42,
+            server_cores: "0-1".into(),
+            load_cores: "2-3".into(),
+            cores_shared: false,
+            load: LoadSettings {
+                engine: "epoll".into(),
+                threads: 2,
+                duration_ns: 1_000_000_000,
+                warmup_ns: 300_000_000,
+                timeout_ns: 5_000_000_000,
+                spin_ns: 0,
+            },
+            rounds: 7,
+            baseline: "epoll".into(),
+            stopped: Stopped::Rounds,
+            cells: vec![CellRecord { connections: 64, size: 64, depth: 1, connect_per_request: false, contestants }],
+        };
+        fill(&mut report).unwrap();
+        report
+    }
+
+    pub fn steady(throughput: f64) -> Vec<TrialRecord> {
+        (1..=7).map(|round| trial(round, throughput + round as f64, &[])).collect()
+    }
+
+    #[test]
+    fn the_figures_of_a_plain_comparison() {
+        let report = report(vec![contestant("uring", steady(120_000.0)), contestant("epoll", steady(100_000.0))]);
+        let [uring, epoll] = &report.cells[0].contestants[..] else { panic!() };
+        assert_eq!((uring.throughput_per_s, uring.rounds), (Some(120_004.0), 7));
+        assert_eq!((uring.server_cpu_ns_per_request, uring.generator_cpu_ns_per_request), (Some(20.0), Some(10.0)));
+        assert_eq!(uring.latency_ns.unwrap().p50, 1_000);
+        assert_eq!((uring.verdict, epoll.verdict), (Some(Verdict::Faster), Some(Verdict::Baseline)));
+        assert!((uring.ratio.unwrap().median - 1.2).abs() < 1e-4);
+        assert_eq!(epoll.ratio.unwrap(), RatioRecord { median: 1.0, low: 1.0, high: 1.0, pairs: 7 });
+    }
+
+    #[test]
+    fn trials_that_do_not_count_are_left_out_of_their_pair() {
+        let mut trials = steady(120_000.0);
+        trials[0] = trial(1, 9e9, &["a byte was wrong"]);
+        trials[1] = failed(2, "the server ended");
+        let report = report(vec![contestant("epoll", steady(100_000.0)), contestant("uring", trials)]);
+        let uring = &report.cells[0].contestants[1];
+        assert_eq!((uring.rounds, uring.ratio.unwrap().pairs), (5, 5));
+        assert_eq!(uring.verdict, Some(Verdict::TooFewRounds));
+        assert!(uring.throughput_per_s.unwrap() < 130_000.0);
+    }
+
+    #[test]
+    fn without_a_valid_trial_there_is_no_figure() {
+        let mut absent = contestant("tokio-uring", vec![]);
+        absent.unavailable = Some("no io_uring".into());
+        let report = report(vec![contestant("epoll", vec![failed(1, "x")]), absent]);
+        let [epoll, absent] = &report.cells[0].contestants[..] else { panic!() };
+        assert_eq!((epoll.throughput_per_s, epoll.latency_ns, epoll.ratio), (None, None, None));
+        assert_eq!((absent.verdict, absent.rounds), (None, 0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn filling_again_changes_nothing(rates in prop::collection::vec(1.0f64..1e6, 1..12)) {
+            let rates: Vec<TrialRecord> = (1..).zip(&rates).map(|(round, rate)| trial(round, *rate, &[])).collect();
+            let first = report(vec![contestant("epoll", steady(1e5)), contestant("x", rates)]);
+            let mut second = first.clone();
+            fill(&mut second).unwrap();
+            fill_at(&mut second, 0).unwrap();
+            prop_assert_eq!(first, second);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Reading stored results, and writing them so that a reader never sees half of one.
+
+use super::derive;
+use super::histogram::HistogramError;
+use super::schema::{COMPARE_SCHEMA, CompareReport, LOAD_SCHEMA, LoadReport};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// A stored result.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stored {
+    Compare(Box<CompareReport>),
+    Load(Box<LoadReport>),
+}
+
+/// The text is no result that this version reads.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("it is not JSON ({0}); give a file that `ringmark compare` saved or `ringload --format json` printed")]
+    NotJson(serde_json::Error),
+    #[error(
+        "it has no \"schema\", so it is no result of ringmark; give a file that `ringmark compare` saved or `ringload --format json` printed"
+    )]
+    NoSchema,
+    #[error(
+        "it is written as '{found}' (by version {writer}), while this version {} reads '{COMPARE_SCHEMA}' and '{LOAD_SCHEMA}'; read it with the version that wrote it",
+        env!("CARGO_PKG_VERSION")
+    )]
+    OtherVersion { found: String, writer: String },
+    #[error("it says it is '{schema}' but does not have that form ({source}); the file is damaged")]
+    Malformed { schema: String, source: serde_json::Error },
+    #[error(transparent)]
+    Histogram(#[from] HistogramError),
+}
+
+/// Reads a result and computes its figures again from the raw trials.
+pub fn parse(text: &str) -> Result<Stored, ReadError> {
+    let value: Value = serde_json::from_str(text).map_err(ReadError::NotJson)?;
+    let word = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let schema = word("schema").ok_or(ReadError::NoSchema)?;
+    let writer = word("ringmark").unwrap_or_else(|| "unknown".to_owned());
+    let malformed = |source| ReadError::Malformed { schema: schema.clone(), source };
+    match schema.as_str() {
+        COMPARE_SCHEMA => {
+            let mut report: CompareReport = serde_json::from_value(value).map_err(malformed)?;
+            derive::fill(&mut report)?;
+            Ok(Stored::Compare(Box::new(report)))
+        }
+        LOAD_SCHEMA => Ok(Stored::Load(Box::new(serde_json::from_value(value).map_err(malformed)?))),
+        _ => Err(ReadError::OtherVersion { found: schema, writer }),
+    }
+}
+
+/// Writes a file at once: into a temporary one beside it, which then takes its name. Missing folders are made. What is
+/// no regular file (a pipe, /dev/null) is written to as it is.
+pub fn write(path: &Path, text: &str) -> io::Result<()> {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(&path).is_ok_and(|existing| !existing.is_file()) {
+        return fs::write(&path, text);
+    }
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder)?;
+    }
+    let temporary = temporary_beside(&path)?;
+    let renamed = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &path));
+    if renamed.is_err() {
+        // The reason is reported; a leftover would only confuse.
+        let _ = fs::remove_file(&temporary);
+    }
+    renamed
+}
+
+fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+    Ok(path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::derive::tests::{contestant, report, steady};
+    use super::super::json;
+    use super::*;
+
+    #[test]
+    fn a_stored_comparison_reads_back_and_its_figures_are_computed_again() {
+        let report = report(vec![contestant("epoll", steady(1e5)), contestant("uring", steady(1.3e5))]);
+        assert_eq!(parse(&json::render(&report).unwrap()).unwrap(), Stored::Compare(Box::new(report.clone())));
+        let mut edited = report.clone();
+        edited.cells[0].contestants[1].throughput_per_s = Some(1e9);
+        assert_eq!(parse(&json::render(&edited).unwrap()).unwrap(), Stored::Compare(Box::new(report)));
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        for (text, part) in [
+            ("", "not JSON"),
+            ("{}", "no \"schema\""),
+            (r#"{"schema":"ringmark.compare/2","ringmark":"9.9"}"#, "by version 9.9"),
+            (r#"{"schema":"ringmark.compare/1"}"#, "damaged"),
+            (r#"{"schema":"ringload/1"}"#, "damaged"),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_replaced_at_once_and_folders_are_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/result.json");
+        write(&path, "1").unwrap();
+        write(&path, "2").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        write(Path::new("/dev/null"), "x").unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+        assert!(write(folder.path(), "x").is_err());
+    }
+}

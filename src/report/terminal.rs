@@ -1,0 +1,281 @@
+//! A comparison as a table to read: what went wrong first, then the setting, the figures, and a sentence per cell.
+//!
+//! Plain ASCII, at most 120 columns, and the same bytes wherever it is written, so that two renderings can be compared.
+
+use super::schema::{CellRecord, CompareReport, ContestantRecord, RatioRecord, Stopped, TrialRecord, Verdict};
+use super::verdict::conclusion;
+use crate::stats::MIN_PAIRS;
+use crate::units::{Bytes, Nanos, three_digits};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table};
+
+/// Widest table.
+const WIDTH: u16 = 120;
+/// Different reasons listed per contestant; more are counted.
+const MAX_REASONS: usize = 3;
+const ABSENT: &str = "-";
+const HEADER: [&str; 11] = [
+    "contestant",
+    "req/s",
+    "p50",
+    "p99",
+    "p99.9",
+    "max",
+    "server\nCPU/req",
+    "load\nCPU/req",
+    "valid\nrounds",
+    "ratio to the\nbaseline [95 %]",
+    "verdict",
+];
+/// The whole report as text, with a final line break.
+pub fn render(report: &CompareReport) -> String {
+    let mut blocks = vec![problems(report), setting(report)];
+    blocks.extend(report.cells.iter().map(|cell| cell_block(report, cell)));
+    blocks.retain(|block| !block.is_empty());
+    blocks.join("\n\n") + "\n"
+}
+
+/// Everything that keeps a trial out of the figures, or that a reader must know about those within.
+fn problems(report: &CompareReport) -> String {
+    let mut lines = Vec::new();
+    let trials = || report.cells.iter().flat_map(|cell| &cell.contestants).flat_map(|contestant| &contestant.trials);
+    if report.stopped == Stopped::Interrupted {
+        lines.push(format!("INTERRUPTED after {} trials: what was measured until then follows.", trials().count()));
+    }
+    let bad = trials().filter(|trial| trial.valid().is_none()).count();
+    if bad > 0 {
+        lines.push(format!("{bad} of {} trials do not count:", trials().count()));
+    }
+    for cell in &report.cells {
+        let place = if report.cells.len() > 1 { format!(" ({})", short(cell)) } else { String::new() };
+        lines.extend(cell.contestants.iter().flat_map(|contestant| contestant_problems(contestant, &place)));
+    }
+    lines.join("\n")
+}
+
+fn contestant_problems(contestant: &ContestantRecord, place: &str) -> Vec<String> {
+    let name = &contestant.name;
+    if let Some(reason) = &contestant.unavailable {
+        return vec![item(&format!("{name}{place} cannot run here: {reason}"))];
+    }
+    let failed = grouped(contestant, |trial| trial.failed.iter().cloned().collect());
+    let invalid = grouped(contestant, |trial| trial.load.iter().flat_map(|load| load.invalid.clone()).collect());
+    let warned = grouped(contestant, |trial| trial.valid().map(|load| load.warnings.clone()).unwrap_or_default());
+    [("failed", failed), ("invalid", invalid), ("warning", warned)]
+        .into_iter()
+        .flat_map(|(kind, reasons)| reason_lines(&format!("{name}{place}"), kind, reasons))
+        .collect()
+}
+
+fn reason_lines(whom: &str, kind: &str, reasons: Vec<(String, Vec<u64>)>) -> Vec<String> {
+    let more = reasons.len().saturating_sub(MAX_REASONS);
+    let mut lines: Vec<String> = reasons
+        .iter()
+        .take(MAX_REASONS)
+        .map(|(reason, rounds)| item(&format!("{whom}, {}: {kind}: {reason}", round_list(rounds))))
+        .collect();
+    lines.extend((more > 0).then(|| item(&format!("{whom}: {kind} for {more} more reasons; the JSON lists them"))));
+    lines
+}
+
+/// The reasons that a contestant's trials give, each once, with the rounds that gave it. Reasons that differ in their
+/// numbers only count as one, which the first speaks for.
+fn grouped(contestant: &ContestantRecord, reasons: impl Fn(&TrialRecord) -> Vec<String>) -> Vec<(String, Vec<u64>)> {
+    let mut groups: Vec<(String, Vec<u64>)> = Vec::new();
+    for trial in &contestant.trials {
+        for reason in reasons(trial) {
+            match groups.iter_mut().find(|(known, _)| alike(known, &reason)) {
+                Some((_, rounds)) => rounds.push(trial.round),
+                None => groups.push((reason, vec![trial.round])),
+            }
+        }
+    }
+    groups
+}
+
+fn alike(left: &str, right: &str) -> bool {
+    let words = |text: &str| text.replace(|c: char| c.is_ascii_digit() || c == '.', "");
+    words(left) == words(right)
+}
+
+fn round_list(rounds: &[u64]) -> String {
+    let list: Vec<String> = rounds.iter().map(u64::to_string).collect();
+    format!("{} {}", if rounds.len() == 1 { "round" } else { "rounds" }, list.join(", "))
+}
+
+/// A list item; what a process said stands below, indented.
+fn item(text: &str) -> String {
+    format!("  ! {}", text.replace('\n', "\n      | "))
+}
+
+fn setting(report: &CompareReport) -> String {
+    let load = &report.load;
+    let time = |nanos: u64| Nanos(nanos).to_string();
+    let shared = if report.cores_shared { " - SHARED: each takes time from the other" } else { "" };
+    [
+        "TCP echo over loopback, closed loop: latency is service time (request sent until its whole answer is here)."
+            .to_owned(),
+        format!(
+            "Server on cores {}, generator on cores {} ({}, {}){shared}.",
+            report.server_cores,
+            report.load_cores,
+            load.engine,
+            counted(load.threads, "thread")
+        ),
+        format!(
+            "{} of {} counted after {} of warm-up, contestants in an order shuffled by seed {}, servers restarted.",
+            counted(report.rounds, "round"),
+            time(load.duration_ns),
+            time(load.warmup_ns),
+            report.seed
+        ),
+        format!(
+            "Linux {} on {} ({}), {}, ringmark {}.",
+            report.host.kernel,
+            report.host.cpu,
+            counted(report.host.cores, "core"),
+            report.started,
+            report.ringmark
+        ),
+    ]
+    .join("\n")
+}
+
+fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
+    let connecting = if cell.connect_per_request { ", a new connection for each request" } else { "" };
+    format!(
+        "{}, requests of {} B, {} in flight on each{connecting}:\n{}\n{}",
+        counted(cell.connections, "connection"),
+        cell.size,
+        cell.depth,
+        table(report, cell),
+        conclusion(cell, &report.baseline)
+    )
+}
+
+fn table(report: &CompareReport, cell: &CellRecord) -> String {
+    let mut table = Table::new();
+    table.load_preset("     -             ").set_width(WIDTH).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(HEADER.iter().enumerate().map(|(column, title)| aligned(column, title.to_string())));
+    for contestant in &cell.contestants {
+        table.add_row(row(report, contestant).into_iter().enumerate().map(|(column, text)| aligned(column, text)));
+    }
+    // Only names are broken into lines: a figure is read at a glance or not at all.
+    table.column_iter_mut().skip(1).for_each(|column| {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    });
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect::<String>().trim_end().to_owned()
+}
+
+/// Words to the left, figures to the right.
+fn aligned(column: usize, text: String) -> Cell {
+    let words = column == 0 || column == HEADER.len() - 1;
+    Cell::new(text).set_alignment(if words { CellAlignment::Left } else { CellAlignment::Right })
+}
+
+fn row(report: &CompareReport, contestant: &ContestantRecord) -> [String; HEADER.len()] {
+    let latency = |pick: fn(&super::schema::LatencyRecord) -> u64| {
+        contestant.latency_ns.as_ref().map_or(ABSENT.to_owned(), |latency| Nanos(pick(latency)).to_string())
+    };
+    let cpu = |nanos: Option<f64>| nanos.map_or(ABSENT.to_owned(), |nanos| Nanos(nanos.round() as u64).to_string());
+    [
+        contestant.name.clone(),
+        contestant.throughput_per_s.map_or(ABSENT.to_owned(), rate),
+        latency(|latency| latency.p50),
+        latency(|latency| latency.p99),
+        latency(|latency| latency.p999),
+        latency(|latency| latency.max),
+        cpu(contestant.server_cpu_ns_per_request),
+        cpu(contestant.generator_cpu_ns_per_request),
+        rounds(report, contestant),
+        contestant
+            .ratio
+            .as_ref()
+            .filter(|_| contestant.verdict != Some(Verdict::Baseline))
+            .map_or(ABSENT.into(), ratio),
+        contestant.verdict.map_or("unavailable", Verdict::text).replace("difference ", "difference\n"),
+    ]
+}
+
+/// `7`, or `5 of 7` where some do not count.
+fn rounds(report: &CompareReport, contestant: &ContestantRecord) -> String {
+    match contestant.rounds {
+        valid if valid == report.rounds => valid.to_string(),
+        valid => format!("{valid} of {}", report.rounds),
+    }
+}
+
+/// With as many digits as it takes to see on which side of 1 the interval lies. No interval where it means nothing.
+fn ratio(ratio: &RatioRecord) -> String {
+    let one_sided = (ratio.low > 1.0 && ratio.low < 1.005) || (ratio.high < 1.0 && ratio.high >= 0.995);
+    let digits = if one_sided { 3 } else { 2 };
+    match ratio.pairs {
+        pairs if pairs >= MIN_PAIRS as u64 => {
+            format!("{:.digits$} [{:.digits$}, {:.digits$}]", ratio.median, ratio.low, ratio.high)
+        }
+        _ => format!("{:.digits$}", ratio.median),
+    }
+}
+
+fn rate(per_second: f64) -> String {
+    let (scale, unit) = match per_second {
+        rate if rate >= 999_500.0 => (1e6, "M"),
+        rate if rate >= 999.5 => (1e3, "k"),
+        _ => (1.0, ""),
+    };
+    format!("{}{unit}", three_digits(per_second / scale))
+}
+
+fn short(cell: &CellRecord) -> String {
+    format!("{} x {} B, depth {}", counted(cell.connections, "connection"), Bytes(cell.size), cell.depth)
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::derive::tests::{contestant, failed, report, steady, trial};
+    use super::*;
+
+    fn table_lines(text: &str) -> impl Iterator<Item = &str> {
+        text.lines().skip_while(|line| !line.contains("contestant  ")).take_while(|line| !line.ends_with('.'))
+    }
+
+    #[test]
+    fn the_table_fits_and_leads_with_what_went_wrong() {
+        let mut trials = steady(120_000.0);
+        trials[1] = trial(2, 9e9, &["7 answers were wrong"]);
+        trials[3] = trial(4, 9e9, &["12 answers were wrong"]);
+        trials[4] = failed(5, "the server ended; its stderr:\nno memory");
+        let mut absent = contestant("tokio-uring --entries 4096", vec![]);
+        absent.unavailable = Some("io_uring is forbidden".into());
+        let long = contestant("exec ./a-server-of-mine --port {port} --and-more-of-it", steady(99_000.0));
+        let mut report = report(vec![contestant("uring", trials), contestant("epoll", steady(1e5)), absent, long]);
+        report.stopped = Stopped::Interrupted;
+        let text = render(&report);
+        assert!(text.is_ascii() && table_lines(&text).all(|line| line.len() <= WIDTH.into()), "{text}");
+        assert!(text.starts_with("INTERRUPTED after 21 trials"));
+        for part in [
+            "3 of 21 trials do not count:",
+            "  ! uring, rounds 2, 4: invalid: 7 answers were wrong",
+            "  ! uring, round 5: failed: the server ended; its stderr:\n      | no memory",
+            "tokio-uring --entries 4096 cannot run here: io_uring is forbidden",
+            "4 of 7",
+            "Server on cores 0-1, generator on cores 2-3",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn figures_are_short() {
+        for (value, text) in [(0.0, "0"), (12.34, "12.3"), (999.6, "1.00k"), (1e6, "1M"), (312_345.0, "312k")] {
+            assert_eq!(rate(value), text);
+        }
+        let of = |median, low, high, pairs| ratio(&RatioRecord { median, low, high, pairs });
+        assert_eq!(of(1.123, 1.1, 1.15, 7), "1.12 [1.10, 1.15]");
+        assert_eq!(of(1.004, 1.002, 1.006, 7), "1.004 [1.002, 1.006]");
+        assert_eq!(of(1.123, 1.1, 1.15, 3), "1.12");
+    }
+}

@@ -1,0 +1,110 @@
+//! What a ratio says, in a word and in a sentence.
+
+use super::schema::{CellRecord, ContestantRecord, RatioRecord, Verdict};
+use crate::stats::MIN_PAIRS;
+
+/// Faster or slower only where the whole interval is on that side of 1.
+pub fn verdict(ratio: Option<&RatioRecord>, is_baseline: bool) -> Verdict {
+    match ratio {
+        _ if is_baseline => Verdict::Baseline,
+        Some(ratio) if ratio.pairs >= MIN_PAIRS as u64 => match ratio {
+            RatioRecord { low, .. } if *low > 1.0 => Verdict::Faster,
+            RatioRecord { high, .. } if *high < 1.0 => Verdict::Slower,
+            _ => Verdict::NoDifferenceShown,
+        },
+        _ => Verdict::TooFewRounds,
+    }
+}
+
+impl Verdict {
+    pub fn text(self) -> &'static str {
+        match self {
+            Verdict::Faster => "faster",
+            Verdict::Slower => "slower",
+            Verdict::NoDifferenceShown => "no difference shown",
+            Verdict::Baseline => "baseline",
+            Verdict::TooFewRounds => "too few rounds",
+        }
+    }
+}
+
+/// One sentence on a cell.
+pub fn conclusion(cell: &CellRecord, baseline: &str) -> String {
+    let measured = cell.contestants.iter().any(|contestant| contestant.name == baseline && contestant.rounds > 0);
+    if !measured {
+        return format!("Nothing can be said: {baseline}, the baseline, has no valid round.");
+    }
+    let clauses: Vec<String> = [
+        (Verdict::Faster, format!("faster than {baseline}: ")),
+        (Verdict::Slower, format!("slower than {baseline}: ")),
+        (Verdict::NoDifferenceShown, format!("no difference to {baseline} shown: ")),
+        (Verdict::TooFewRounds, format!("fewer than {MIN_PAIRS} rounds, so nothing shown: ")),
+    ]
+    .into_iter()
+    .filter_map(|(verdict, start)| clause(cell, verdict, start))
+    .collect();
+    match clauses.is_empty() {
+        true => format!("Nothing was compared to {baseline}."),
+        false => capitalised(&clauses.join("; ")) + ".",
+    }
+}
+
+fn clause(cell: &CellRecord, verdict: Verdict, start: String) -> Option<String> {
+    let those = cell.contestants.iter().filter(|contestant| contestant.verdict == Some(verdict));
+    let names: Vec<String> = those.map(|contestant| named(contestant, verdict)).collect();
+    (!names.is_empty()).then(|| start + &names.join(", "))
+}
+
+/// The name, and where something was shown by how much.
+fn named(contestant: &ContestantRecord, verdict: Verdict) -> String {
+    let shown = matches!(verdict, Verdict::Faster | Verdict::Slower);
+    match contestant.ratio.filter(|_| shown) {
+        Some(ratio) => format!("{} ({:+.0} %)", contestant.name, (ratio.median - 1.0) * 100.0),
+        None => contestant.name.clone(),
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::derive::tests::{contestant, failed, report, steady, trial};
+    use super::*;
+
+    #[test]
+    fn the_interval_and_the_number_of_pairs_decide() {
+        let ratio = |low, high, pairs| RatioRecord { median: (low + high) / 2.0, low, high, pairs };
+        for (ratio, expected) in [
+            (ratio(1.01, 1.2, 7), Verdict::Faster),
+            (ratio(0.8, 0.99, 6), Verdict::Slower),
+            (ratio(0.9, 1.1, 7), Verdict::NoDifferenceShown),
+            (ratio(1.0, 1.1, 7), Verdict::NoDifferenceShown),
+            (ratio(1.5, 1.6, 5), Verdict::TooFewRounds),
+        ] {
+            assert_eq!(verdict(Some(&ratio), false), expected, "{ratio:?}");
+            assert_eq!(verdict(Some(&ratio), true), Verdict::Baseline);
+        }
+        assert_eq!(verdict(None, false), Verdict::TooFewRounds);
+    }
+
+    #[test]
+    fn the_sentence_says_what_was_shown() {
+        let few = vec![trial(1, 5e4, &[])];
+        let all = report(vec![
+            contestant("epoll", steady(1e5)),
+            contestant("uring", steady(1.2e5)),
+            contestant("same", steady(1e5)),
+            contestant("few", few),
+        ]);
+        assert_eq!(
+            conclusion(&all.cells[0], "epoll"),
+            "Faster than epoll: uring (+20 %); no difference to epoll shown: same; \
+             fewer than 6 rounds, so nothing shown: few."
+        );
+        let none = report(vec![contestant("epoll", vec![failed(1, "x")]), contestant("uring", steady(1.0))]);
+        assert!(conclusion(&none.cells[0], "epoll").contains("no valid round"));
+    }
+}

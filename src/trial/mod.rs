@@ -1,0 +1,86 @@
+//! One trial is one server process and one generator process; a comparison is rounds of trials.
+//!
+//! This module starts processes, waits for them and ends them, all of them, whatever happens. It sends no load and
+//! reads no file: what it returns are the records in [`crate::report::schema`].
+
+mod capture;
+mod error;
+mod generator;
+mod process;
+mod rounds;
+mod server;
+
+pub use error::TrialError;
+pub use rounds::{Observer, Schedule, check, run};
+
+use crate::units::{CoreList, Nanos};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// All a comparison needs to know before it starts.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The executable that has the commands `serve` and `load`: our own.
+    pub program: PathBuf,
+    pub contestants: Vec<Contestant>,
+    pub cells: Vec<Cell>,
+    pub rounds: u64,
+    pub seed: u64,
+    pub server_cores: CoreList,
+    pub load: Load,
+}
+
+/// A server to measure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contestant {
+    /// Short and unique in its plan.
+    pub name: String,
+    /// As typed.
+    pub words: String,
+    pub server: Program,
+}
+
+/// How a contestant's server is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// Ours: the words after `serve`.
+    Serve(Vec<String>),
+    /// Any other: a program and its arguments, in which `{ip}` and `{port}` are filled in.
+    Exec(Vec<String>),
+}
+
+/// One workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    pub connections: u64,
+    pub size: u64,
+    pub depth: u64,
+    pub connect_per_request: bool,
+}
+
+/// What all trials share of the generator's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    pub cores: CoreList,
+    pub threads: u64,
+    pub duration: Nanos,
+    pub warmup: Nanos,
+    pub timeout: Nanos,
+    pub spin: Nanos,
+    /// `uring` or `epoll`.
+    pub engine: String,
+}
+
+/// Set by a signal handler; every wait in this module ends soon after.
+#[derive(Clone, Copy)]
+pub struct Cancel<'a>(pub &'a AtomicBool);
+
+impl Cancel<'_> {
+    pub fn is_set(self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn check(self) -> Result<(), TrialError> {
+        if self.is_set() { Err(TrialError::Interrupted) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,122 @@
+//! A process of a trial: its own group, its own cores, its output captured, and never left behind.
+
+use super::capture::Capture;
+use super::error::{Said, TrialError};
+use crate::clock::Clock;
+use crate::sys::process::{contain, signal_group};
+use crate::units::{CoreList, Nanos};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::{io, thread};
+
+/// Longest wait between two looks at whether a process has ended.
+const LOOK_EVERY: Nanos = Nanos::from_millis(20);
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+/// Bytes of stderr kept besides its last lines.
+const STDERR_HEAD_BYTES: usize = 0;
+
+/// A running process. Dropping it kills its whole group and reaps it.
+pub struct Process {
+    child: Child,
+    command: String,
+    ended: Option<ExitStatus>,
+    pub stdout: Capture,
+    stderr: Capture,
+}
+
+impl Process {
+    /// Starts `words` (a program and its arguments) on these cores, keeping `stdout_bytes` of what it prints.
+    ///
+    /// To be called on a thread that lives as long as the process: the kernel kills the process when that thread ends.
+    pub fn start(words: &[String], cores: &CoreList, stdout_bytes: usize) -> Result<Process, TrialError> {
+        let line = shell_words::join(words);
+        let failed = |source| TrialError::Start { command: line.clone(), source };
+        let (program, arguments) = words.split_first().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        contain(&mut command, Some(cores.as_slice()));
+        let mut child = command.spawn().map_err(failed)?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (stdout_capture, stderr_capture) = (Capture::default(), Capture::default());
+        let mut process =
+            Process { child, command: line.clone(), ended: None, stdout: stdout_capture, stderr: stderr_capture };
+        if let (Some(stdout), Some(stderr)) = (stdout, stderr) {
+            process.stdout = Capture::start(stdout, stdout_bytes).map_err(failed)?;
+            process.stderr = Capture::start(stderr, STDERR_HEAD_BYTES).map_err(failed)?;
+        }
+        Ok(process)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The command line, for messages.
+    pub fn command(&self) -> String {
+        self.command.clone()
+    }
+
+    /// Its exit status, once it has ended.
+    pub fn status(&mut self) -> Result<Option<ExitStatus>, TrialError> {
+        if self.ended.is_none() {
+            let failed = |source| TrialError::Wait { command: self.command.clone(), source };
+            self.ended = self.child.try_wait().map_err(failed)?;
+        }
+        Ok(self.ended)
+    }
+
+    /// Waits until it prints something, ends its output, or a moment has passed.
+    pub fn wait_output(&self) {
+        self.stdout.wait(LOOK_EVERY);
+    }
+
+    /// Waits for its end; `None` when the time is over or `give_up` says so.
+    pub fn wait(&mut self, at_most: Nanos, give_up: impl Fn() -> bool) -> Result<Option<ExitStatus>, TrialError> {
+        let clock = Clock::start();
+        while self.status()?.is_none() {
+            if clock.now() >= at_most || give_up() {
+                return Ok(None);
+            }
+            // The end of its output usually comes with its own; the moments in between are slept through.
+            if self.stdout.wait_end(LOOK_EVERY) {
+                thread::sleep(Nanos::from_millis(1).duration());
+            }
+        }
+        Ok(self.ended)
+    }
+
+    /// Asks its group to end and kills what is left after the grace. `None`: it had to be killed.
+    pub fn stop(&mut self, grace: Nanos) -> Result<Option<ExitStatus>, TrialError> {
+        self.signal(SIGTERM);
+        let status = self.wait(grace, || false)?;
+        self.kill();
+        Ok(status)
+    }
+
+    /// The last lines of its stderr. Waits a moment for the pipe when the process has ended.
+    pub fn said(&self) -> Said {
+        if self.ended.is_some() {
+            self.stderr.wait_end(Nanos::from_millis(200));
+        }
+        Said(self.stderr.tail())
+    }
+
+    /// Kills what is left of the group, which its children belong to even after it has ended itself, and reaps it.
+    fn kill(&mut self) {
+        self.signal(SIGKILL);
+        if self.ended.is_none() {
+            self.ended = self.child.wait().ok();
+        }
+    }
+
+    /// A signal that cannot be sent finds the process gone or its user changed; neither can be helped here.
+    fn signal(&self, signal: i32) {
+        let _ = signal_group(self.pid(), signal);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,182 @@
+//! A contestant's server: started, waited for until it listens, and stopped.
+
+use super::error::TrialError;
+use super::process::Process;
+use super::{Cancel, Contestant, Program};
+use crate::clock::Clock;
+use crate::units::{CoreList, Nanos};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+
+/// How long a server may take until it listens.
+const READY_WITHIN: Nanos = Nanos::from_secs(10);
+/// How long it may take to end after SIGTERM.
+const STOP_WITHIN: Nanos = Nanos::from_secs(3);
+const LOOK_EVERY: Nanos = Nanos::from_millis(5);
+const CONNECT_WITHIN: Nanos = Nanos::from_millis(500);
+/// Of a server's stdout only the ready line is needed, and that comes early.
+const STDOUT_BYTES: usize = 1 << 16;
+/// What our server prints once it listens, before the address.
+const READY_LINE: &str = "listening echo tcp ";
+/// What our server's last line starts with.
+const DRAINED: &str = "drained";
+/// Ports for servers that must be told one: below the range the kernel hands out to outgoing connections (32768 up
+/// unless changed), so that no connection takes the port first.
+const FIRST_PORT: u16 = 10_000;
+const PORTS: u16 = 20_000;
+
+/// A server that accepts connections.
+pub struct Server {
+    process: Process,
+    pub address: SocketAddr,
+    ours: bool,
+}
+
+impl Server {
+    /// Starts it and waits until it listens.
+    pub fn start(
+        program: &Path,
+        contestant: &Contestant,
+        cores: &CoreList,
+        cancel: Cancel,
+    ) -> Result<Server, TrialError> {
+        match &contestant.server {
+            Program::Serve(words) => start_ours(program, words, cores, cancel),
+            Program::Exec(words) => start_other(words, cores, cancel),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// An error if it has ended by itself.
+    pub fn still_runs(&mut self) -> Result<(), TrialError> {
+        match self.process.status()? {
+            None => Ok(()),
+            Some(status) => {
+                Err(TrialError::EndedUnderLoad { command: self.process.command(), status, said: self.process.said() })
+            }
+        }
+    }
+
+    /// Stops it; gives the connections per shard, where it tells. Only of our own server a clean end is expected.
+    pub fn stop(mut self) -> Result<Option<Vec<u64>>, TrialError> {
+        let status = self.process.stop(STOP_WITHIN)?;
+        let (command, said) = (self.process.command(), self.process.said());
+        match status {
+            None if self.ours => Err(TrialError::Hung { command, waited: STOP_WITHIN, said }),
+            Some(status) if self.ours && !status.success() => Err(TrialError::BadStop { command, status, said }),
+            _ => {
+                self.process.stdout.wait_end(LOOK_EVERY);
+                Ok(self.process.stdout.tail().iter().rev().find_map(|line| connections_per_shard(line)))
+            }
+        }
+    }
+}
+
+fn start_ours(program: &Path, words: &[String], cores: &CoreList, cancel: Cancel) -> Result<Server, TrialError> {
+    let mut line = vec![program.to_string_lossy().into_owned(), "serve".to_owned()];
+    line.extend_from_slice(words);
+    line.extend(["--echo", "127.0.0.1:0", "--cores"].map(String::from));
+    line.push(cores.to_string());
+    let mut process = Process::start(&line, cores, STDOUT_BYTES)?;
+    let address = until_ready(&mut process, "127.0.0.1:0", cancel, |process| {
+        process.wait_output();
+        process.stdout.line_after(READY_LINE).and_then(|address| address.parse().ok())
+    })?;
+    Ok(Server { process, address, ours: true })
+}
+
+fn start_other(words: &[String], cores: &CoreList, cancel: Cancel) -> Result<Server, TrialError> {
+    let address = free_address().ok_or(TrialError::NoPort)?;
+    let words: Vec<String> = words.iter().map(|word| fill_in(word, address)).collect();
+    let mut process = Process::start(&words, cores, STDOUT_BYTES)?;
+    until_ready(&mut process, &address.to_string(), cancel, |_| {
+        let ready = accepts(address);
+        if !ready {
+            thread::sleep(LOOK_EVERY.duration());
+        }
+        ready.then_some(address)
+    })?;
+    // Another program may have taken the port in between; then ours has ended, or ends at once.
+    match process.status()? {
+        None => Ok(Server { process, address, ours: false }),
+        Some(status) => Err(TrialError::EndedEarly { command: process.command(), status, said: process.said() }),
+    }
+}
+
+/// Asks `ready` again and again, as long as the process lives and the time is not over.
+fn until_ready(
+    process: &mut Process,
+    address: &str,
+    cancel: Cancel,
+    ready: impl Fn(&Process) -> Option<SocketAddr>,
+) -> Result<SocketAddr, TrialError> {
+    let clock = Clock::start();
+    loop {
+        if let Some(address) = ready(process) {
+            return Ok(address);
+        }
+        cancel.check()?;
+        let command = process.command();
+        if let Some(status) = process.status()? {
+            return Err(TrialError::EndedEarly { command, status, said: process.said() });
+        }
+        if clock.now() > READY_WITHIN {
+            let said = process.said();
+            return Err(TrialError::NotReady { command, address: address.to_owned(), waited: READY_WITHIN, said });
+        }
+    }
+}
+
+/// A connection that a client made to itself (both ends have the same address) is none to a server.
+fn accepts(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, CONNECT_WITHIN.duration())
+        .and_then(|stream| Ok(stream.local_addr()? != stream.peer_addr()?))
+        .unwrap_or(false)
+}
+
+fn fill_in(word: &str, address: SocketAddr) -> String {
+    word.replace("{ip}", &address.ip().to_string()).replace("{port}", &address.port().to_string())
+}
+
+/// A loopback address nobody listens on. Each call tries other ports, so that restarts do not meet old connections.
+fn free_address() -> Option<SocketAddr> {
+    static CALLS: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() as u16).wrapping_mul(40_503);
+    (0..PORTS)
+        .map(|_| start.wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed)) % PORTS + FIRST_PORT)
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .find(|address| TcpListener::bind(address).is_ok())
+}
+
+/// The numbers after `per_shard=` in our server's last line; anything else is `None`.
+fn connections_per_shard(line: &str) -> Option<Vec<u64>> {
+    let words = line.strip_prefix(DRAINED)?;
+    let list = words.split_whitespace().find_map(|word| word.strip_prefix("per_shard="))?;
+    list.split(',').map(|count| count.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_tells_the_placement_or_nothing() {
+        assert_eq!(connections_per_shard("drained accepted=65 per_shard=33,32 bytes=1"), Some(vec![33, 32]));
+        for line in ["", "drained", "drained per_shard=", "drained per_shard=1,x", "per_shard=1,2"] {
+            assert_eq!(connections_per_shard(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_port_nobody_listens_on_does_not_accept() {
+        let address = free_address().unwrap();
+        assert!(!accepts(address));
+        assert_ne!(free_address(), Some(address));
+        assert_eq!(fill_in("--at={ip}:{port}", address), format!("--at={address}"));
+    }
+}

@@ -1,0 +1,307 @@
+//! `ringmark compare` and `ringmark report` from outside: real processes, short trials, servers that misbehave.
+
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// An echo server that behaves as its first argument says.
+const SERVER: &str = r#"
+import os, selectors, signal, socket, sys, time
+mode, port = sys.argv[1], int(sys.argv[2])
+if mode == "dies":
+    sys.exit("no memory today")
+if mode == "silent":
+    time.sleep(600)
+if mode == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+listener = socket.create_server(("127.0.0.1", port), backlog=128)
+ready = selectors.DefaultSelector()
+ready.register(listener, selectors.EVENT_READ)
+answers = 0
+while True:
+    for key, _ in ready.select():
+        if key.fileobj is listener:
+            ready.register(listener.accept()[0], selectors.EVENT_READ)
+            continue
+        if mode == "hangs":
+            time.sleep(600)
+        try:
+            data = key.fileobj.recv(65536)
+            data and key.fileobj.sendall(data)
+        except OSError:
+            data = b""
+        answers += 1
+        if mode == "crashes" and answers > 50:
+            print("out of luck", file=sys.stderr, flush=True)
+            os.abort()
+        if not data:
+            ready.unregister(key.fileobj)
+            key.fileobj.close()
+"#;
+
+/// Environment variable that the processes of one test inherit, so that leftovers are found.
+const MARK: &str = "RINGMARK_TEST_MARK";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One test's folder and the mark of its processes.
+struct Scene {
+    folder: TempDir,
+    mark: String,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        static SCENES: AtomicU32 = AtomicU32::new(0);
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("server.py"), SERVER).unwrap();
+        let mark = format!("{}-{}", std::process::id(), SCENES.fetch_add(1, Ordering::Relaxed));
+        Scene { folder, mark }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn server(&self, mode: &str) -> String {
+        format!("exec python3 server.py {mode} {{port}}")
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmark"));
+        command.args(words).current_dir(self.folder.path()).env(MARK, &self.mark).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// A short comparison of these contestants with these further options, saved as `result.json`.
+    fn compare(&self, contestants: &[&str], options: &[&str]) -> Output {
+        let short = ["-d", "100ms", "--warmup", "20ms", "-c", "4", "--output", "result.json"];
+        self.run(&[&["compare"], contestants, &short[..], options].concat())
+    }
+
+    fn saved(&self) -> Value {
+        serde_json::from_str(&fs::read_to_string(self.path("result.json")).unwrap()).unwrap()
+    }
+
+    /// No process of this test is left. One that was killed may need a moment.
+    fn assert_nothing_runs(&self) {
+        let start = Instant::now();
+        while !self.running().is_empty() && start.elapsed() < Duration::from_secs(5) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(self.running(), Vec::<String>::new());
+    }
+
+    fn running(&self) -> Vec<String> {
+        let entry = format!("{MARK}={}", self.mark).into_bytes();
+        let marked = |folder: &Path| {
+            fs::read(folder.join("environ")).is_ok_and(|all| all.split(|byte| *byte == 0).any(|one| one == entry))
+        };
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|process| process.path());
+        processes
+            .filter(|folder| marked(folder))
+            .map(|folder| {
+                format!("{} {}", folder.display(), fs::read_to_string(folder.join("cmdline")).unwrap_or_default())
+            })
+            .collect()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn contestant<'a>(report: &'a Value, cell: usize, index: usize) -> &'a Value {
+    &report["cells"][cell]["contestants"][index]
+}
+
+#[test]
+fn a_comparison_gives_every_promised_name_and_renders_the_same_again() {
+    let scene = Scene::new();
+    let server = scene.server("good");
+    let out = scene.compare(&[&server, &server], &["--rounds", "6", "--seed", "9", "--format", "json"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(report, scene.saved());
+    assert_eq!((&report["schema"], &report["stopped"]), (&"ringmark.compare/1".into(), &"rounds".into()));
+    assert_eq!((report["seed"].as_u64(), report["baseline"].as_str()), (Some(9), Some(server.as_str())));
+    for name in ["kernel", "cpu", "cores"] {
+        assert!(!report["host"][name].is_null(), "{name}");
+    }
+    assert!(report["server_cores"].is_string() && report["load_cores"].is_string());
+    let second = contestant(&report, 0, 1);
+    assert_eq!(second["name"], format!("{server} #2"));
+    for name in ["throughput_per_s", "server_cpu_ns_per_request", "generator_cpu_ns_per_request"] {
+        assert!(second[name].as_f64().unwrap() > 0.0, "{name}: {second}");
+    }
+    for name in ["p50", "p99", "p999", "max"] {
+        assert!(second["latency_ns"][name].as_u64().unwrap() > 0, "{name}");
+    }
+    for name in ["median", "low", "high"] {
+        assert!(second["ratio"][name].as_f64().unwrap() > 0.0, "{name}");
+    }
+    assert_eq!(contestant(&report, 0, 0)["verdict"], "baseline");
+    let verdicts = ["faster", "slower", "no difference shown", "too few rounds"];
+    assert!(verdicts.contains(&second["verdict"].as_str().unwrap()));
+    assert_eq!(second["trials"].as_array().unwrap().len(), 6);
+    assert_eq!(second["trials"][0]["load"]["schema"], "ringload/1");
+    assert!(text(&out.stderr).contains("trial 12/12"), "{}", text(&out.stderr));
+
+    let once = scene.run(&["report", "result.json"]);
+    fs::write(scene.path("again.json"), scene.run(&["report", "result.json", "--format", "json"]).stdout).unwrap();
+    assert_eq!(fs::read(scene.path("again.json")).unwrap(), fs::read(scene.path("result.json")).unwrap());
+    assert_eq!(text(&scene.run(&["report", "again.json"]).stdout), text(&once.stdout));
+    fs::write(scene.path("load.json"), second["trials"][0]["load"].to_string()).unwrap();
+    assert!(text(&scene.run(&["report", "load.json"]).stdout).contains("requests/s"));
+    scene.assert_nothing_runs();
+}
+
+#[test]
+fn the_table_of_a_run_is_the_table_of_its_file() {
+    let scene = Scene::new();
+    let out = scene.compare(&[&scene.server("good")], &["--rounds", "1", "-c", "1,2", "-s", "64,1k", "--quiet"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert_eq!(text(&out.stderr), "Saved: result.json\n");
+    assert_eq!(text(&out.stdout), text(&scene.run(&["report", "result.json"]).stdout));
+    let report = scene.saved();
+    let cells: Vec<(u64, u64)> = report["cells"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cell| (cell["connections"].as_u64().unwrap(), cell["size"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(cells, [(1, 64), (1, 1024), (2, 64), (2, 1024)]);
+}
+
+#[test]
+fn servers_that_fail_fail_alone() {
+    let scene = Scene::new();
+    let servers = ["good", "dies", "silent", "hangs", "crashes", "stubborn"].map(|mode| scene.server(mode));
+    let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+    let out = scene.compare(&servers, &["--rounds", "1", "--timeout", "300ms"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let report = scene.saved();
+    let reason = |index, name: &str| contestant(&report, 0, index)[name].as_str().unwrap_or_default().to_owned();
+    let trial = |index| &contestant(&report, 0, index)["trials"][0];
+    assert!(contestant(&report, 0, 0)["rounds"] == 1 && contestant(&report, 0, 5)["rounds"] == 1, "{report}");
+    assert!(
+        reason(1, "unavailable").contains("exit status: 1") && reason(1, "unavailable").contains("no memory today")
+    );
+    assert!(reason(2, "unavailable").contains("did not listen on 127.0.0.1:"), "{}", reason(2, "unavailable"));
+    assert!(!trial(3)["load"]["invalid"].as_array().unwrap().is_empty(), "{}", trial(3));
+    let crash = trial(4)["failed"].as_str().unwrap();
+    assert!(crash.contains("signal: 6") && crash.contains("out of luck"), "{crash}");
+    let table = text(&out.stdout);
+    assert!(table.starts_with("2 of 4 trials do not count:"), "{table}");
+    scene.assert_nothing_runs();
+}
+
+#[test]
+fn a_server_behind_a_shell_is_stopped_with_all_it_started() {
+    let scene = Scene::new();
+    let server = "exec sh -c 'python3 server.py stubborn {port} & python3 server.py silent 0 & wait'";
+    let out = scene.compare(&[server], &["--rounds", "1"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    scene.assert_nothing_runs();
+}
+
+#[test]
+fn when_nothing_can_be_measured_the_exit_code_says_so() {
+    let scene = Scene::new();
+    let out = scene.compare(&[&scene.server("dies"), "exec ./no-such-program {port}"], &[]);
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
+    let reason = contestant(&scene.saved(), 0, 1)["unavailable"].as_str().unwrap().to_owned();
+    assert!(reason.contains("cannot start './no-such-program"), "{reason}");
+    assert!(text(&out.stdout).contains("no memory today"));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_runs() {
+    let scene = Scene::new();
+    let touch = "exec touch started {port}";
+    for (words, part) in [
+        (&["nginx"][..], "'nginx'"),
+        (&["exec"], "no command"),
+        (&["exec ./server"], "{port}"),
+        (&["exec './server {port}"], "quote"),
+        (&["uring --no-such-option"], "--no-such-option"),
+        (&["--baseline", "apache"], "one of: exec touch started {port}"),
+        (&["--rounds", "0"], "0 is not in"),
+        (&["-c", "0"], "0 is not in"),
+        (&["-s", "64,x"], "'x'"),
+        (&["-d", "1"], "with a unit"),
+        (&["--server-cores", "8000-8001"], "not one this process may use"),
+        (&["-t", "1000"], "1000 generator threads"),
+    ] {
+        let out = scene.compare(&[touch], words);
+        assert_eq!(out.status.code(), Some(2), "{words:?}: {}", text(&out.stderr));
+        assert!(text(&out.stderr).contains(part), "{words:?}: {}", text(&out.stderr));
+        assert!(!scene.path("started").exists() && !scene.path("result.json").exists(), "{words:?}");
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_found_out_first() {
+    let scene = Scene::new();
+    let out = scene.run(&["compare", "exec touch started {port}", "--output", "/proc/no/such.json"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("--output"), "{}", text(&out.stderr));
+    assert!(!scene.path("started").exists());
+}
+
+#[test]
+fn files_that_are_no_results_get_a_clear_message() {
+    let scene = Scene::new();
+    for (content, part) in [
+        ("hello", "not JSON"),
+        ("{}", "no \"schema\""),
+        (r#"{"schema":"ringmark.compare/7","ringmark":"3.0"}"#, "ringmark.compare/7"),
+        (r#"{"schema":"ringmark.compare/1","cells":[]}"#, "damaged"),
+    ] {
+        fs::write(scene.path("file"), content).unwrap();
+        let out = scene.run(&["report", "file"]);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(text(&out.stderr).contains(part), "{}", text(&out.stderr));
+    }
+    assert!(text(&scene.run(&["report", "absent"]).stderr).contains("cannot read absent"));
+}
+
+#[test]
+fn an_interrupt_keeps_what_was_measured_and_leaves_nothing_behind() {
+    let scene = Scene::new();
+    let server = scene.server("good");
+    let words = ["compare", &server, &server, "--rounds", "500", "-d", "100ms", "--output", "result.json"];
+    let mut child = scene.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut lines = stderr.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("trial 3/1000")));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let drain = thread::spawn(move || lines.count());
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if start.elapsed() > PATIENCE => panic!("still running: {:?}", child.kill()),
+            None => thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    drain.join().unwrap();
+    let mut table = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut table).unwrap();
+    assert_eq!(status.code(), Some(130));
+    assert!(table.starts_with("INTERRUPTED after "), "{table}");
+    let report = scene.saved();
+    assert_eq!(report["stopped"], "interrupted");
+    let trials = |index| contestant(&report, 0, index)["trials"].as_array().unwrap().len();
+    assert!(trials(0) + trials(1) >= 2, "{report}");
+    scene.assert_nothing_runs();
+}
