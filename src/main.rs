@@ -1,1 +1,7 @@
-fn main() {}
+//! ringmark: the server, the comparison, the diagnostics.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringmark::cli::ringmark()
+}

@@ -1,3 +1,38 @@
 //! What was typed, turned into what was meant: clap structs, one file per command, and the exit code.
 
 pub mod load;
+pub mod serve;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// What would io_uring buy this server on this machine, what does it cost, and which settings get it?
+///
+/// `ringmark compare` answers: it runs echo servers on io_uring, epoll, threads, tokio and tokio-uring against its own
+/// load generator, in turn, on this machine, and says which differences are real.
+#[derive(Debug, Parser)]
+#[command(name = "ringmark", version)]
+struct Ringmark {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    /// The load generator, as `ringload`; compare starts it this way
+    #[command(hide = true)]
+    Load(load::LoadArgs),
+}
+
+/// The program `ringmark`.
+pub fn ringmark() -> ExitCode {
+    let outcome = match Ringmark::parse().command {
+        Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Load(args) => return load::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("ringmark: {error:#}");
+        ExitCode::FAILURE
+    })
+}
