@@ -157,6 +157,7 @@ fn orders(config: &Config, payload: Payload, first: usize, connections: usize) -
         depth: config.depth,
         connect_per_request: config.connect_per_request,
         timeout: config.timeout,
+        connect_timeout: config.timeout.min(conduct::CONNECT_DEADLINE),
         admit_at_once: (ADMIT_AT_ONCE / config.threads).max(1),
         payload,
         pacer: Pacer::ClosedLoop,
