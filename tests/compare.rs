@@ -120,7 +120,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn contestant<'a>(report: &'a Value, cell: usize, index: usize) -> &'a Value {
+fn contestant(report: &Value, cell: usize, index: usize) -> &Value {
     &report["cells"][cell]["contestants"][index]
 }
 
