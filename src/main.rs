@@ -1,3 +1,7 @@
-fn main() -> std::process::ExitCode {
+//! ringmark: the server, the comparison, the diagnostics.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
     ringmark::cli::ringmark()
 }

@@ -84,7 +84,7 @@ impl Scene {
 
     /// A short comparison of these contestants with these further options, saved as `result.json`.
     fn compare(&self, contestants: &[&str], options: &[&str]) -> Output {
-        let short = ["-d", "100ms", "--warmup", "20ms", "-c", "4", "--output", "result.json"];
+        let short = ["-d", "100ms", "--warmup", "20ms", "--output", "result.json"];
         self.run(&[&["compare"], contestants, &short[..], options].concat())
     }
 
@@ -128,7 +128,7 @@ fn contestant<'a>(report: &'a Value, cell: usize, index: usize) -> &'a Value {
 fn a_comparison_gives_every_promised_name_and_renders_the_same_again() {
     let scene = Scene::new();
     let server = scene.server("good");
-    let out = scene.compare(&[&server, &server], &["--rounds", "6", "--seed", "9", "--format", "json"]);
+    let out = scene.compare(&[&server, &server], &["-c", "4", "--rounds", "6", "--seed", "9", "--format", "json"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
     let report: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(report, scene.saved());
@@ -187,7 +187,7 @@ fn servers_that_fail_fail_alone() {
     let scene = Scene::new();
     let servers = ["good", "dies", "silent", "hangs", "crashes", "stubborn"].map(|mode| scene.server(mode));
     let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
-    let out = scene.compare(&servers, &["--rounds", "1", "--timeout", "300ms"]);
+    let out = scene.compare(&servers, &["-c", "4", "--rounds", "1", "--timeout", "300ms"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
     let report = scene.saved();
     let reason = |index, name: &str| contestant(&report, 0, index)[name].as_str().unwrap_or_default().to_owned();
@@ -209,7 +209,7 @@ fn servers_that_fail_fail_alone() {
 fn a_server_behind_a_shell_is_stopped_with_all_it_started() {
     let scene = Scene::new();
     let server = "exec sh -c 'python3 server.py stubborn {port} & python3 server.py silent 0 & wait'";
-    let out = scene.compare(&[server], &["--rounds", "1"]);
+    let out = scene.compare(&[server], &["-c", "4", "--rounds", "1"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
     scene.assert_nothing_runs();
 }

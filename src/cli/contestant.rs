@@ -1,21 +1,20 @@
 //! A contestant as it is typed: the words after `ringmark serve` as one argument, or `exec` and a command.
 
+use super::serve::contestant_name;
 use crate::trial::{Contestant, Program};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
-/// Engines that `serve` knows.
-const ENGINES: [&str; 5] = ["uring", "epoll", "threads", "tokio", "tokio-uring"];
 const EXEC: &str = "exec";
 
 /// Reads one contestant, without starting anything.
 pub fn parse(text: &str) -> Result<Contestant> {
     let words = shell_words::split(text).with_context(|| format!("contestant '{text}'"))?;
     let (first, rest) = words.split_first().context("a contestant is empty; name an engine, such as uring or epoll")?;
-    let server = match first.as_str() {
-        EXEC => exec(text, rest)?,
-        _ => serve(text, &words)?,
+    let (name, server) = match first.as_str() {
+        EXEC => (single_spaced(text), exec(text, rest)?),
+        _ => (serve_name(text, &words)?, Program::Serve(words)),
     };
-    Ok(Contestant { name: name(text), words: text.trim().to_owned(), server })
+    Ok(Contestant { name, words: text.trim().to_owned(), server })
 }
 
 /// Reads all of them; a name that comes again is numbered, so a contestant can run against itself.
@@ -47,18 +46,16 @@ fn exec(text: &str, command: &[String]) -> Result<Program> {
     Ok(Program::Exec(command.to_vec()))
 }
 
-fn serve(text: &str, words: &[String]) -> Result<Program> {
-    match words.first().map(String::as_str) {
-        Some(engine) if ENGINES.contains(&engine) => Ok(Program::Serve(words.to_vec())),
-        _ => bail!(
-            "contestant '{text}' starts with none of {}; or run any other server as \"exec COMMAND {{port}}\"",
-            ENGINES.join(", ")
-        ),
-    }
+/// The engine and its options that are not the default, if `serve` accepts the words.
+fn serve_name(text: &str, words: &[String]) -> Result<String> {
+    contestant_name(words).map_err(|error| {
+        let told = error.render().to_string();
+        let told = told.trim().trim_start_matches("error: ");
+        anyhow!("contestant '{text}': {told}\n\nAny other server runs as \"exec COMMAND {{port}}\".")
+    })
 }
 
-/// The words with single spaces between them.
-fn name(text: &str) -> String {
+fn single_spaced(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -78,7 +75,8 @@ mod tests {
     fn what_is_no_contestant_is_told_why() {
         for (text, part) in [
             ("", "empty"),
-            ("nginx", "none of uring"),
+            ("nginx", "contestant 'nginx'"),
+            ("uring --recv never", "never"),
             ("exec", "no command"),
             ("exec ./a", "{port}"),
             ("exec './a {port}", "exec './a"),

@@ -6,14 +6,18 @@ mod host;
 pub mod load;
 mod progress;
 pub mod report;
+pub mod serve;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// What would io_uring buy this server on this machine?
+/// What would io_uring buy this server on this machine, what does it cost, and which settings get it?
+///
+/// `ringmark compare` answers: it runs echo servers on io_uring, epoll, threads, tokio and tokio-uring against its own
+/// load generator, in turn, on this machine, and says which differences are real.
 #[derive(Debug, Parser)]
 #[command(name = "ringmark", version)]
-struct Cli {
+struct Ringmark {
     #[command(subcommand)]
     command: Command,
 }
@@ -21,18 +25,20 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Compare(compare::CompareArgs),
+    Serve(serve::ServeArgs),
     Report(report::ReportArgs),
-    /// The generator, as `compare` starts it
+    /// The load generator, as `ringload`; compare starts it this way
     #[command(hide = true)]
     Load(load::LoadArgs),
 }
 
 /// The program `ringmark`.
 pub fn ringmark() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let outcome = match Ringmark::parse().command {
         Command::Compare(args) => compare::run(args),
         Command::Report(args) => report::run(args),
-        Command::Load(args) => Ok(load::run(&args)),
+        Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Load(args) => return load::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("ringmark: {error:#}");

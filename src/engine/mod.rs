@@ -95,16 +95,21 @@ pub trait Engine: 'static {
         S::Session: Send;
 }
 
-/// Calls a macro with the type of every engine, in the order of `--help`.
+/// Calls a macro with every engine: a variant's name, the engine, and its line in `--help`.
 #[macro_export]
 macro_rules! for_each_engine {
     ($apply:ident) => {
         $apply! {
-            Uring($crate::engine::uring::Uring),
-            Epoll($crate::engine::epoll::Epoll),
-            Tokio($crate::engine::tokio::Tokio),
-            TokioUring($crate::engine::tokio_uring::TokioUring),
-            Threads($crate::engine::threads::Threads),
+            Uring, $crate::engine::uring::Uring,
+                "io_uring: multishot receive, answers sent from the receive buffers, direct descriptors";
+            Epoll, $crate::engine::epoll::Epoll,
+                "epoll: non-blocking sockets, level-triggered; the usual baseline";
+            Threads, $crate::engine::threads::Threads,
+                "One blocking thread per connection, spread over the cores";
+            Tokio, $crate::engine::tokio::Tokio,
+                "tokio: a current-thread runtime per core, a task per connection";
+            TokioUring, $crate::engine::tokio_uring::TokioUring,
+                "tokio-uring 0.5: io_uring behind tokio's reactor";
         }
     };
 }

@@ -100,7 +100,7 @@ pub fn run<E: Engine>(config: &Config, options: &E::Options, out: &mut dyn Write
     let bound = listeners::bind_all(&config.endpoints, &config.socket, binding)?;
     let running = start::<E>(config, options, &bound)?;
     announce(&bound, out).map_err(io_error("writing to standard output"))?;
-    watch(config, &signals, &running);
+    watch(config, &signals, &running, out);
     drain(running, &bound, out)
 }
 
@@ -195,7 +195,7 @@ fn announce(bound: &Bound, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Sleeps until a signal comes or a shard ends by itself; prints counters meanwhile where that was asked for.
-fn watch(config: &Config, signals: &Signals, running: &[Running]) {
+fn watch(config: &Config, signals: &Signals, running: &[Running], out: &mut dyn Write) {
     // A shard that fails must not go unnoticed for long, though it hardly ever happens.
     const GLANCE: Duration = Duration::from_millis(500);
     let interval = config.stats.map_or(GLANCE, Nanos::duration);
@@ -209,20 +209,18 @@ fn watch(config: &Config, signals: &Signals, running: &[Running]) {
             return;
         }
         if config.stats.is_some() {
-            before = print_stats(running, before, interval);
+            before = print_stats(running, before, interval, out);
         }
     }
 }
 
-fn print_stats(running: &[Running], before: Counts, interval: Duration) -> Counts {
+fn print_stats(running: &[Running], before: Counts, interval: Duration, out: &mut dyn Write) -> Counts {
     let now = total(running);
     let per_second = |after: u64, before: u64| (after - before) as f64 / interval.as_secs_f64() / 1e6;
-    eprintln!(
-        "open={} in={:.2}MB/s out={:.2}MB/s {now}",
-        now.opened - now.closed,
-        per_second(now.bytes_in, before.bytes_in),
-        per_second(now.bytes_out, before.bytes_out),
-    );
+    let (received, sent) = (per_second(now.bytes_in, before.bytes_in), per_second(now.bytes_out, before.bytes_out));
+    let line = format!("stats open={} in={received:.2}MB/s out={sent:.2}MB/s {now}", now.opened - now.closed);
+    // A reader that is gone needs no line.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     now
 }
 
