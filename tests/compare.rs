@@ -120,7 +120,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn contestant<'a>(report: &'a Value, cell: usize, index: usize) -> &'a Value {
+fn contestant(report: &Value, cell: usize, index: usize) -> &Value {
     &report["cells"][cell]["contestants"][index]
 }
 
@@ -162,6 +162,24 @@ fn a_comparison_gives_every_promised_name_and_renders_the_same_again() {
     assert_eq!(text(&scene.run(&["report", "again.json"]).stdout), text(&once.stdout));
     fs::write(scene.path("load.json"), second["trials"][0]["load"].to_string()).unwrap();
     assert!(text(&scene.run(&["report", "load.json"]).stdout).contains("requests/s"));
+    scene.assert_nothing_runs();
+}
+
+#[test]
+fn our_own_servers_are_named_by_what_differs_and_tell_their_placement() {
+    let scene = Scene::new();
+    let out = scene.compare(&["threads", "epoll --spin 0", "epoll --no-nodelay"], &["-c", "3", "--rounds", "1"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let report = scene.saved();
+    for (index, name) in ["threads", "epoll", "epoll --no-nodelay"].into_iter().enumerate() {
+        let contestant = contestant(&report, 0, index);
+        assert_eq!((&contestant["name"], &contestant["rounds"]), (&name.into(), &1.into()), "{contestant}");
+        let shards = contestant["trials"][0]["connections_per_shard"].as_array().unwrap();
+        assert_eq!(shards.iter().map(|count| count.as_u64().unwrap()).sum::<u64>(), 3, "{contestant}");
+        assert!(contestant["server_cpu_ns_per_request"].as_f64().unwrap() > 0.0);
+    }
+    assert_eq!(report["baseline"], "epoll");
+    assert!(text(&out.stdout).contains("fewer than 6 rounds, so nothing shown: threads, epoll --no-nodelay."));
     scene.assert_nothing_runs();
 }
 
@@ -229,7 +247,7 @@ fn what_makes_no_sense_is_refused_before_anything_runs() {
     let scene = Scene::new();
     let touch = "exec touch started {port}";
     for (words, part) in [
-        (&["nginx"][..], "'nginx'"),
+        (&["nginx"][..], "contestant 'nginx'"),
         (&["exec"], "no command"),
         (&["exec ./server"], "{port}"),
         (&["exec './server {port}"], "quote"),
@@ -238,7 +256,7 @@ fn what_makes_no_sense_is_refused_before_anything_runs() {
         (&["--rounds", "0"], "0 is not in"),
         (&["-c", "0"], "0 is not in"),
         (&["-s", "64,x"], "'x'"),
-        (&["-d", "1"], "with a unit"),
+        (&["--timeout", "1"], "with a unit"),
         (&["--server-cores", "8000-8001"], "not one this process may use"),
         (&["-t", "1000"], "1000 generator threads"),
     ] {

@@ -3,6 +3,7 @@
 use super::serve::contestant_name;
 use crate::trial::{Contestant, Program};
 use anyhow::{Context, Result, anyhow, bail};
+use clap::error::ErrorKind;
 
 const EXEC: &str = "exec";
 
@@ -49,10 +50,22 @@ fn exec(text: &str, command: &[String]) -> Result<Program> {
 /// The engine and its options that are not the default, if `serve` accepts the words.
 fn serve_name(text: &str, words: &[String]) -> Result<String> {
     contestant_name(words).map_err(|error| {
-        let told = error.render().to_string();
-        let told = told.trim().trim_start_matches("error: ");
-        anyhow!("contestant '{text}': {told}\n\nAny other server runs as \"exec COMMAND {{port}}\".")
+        let hint = match error.kind() {
+            ErrorKind::InvalidSubcommand => {
+                "it starts with no engine; any other server runs as \"exec COMMAND {port}\""
+            }
+            ErrorKind::DisplayHelp => "type `ringmark serve ENGINE --help` for help",
+            _ => &first_paragraphs(&error.render().to_string()),
+        };
+        anyhow!("contestant '{text}': {hint}")
     })
+}
+
+/// Clap's message without its usage, which would be that of another command.
+fn first_paragraphs(message: &str) -> String {
+    let told = message.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
+    let told: Vec<&str> = told.map(|part| part.trim_start_matches("error: ").trim_end()).collect();
+    told.join("\n")
 }
 
 fn single_spaced(text: &str) -> String {
@@ -75,7 +88,9 @@ mod tests {
     fn what_is_no_contestant_is_told_why() {
         for (text, part) in [
             ("", "empty"),
-            ("nginx", "contestant 'nginx'"),
+            ("nginx", "exec COMMAND {port}"),
+            ("epoll --echo 127.0.0.1:1", "leave it out"),
+            ("epoll --help", "serve ENGINE --help"),
             ("uring --recv never", "never"),
             ("exec", "no command"),
             ("exec ./a", "{port}"),
