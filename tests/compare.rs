@@ -179,7 +179,7 @@ fn our_own_servers_are_named_by_what_differs_and_tell_their_placement() {
         assert!(contestant["server_cpu_ns_per_request"].as_f64().unwrap() > 0.0);
     }
     assert_eq!(report["baseline"], "epoll");
-    assert!(text(&out.stdout).contains("fewer than 6 rounds, so nothing shown: threads, epoll --no-nodelay."));
+    assert!(text(&out.stdout).contains("Fewer than 6 rounds, so nothing shown: threads, epoll --no-nodelay."));
     scene.assert_nothing_runs();
 }
 
