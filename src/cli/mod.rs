@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod contestant;
+pub mod doctor;
 mod host;
 pub mod load;
 mod progress;
@@ -27,6 +28,7 @@ enum Command {
     Compare(compare::CompareArgs),
     Serve(serve::ServeArgs),
     Report(report::ReportArgs),
+    Doctor(doctor::DoctorArgs),
     /// The load generator, as `ringload`; compare starts it this way
     #[command(hide = true)]
     Load(load::LoadArgs),
@@ -36,9 +38,10 @@ enum Command {
 pub fn ringmark() -> ExitCode {
     let outcome = match Ringmark::parse().command {
         Command::Compare(args) => compare::run(args),
-        Command::Report(args) => report::run(args),
         Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
-        Command::Load(args) => return load::run(&args),
+        Command::Report(args) => report::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Load(args) => Ok(load::run(&args)),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("ringmark: {error:#}");

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
 /// All connections must have been answered once within this time.
-pub const START_DEADLINE: Nanos = Nanos::from_secs(10);
+const START_DEADLINE: Nanos = Nanos::from_secs(10);
+/// A single connection must be made within this time, so that one that hangs is named before the start is given up.
+pub const CONNECT_DEADLINE: Nanos = Nanos::from_secs(9);
 /// How far ahead instants are published, at the start and at an early stop. A thread that is kept from running for
 /// longer just after reading its clock may miscount that one turn.
 const START_LEAD: Nanos = Nanos::from_millis(20);
@@ -21,6 +23,8 @@ const STOP_LEAD: Nanos = Nanos::from_millis(1);
 /// Longest sleep: the stop flag is set by a signal handler, which wakes nobody.
 const LOOK: Nanos = Nanos::from_millis(20);
 const PROGRESS_INTERVAL: Nanos = Nanos::from_secs(1);
+
+const _: () = assert!(CONNECT_DEADLINE.0 < START_DEADLINE.0);
 
 /// Everything that a run left behind.
 #[derive(Debug)]
@@ -98,14 +102,15 @@ fn fail_if_never_connected(config: &Config, shared: &Shared) -> Result<(), LoadE
     }
 }
 
-/// A window that ended with the number of requests ends with the last of them.
+/// A window that ended with the number of requests ends with the last of them; one that never opened is empty.
 fn close_window(mut outcome: Outcome, shared: &Shared) -> Outcome {
     outcome.requests_reached = shared.budget_spent();
-    outcome.last = match outcome.requests_reached {
-        true => outcome.hauls.iter().map(|haul| haul.recorder.last_done()).max().unwrap_or_default(),
-        false => shared.last(),
+    let last = match (outcome.cpu.is_some(), outcome.requests_reached) {
+        (false, _) => outcome.first,
+        (true, true) => outcome.hauls.iter().map(|haul| haul.recorder.last_done()).max().unwrap_or_default(),
+        (true, false) => shared.last(),
     };
-    outcome.last = outcome.last.max(outcome.first);
+    outcome.last = last.max(outcome.first);
     outcome
 }
 

@@ -31,7 +31,9 @@ pub struct Orders {
     pub size: u64,
     pub depth: u64,
     pub connect_per_request: bool,
+    /// Longest that an answer may take, and that a connection may take to be made.
     pub timeout: Nanos,
+    pub connect_timeout: Nanos,
     /// Connections that may be under way at once before they are admitted: a listen backlog must hold them.
     pub admit_at_once: usize,
     pub payload: Payload,
@@ -323,7 +325,7 @@ impl<'a> Fleet<'a> {
                 self.fail(index, ErrorKind::Timeout);
             }
             match self.connections[index].state {
-                State::Connecting { since } if now.since(since) > self.orders.timeout => {
+                State::Connecting { since } if now.since(since) > self.orders.connect_timeout => {
                     self.fail_connect(index, io::ErrorKind::TimedOut.into());
                 }
                 State::Finishing { since } if now.since(since) > FINISH_GRACE => self.leave(index, Nanos::ZERO),
@@ -466,3 +468,6 @@ fn tally(recorder: &mut Recorder, shared: &Shared, turn: Turn, stamp: Stamp) {
 fn stream(orders: &Orders, index: usize, made: u64) -> Stream {
     orders.payload.stream((orders.first + index) as u64 + made * orders.all as u64)
 }
+
+#[cfg(test)]
+mod tests;

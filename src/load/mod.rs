@@ -134,7 +134,12 @@ fn tasks(config: &Config) -> Result<Vec<Task>, LoadError> {
     let tasks = (0..config.threads).map(|thread| {
         let (first, next) = (share(thread), share(thread + 1));
         Task {
-            setup: Setup { target: target.clone(), connections: next - first, window: config.size.0 * config.depth },
+            setup: Setup {
+                target: target.clone(),
+                connections: next - first,
+                window: config.size.0 * config.depth,
+                spins: config.spin > Nanos::ZERO,
+            },
             orders: orders(config, payload, first, next - first),
             core: cores.get(thread).copied(),
             spin: config.spin,
@@ -152,6 +157,7 @@ fn orders(config: &Config, payload: Payload, first: usize, connections: usize) -
         depth: config.depth,
         connect_per_request: config.connect_per_request,
         timeout: config.timeout,
+        connect_timeout: config.timeout.min(conduct::CONNECT_DEADLINE),
         admit_at_once: (ADMIT_AT_ONCE / config.threads).max(1),
         payload,
         pacer: Pacer::ClosedLoop,

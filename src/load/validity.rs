@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn each_warning_has_its_cause() {
         for (facts, part) in [
-            (Facts { interrupted: true, duration: Nanos(10), ..good() }, "10ns of 1us"),
+            (Facts { interrupted: true, planned: Nanos(2000), ..good() }, "1us of 2us"),
             (Facts { generator_cpu: Nanos(1900), ..good() }, "95 % busy"),
             (Facts { ports_exhausted: true, ..good() }, "ip_local_port_range"),
             (Facts { server_cpu_wanted: true, ..good() }, "server's CPU"),

@@ -91,6 +91,7 @@ fn best_engine() -> EngineKind {
         sqpoll: None,
         direct_slots: 0,
         buffers: Some(BufferSettings { count: 2, size: 4096, max: 2 }),
+        spins: false,
     };
     match Ring::new(&settings).and_then(|mut ring| ring.receive_probe(true)) {
         Ok(()) => EngineKind::Uring,

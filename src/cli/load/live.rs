@@ -24,7 +24,6 @@ impl LiveLine {
     pub fn show(&mut self, progress: Progress) {
         if let Some(line) = &self.line {
             line.set_message(describe(&progress, self.previous.as_ref(), self.connections));
-            line.tick();
             self.previous = Some(progress);
         }
     }

@@ -104,6 +104,7 @@ impl Options {
                 size: self.buffers.buffer_size.0 as u32,
                 max: MAX_BUFFERS.max(buffers * 4),
             }),
+            spins: self.spin > Nanos::ZERO,
         }
     }
 }

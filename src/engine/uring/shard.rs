@@ -296,18 +296,15 @@ impl<S: Service> UringShard<S> {
         back.into_iter().for_each(|payload| self.give_back(payload));
     }
 
-    /// Lets connections that found no buffer receive again: as many as there are buffers, of which more are made when
-    /// all are taken.
+    /// Lets connections that found no buffer receive again: as many as there are buffers. That any found none means
+    /// the pool is too small for this traffic, so it grows by a step each time, up to its limit.
     fn feed_starved(&mut self) -> Result<(), EngineError> {
         if self.starved.is_empty() {
             return Ok(());
         }
-        while (self.free_buffers() as usize) < self.starved.len() {
-            let grown = self.ring.add_buffers().map_err(EngineError::io("allocating receive buffers"))?;
-            if !grown {
-                self.move_waiting_answers();
-                break;
-            }
+        let grown = self.ring.add_buffers().map_err(EngineError::io("allocating receive buffers"))?;
+        if !grown && self.free_buffers() == 0 {
+            self.move_waiting_answers();
         }
         for _ in 0..self.free_buffers() {
             let Some(key) = self.starved.pop_front() else { break };

@@ -62,6 +62,8 @@ pub struct Setup {
     pub connections: usize,
     /// Most bytes in flight per connection.
     pub window: u64,
+    /// Whether `wait` will often be called to only look.
+    pub spins: bool,
 }
 
 /// The engine cannot be had here.

@@ -48,12 +48,12 @@ fn explain_refusal() -> RingError {
 }
 
 /// The sysctl kernel.io_uring_disabled (Linux 6.6): 0 allowed, 1 privileged processes only, 2 nobody.
-fn io_uring_disabled() -> Option<u32> {
+pub fn io_uring_disabled() -> Option<u32> {
     fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
 }
 
 /// Whether a seccomp filter (mode 2) is on this process, from /proc/self/status (proc(5)).
-fn seccomp_active() -> bool {
+pub fn seccomp_active() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().filter_map(|line| line.strip_prefix("Seccomp:")).any(|mode| mode.trim() != "0")
 }
@@ -66,6 +66,6 @@ fn memlock_text() -> String {
 }
 
 /// The running kernel's release, as `uname -r` prints it.
-pub(super) fn kernel_release() -> String {
+pub fn kernel_release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }

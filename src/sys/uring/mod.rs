@@ -6,8 +6,10 @@
 
 mod buffers;
 mod error;
+mod features;
 mod ring;
 
 pub use buffers::{BufferSettings, Lease};
-pub use error::RingError;
+pub use error::{RingError, io_uring_disabled, kernel_release, seccomp_active};
+pub use features::{Feature, features};
 pub use ring::{Completion, Errno, Payload, Ring, RingSettings, Sqpoll, Target, Taskrun, Token, Wait};

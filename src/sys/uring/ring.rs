@@ -56,6 +56,9 @@ pub struct RingSettings {
     /// Slots of the table of direct descriptors; 0 for none.
     pub direct_slots: u32,
     pub buffers: Option<BufferSettings>,
+    /// The caller often looks for completions without sleeping: let the kernel show in shared memory whether there is
+    /// anything to look for (TASKRUN_FLAG, 5.19), so that looking in vain costs no system call.
+    pub spins: bool,
 }
 
 /// What an operation acts on.
@@ -157,6 +160,8 @@ pub struct Ring {
     /// Number of this ring in the process, found again in its leases.
     number: u16,
     sqpoll: bool,
+    /// The kernel tells in shared memory whether completions wait to be run.
+    taskrun_flag: bool,
 }
 
 impl Ring {
@@ -183,6 +188,7 @@ impl Ring {
             outstanding: 0,
             number: RINGS.fetch_add(1, Ordering::Relaxed),
             sqpoll: settings.sqpoll.is_some(),
+            taskrun_flag: settings.spins && settings.taskrun != Taskrun::None,
         })
     }
 
@@ -422,7 +428,13 @@ impl Ring {
         if self.sqpoll {
             return self.uring.submitter().submit();
         }
-        let queued = self.uring.submission().len() as u32;
+        let submission = self.uring.submission();
+        let queued = submission.len() as u32;
+        if queued == 0 && self.taskrun_flag && !submission.taskrun() && !submission.cq_overflow() {
+            std::hint::spin_loop();
+            return Ok(0);
+        }
+        drop(submission);
         // SAFETY: the entries submitted are sound as stated in `push`; no argument is passed.
         unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, EnterFlags::GETEVENTS.bits(), None) }
     }
@@ -490,6 +502,9 @@ fn build(settings: &RingSettings) -> Result<IoUring, RingError> {
         Taskrun::Coop => builder.setup_coop_taskrun(),
         Taskrun::None => &mut builder,
     };
+    if settings.spins && settings.taskrun != Taskrun::None {
+        builder.setup_taskrun_flag();
+    }
     if let Some(sqpoll) = settings.sqpoll {
         builder.setup_sqpoll(((sqpoll.idle.0 / 1_000_000) as u32).max(1));
         sqpoll.cpu.map(|cpu| builder.setup_sqpoll_cpu(cpu as u32));

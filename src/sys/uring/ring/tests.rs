@@ -18,6 +18,7 @@ fn settings() -> RingSettings {
         sqpoll: None,
         direct_slots: 8,
         buffers: Some(BufferSettings { count: 2, size: 64, max: 4 }),
+        spins: false,
     }
 }
 

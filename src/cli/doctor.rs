@@ -1,0 +1,189 @@
+//! `ringmark doctor`: what this machine offers, found by trying, and what is in the way.
+
+use super::host;
+use super::report::Format;
+use crate::sys::uring::{self, Feature};
+use crate::sys::{affinity, limits};
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+use std::fs;
+use std::process::ExitCode;
+
+/// Show what this machine offers: kernel, cores, io_uring features, limits, and what is in the way
+///
+/// Features are tried, not looked up. Exits 1 when io_uring cannot be used at all.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// What to print: text for eyes, or one JSON object
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// All that was found.
+#[derive(Debug, Serialize)]
+struct Findings {
+    schema: &'static str,
+    kernel: String,
+    cpu: String,
+    /// Cores this process may use, as `0-3,6`.
+    cores: String,
+    clock_source: String,
+    /// `kernel.io_uring_disabled`; `None` before Linux 6.6.
+    io_uring_disabled: Option<u32>,
+    seccomp: bool,
+    open_files: u64,
+    /// `None` when unlimited.
+    locked_memory_bytes: Option<u64>,
+    somaxconn: Option<u64>,
+    io_uring: Vec<Tried>,
+    advice: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tried {
+    feature: &'static str,
+    since: &'static str,
+    gives: &'static str,
+    works: bool,
+    problem: Option<String>,
+}
+
+impl From<Feature> for Tried {
+    fn from(feature: Feature) -> Tried {
+        let Feature { name, since, gives, outcome } = feature;
+        Tried { feature: name, since, gives, works: outcome.is_ok(), problem: outcome.err() }
+    }
+}
+
+/// The command `ringmark doctor`.
+pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let findings = examine()?;
+    match args.format {
+        Format::Text => print!("{}", text(&findings)),
+        Format::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
+    }
+    let usable = findings.io_uring.first().is_some_and(|rings| rings.works);
+    Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn examine() -> anyhow::Result<Findings> {
+    let cores = affinity::available()?;
+    let host = host::facts(cores.len());
+    let mut findings = Findings {
+        schema: "ringmark.doctor/1",
+        kernel: host.kernel,
+        cpu: host.cpu,
+        cores: cores.to_string(),
+        clock_source: read("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+            .unwrap_or_else(|| "unknown".into()),
+        io_uring_disabled: uring::io_uring_disabled(),
+        seccomp: uring::seccomp_active(),
+        open_files: limits::raise_open_files().context("reading the limit of open files")?,
+        locked_memory_bytes: limits::locked_memory().context("reading the limit of locked memory")?,
+        somaxconn: read("/proc/sys/net/core/somaxconn").and_then(|text| text.parse().ok()),
+        io_uring: uring::features().into_iter().map(Tried::from).collect(),
+        advice: Vec::new(),
+    };
+    findings.advice = advice(&findings, cores.len());
+    Ok(findings)
+}
+
+fn read(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
+/// Clock sources that user space reads without a system call.
+const FAST_CLOCKS: [&str; 3] = ["tsc", "kvm-clock", "arch_sys_counter"];
+/// Connections plus files that a comparison with 1000 connections needs, rounded up.
+const OPEN_FILES_WANTED: u64 = 4096;
+const BACKLOG_WANTED: u64 = 1024;
+
+fn advice(findings: &Findings, cores: usize) -> Vec<String> {
+    let mut advice: Vec<String> = findings.io_uring.iter().take(1).filter_map(|rings| rings.problem.clone()).collect();
+    let mut say = |when: bool, what: String| advice.extend(when.then_some(what));
+    say(
+        cores < 2,
+        "With one core, server and generator share it: ratios still hold, latencies include the waiting for it.".into(),
+    );
+    say(
+        !FAST_CLOCKS.contains(&findings.clock_source.as_str()),
+        format!(
+            "The clock source {} costs a system call per reading; tsc or kvm-clock does not.",
+            findings.clock_source
+        ),
+    );
+    say(
+        findings.open_files < OPEN_FILES_WANTED,
+        format!(
+            "Only {} files may be open: raise the hard limit with ulimit -Hn for 1000 connections and more.",
+            findings.open_files
+        ),
+    );
+    say(
+        findings.somaxconn.is_some_and(|value| value < BACKLOG_WANTED),
+        "net.core.somaxconn is small: connection storms will be refused. sysctl -w net.core.somaxconn=4096".into(),
+    );
+    advice
+}
+
+fn text(findings: &Findings) -> String {
+    let memory = findings.locked_memory_bytes.map_or("unlimited".into(), |bytes| format!("{} KiB", bytes / 1024));
+    let disabled = findings.io_uring_disabled.map_or("not on this kernel".into(), |level| level.to_string());
+    let mut lines = vec![
+        format!("kernel         Linux {}", findings.kernel),
+        format!("cpu            {}", findings.cpu),
+        format!("cores          {}", findings.cores),
+        format!("clock source   {}", findings.clock_source),
+        format!(
+            "io_uring       sysctl kernel.io_uring_disabled = {disabled}, seccomp filter: {}",
+            yes(findings.seccomp)
+        ),
+        format!("open files     {}", findings.open_files),
+        format!("locked memory  {memory}"),
+        format!("somaxconn      {}", findings.somaxconn.map_or("unknown".into(), |value| value.to_string())),
+        String::new(),
+        "io_uring features, tried:".into(),
+    ];
+    lines.extend(findings.io_uring.iter().map(tried_text));
+    lines.push(String::new());
+    match findings.advice.as_slice() {
+        [] => lines.push("Nothing is in the way.".into()),
+        advice => lines.extend(advice.iter().map(|advice| format!("! {advice}"))),
+    }
+    lines.join("\n") + "\n"
+}
+
+fn tried_text(tried: &Tried) -> String {
+    let mark = if tried.works { "yes" } else { "NO " };
+    let rest = tried.problem.as_deref().unwrap_or(tried.gives);
+    format!("  {mark}  {:<30} (Linux {}) {rest}", tried.feature, tried.since)
+}
+
+fn yes(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_is_said_with_its_remedy() {
+        let mut findings = examine().unwrap();
+        findings.somaxconn = Some(128);
+        findings.open_files = 256;
+        findings.clock_source = "hpet".into();
+        let advice = advice(&findings, 1).join("\n");
+        for part in ["one core", "hpet", "ulimit -Hn", "somaxconn=4096"] {
+            assert!(advice.contains(part), "{advice}");
+        }
+    }
+
+    #[test]
+    fn every_feature_has_a_line() {
+        let findings = examine().unwrap();
+        let text = text(&findings);
+        assert!(findings.io_uring.iter().all(|tried| text.contains(tried.feature)), "{text}");
+    }
+}

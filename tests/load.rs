@@ -1,0 +1,273 @@
+//! ringload from outside: the program against servers that behave and servers that do not.
+
+#[path = "load/peers.rs"]
+mod peers;
+
+use peers::{Manner, Peer};
+use ringmark::report::schema::LoadReport;
+use ringmark::sys::uring::{Ring, RingSettings, Taskrun};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The engines that can run here.
+fn engines() -> Vec<&'static str> {
+    let settings = RingSettings {
+        entries: 8,
+        completions: 16,
+        taskrun: Taskrun::Defer,
+        sqpoll: None,
+        direct_slots: 0,
+        buffers: None,
+    };
+    let uring = Ring::new(&settings).is_ok().then_some("uring");
+    uring.into_iter().chain(["epoll"]).collect()
+}
+
+fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringload"));
+    command.args(words).stdin(Stdio::null());
+    command
+}
+
+/// A short run with JSON; more words may follow and override.
+fn ringload(engine: &str, address: &str, words: &[&str]) -> Output {
+    let fixed = [address, "--engine", engine, "--format", "json", "--warmup", "10ms", "--no-pin"];
+    command(&[&fixed, words].concat()).output().unwrap()
+}
+
+fn report(output: &Output) -> LoadReport {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+/// The report of a run that must have been valid, and silent on standard error.
+fn valid(output: &Output) -> LoadReport {
+    let report = report(output);
+    assert_eq!(output.status.code(), Some(0), "{:?} {:?}", report.invalid, report.errors);
+    assert!(report.invalid.is_empty() && report.errors.values().all(|count| *count == 0));
+    assert!(output.stderr.is_empty(), "{output:?}");
+    report
+}
+
+/// The report of a run that must have failed with this kind of error.
+fn invalid(output: &Output, kind: &str) -> LoadReport {
+    let report = report(output);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(report.errors[kind] > 0, "{:?}", report.errors);
+    assert!(report.invalid.iter().any(|reason| reason.contains(kind)), "{:?}", report.invalid);
+    report
+}
+
+#[test]
+fn exactly_n_requests_are_counted_and_the_report_is_whole() {
+    let peer = Peer::tcp(Manner::Echo);
+    for engine in engines() {
+        let report = valid(&ringload(engine, &peer.address, &["-c", "8", "-t", "2", "-n", "777", "-s", "100"]));
+        assert_eq!((report.schema.as_str(), report.requests), ("ringload/1", 777));
+        assert_eq!((report.workload.connections, report.workload.threads, report.workload.size), (8, 2, 100));
+        assert_eq!(report.workload.engine, engine);
+        let latency = report.latency_ns;
+        let order = [latency.min, latency.p50, latency.p90, latency.p99, latency.p999, latency.max];
+        assert!(order.is_sorted() && latency.min > 0, "{latency:?}");
+        assert!(report.duration_ns > 0 && report.throughput_per_s > 0.0);
+        let kinds: Vec<_> = report.errors.keys().map(String::as_str).collect();
+        assert_eq!(kinds, ["closed", "connect", "corrupt", "other", "reset", "timeout"]);
+    }
+}
+
+#[test]
+fn a_run_ends_after_its_duration() {
+    let peer = Peer::tcp(Manner::Echo);
+    for engine in engines() {
+        let report = valid(&ringload(engine, &peer.address, &["-d", "200ms", "-c", "4"]));
+        assert_eq!(report.duration_ns, 200_000_000);
+        assert!(report.requests > 0);
+    }
+}
+
+#[test]
+fn pipelined_requests_and_odd_sizes_come_back_whole() {
+    let peer = Peer::tcp(Manner::Echo);
+    for engine in engines() {
+        for size in ["1", "7", "4095"] {
+            let words = ["-c", "3", "-n", "2000", "--depth", "16", "-s", size];
+            assert_eq!(valid(&ringload(engine, &peer.address, &words)).requests, 2000);
+        }
+    }
+}
+
+#[test]
+fn large_requests_come_back_whole() {
+    let peer = Peer::tcp(Manner::Echo);
+    for engine in engines() {
+        let report = valid(&ringload(engine, &peer.address, &["-c", "3", "-n", "40", "--depth", "2", "-s", "1M"]));
+        assert_eq!(report.requests, 40);
+    }
+}
+
+#[test]
+fn a_unix_socket_is_a_target_like_any_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let peer = Peer::unix(&directory.path().join("echo"), Manner::Echo);
+    for engine in engines() {
+        let report = valid(&ringload(engine, &peer.address, &["-c", "16", "-n", "500"]));
+        assert_eq!((report.requests, report.target), (500, peer.address.clone()));
+        valid(&ringload(engine, &peer.address, &["-c", "4", "-n", "100", "--connect-per-request"]));
+    }
+}
+
+#[test]
+fn a_connection_per_request_really_is_one() {
+    for engine in engines() {
+        let peer = Peer::tcp(Manner::Echo);
+        let report = valid(&ringload(engine, &peer.address, &["-c", "4", "-n", "200", "--connect-per-request"]));
+        assert!(report.requests == 200 && report.workload.connect_per_request);
+        // One per connection for admission; warm-up and the end bring more.
+        assert!(peer.connections.load(Ordering::SeqCst) >= 204);
+    }
+}
+
+#[test]
+fn a_thousand_connections_are_all_answered() {
+    let peer = Peer::tcp(Manner::Echo);
+    for engine in engines() {
+        let report = valid(&ringload(engine, &peer.address, &["-c", "1000", "-t", "2", "-n", "3000"]));
+        assert_eq!((report.requests, report.workload.connections), (3000, 1000));
+    }
+}
+
+#[test]
+fn every_kind_of_wrong_byte_is_corrupt() {
+    // Early: the answers to the first request. Late: under load.
+    for manner in [
+        Manner::FlipAt(5),
+        Manner::FlipAt(64 * 50 + 63),
+        Manner::DropAt(3),
+        Manner::DropAt(64 * 50),
+        Manner::AddAfter(63),
+        Manner::AddAfter(64 * 50 + 10),
+        Manner::AddAtEnd,
+    ] {
+        let peer = Peer::tcp(manner);
+        for engine in engines() {
+            let output =
+                ringload(engine, &peer.address, &["-c", "2", "-d", "300ms", "--depth", "2", "--timeout", "2s"]);
+            let report = report(&output);
+            assert_eq!(output.status.code(), Some(3), "{manner:?} {engine}: {report:?}");
+            // A missing first byte leaves the last one missing: the answer is wrong as soon as another byte is there.
+            assert!(report.errors["corrupt"] > 0, "{manner:?} {engine}: {:?}", report.errors);
+        }
+    }
+}
+
+#[test]
+fn a_byte_missing_at_the_end_is_a_timeout() {
+    let peer = Peer::tcp(Manner::DropAt(63));
+    for engine in engines() {
+        let words = ["-c", "1", "-s", "64", "-n", "10", "--timeout", "200ms"];
+        invalid(&ringload(engine, &peer.address, &words), "timeout");
+    }
+}
+
+#[test]
+fn a_server_that_closes_early_is_told() {
+    for manner in [Manner::CloseAfter(0), Manner::CloseAfter(10), Manner::CloseAfter(6400)] {
+        let peer = Peer::tcp(manner);
+        for engine in engines() {
+            let output = ringload(engine, &peer.address, &["-c", "2", "-d", "300ms"]);
+            let report = report(&output);
+            assert_eq!(output.status.code(), Some(3), "{report:?}");
+            assert!(report.errors["closed"] + report.errors["reset"] > 0, "{manner:?}: {:?}", report.errors);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_goes_silent_is_a_timeout() {
+    for manner in [Manner::SilentAfter(0), Manner::SilentAfter(640)] {
+        let peer = Peer::tcp(manner);
+        for engine in engines() {
+            invalid(&ringload(engine, &peer.address, &["-c", "2", "-d", "500ms", "--timeout", "100ms"]), "timeout");
+        }
+    }
+}
+
+#[test]
+fn connections_not_admitted_are_counted() {
+    let peer = Peer::tcp(Manner::SilentAfter(0));
+    for engine in engines() {
+        let report = invalid(&ringload(engine, &peer.address, &["-c", "3", "--timeout", "100ms"]), "timeout");
+        assert_eq!((report.requests, report.duration_ns), (0, 0));
+        assert!(report.invalid[0].contains("0 of 3"), "{:?}", report.invalid);
+    }
+}
+
+#[test]
+fn a_refused_connection_is_explained() {
+    let refused = peers::refused_address().to_string();
+    let nowhere = "unix:/nonexistent/echo.sock";
+    for engine in engines() {
+        for (address, cause) in [(refused.as_str(), "refused"), (nowhere, "No such file")] {
+            let output = ringload(engine, address, &[]);
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+            for part in [address, cause, "start the server"] {
+                assert!(message.contains(part), "{part}: {message}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_options_exit_with_2() {
+    for words in [&[][..], &["localhost"], &["127.0.0.1:1", "-s", "0"], &["127.0.0.1:1", "-c", "1", "-t", "2"]] {
+        let output = command(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn an_interrupt_still_brings_the_report() {
+    for engine in engines() {
+        let peer = Peer::tcp(Manner::Echo);
+        let words = [&peer.address, "--engine", engine, "--format", "json", "--warmup", "0", "-d", "10m", "-c", "2"];
+        let child = command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_for(|| peer.received.load(Ordering::SeqCst) > 64 * 100);
+        thread::sleep(Duration::from_millis(300));
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let report = valid(&child.wait_with_output().unwrap());
+        assert!(report.requests > 0 && report.duration_ns < 600_000_000_000);
+        assert!(report.warnings.iter().any(|warning| warning.contains("stopped early")), "{:?}", report.warnings);
+    }
+}
+
+#[test]
+fn the_servers_cpu_time_is_accounted() {
+    let peer = Peer::tcp(Manner::Echo);
+    let own = std::process::id().to_string();
+    for engine in engines() {
+        let report = valid(&ringload(engine, &peer.address, &["-d", "200ms", "--server-pid", &own]));
+        assert!(report.cpu.generator_ns > 0 && report.cpu.server_ns.is_some_and(|cpu| cpu > 0), "{:?}", report.cpu);
+    }
+    let output = ringload("epoll", &peer.address, &["--server-pid", "2147483000"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("2147483000"));
+}
+
+#[test]
+fn text_shows_the_reasons_first() {
+    let peer = Peer::tcp(Manner::FlipAt(0));
+    let output = command(&[&peer.address, "--engine", "epoll", "-c", "1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(output.stdout.starts_with(b"INVALID: "), "{output:?}");
+}
+
+fn wait_for(condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "waited in vain");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
