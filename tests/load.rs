@@ -18,6 +18,7 @@ fn engines() -> Vec<&'static str> {
         completions: 16,
         taskrun: Taskrun::Defer,
         sqpoll: None,
+        spins: false,
         direct_slots: 0,
         buffers: None,
     };
