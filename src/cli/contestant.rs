@@ -2,7 +2,8 @@
 
 use super::serve::contestant_name;
 use crate::trial::{Contestant, Program};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use clap::error::ErrorKind;
 
 const EXEC: &str = "exec";
 
@@ -12,7 +13,7 @@ pub fn parse(text: &str) -> Result<Contestant> {
     let (first, rest) = words.split_first().context("a contestant is empty; name an engine, such as uring or epoll")?;
     let (name, server) = match first.as_str() {
         EXEC => (single_spaced(text), exec(text, rest)?),
-        _ => serve(text, &words)?,
+        _ => (serve_name(text, &words)?, Program::Serve(words)),
     };
     Ok(Contestant { name, words: text.trim().to_owned(), server })
 }
@@ -46,21 +47,27 @@ fn exec(text: &str, command: &[String]) -> Result<Program> {
     Ok(Program::Exec(command.to_vec()))
 }
 
-/// The words as `ringmark serve` would read them.
-fn serve(text: &str, words: &[String]) -> Result<(String, Program)> {
-    match contestant_name(words) {
-        Ok(name) => Ok((name, Program::Serve(words.to_vec()))),
-        Err(error) => {
-            let problem = error.to_string();
-            let problem = problem.trim_start_matches("error: ").trim_end();
-            bail!(
-                "contestant '{text}': {problem}\n\nAny other server runs as \"exec COMMAND with {{ip}} and {{port}}\"."
-            )
-        }
-    }
+/// The engine and its options that are not the default, if `serve` accepts the words.
+fn serve_name(text: &str, words: &[String]) -> Result<String> {
+    contestant_name(words).map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::InvalidSubcommand => {
+                "it starts with no engine; any other server runs as \"exec COMMAND {port}\""
+            }
+            ErrorKind::DisplayHelp => "type `ringmark serve ENGINE --help` for help",
+            _ => &first_paragraphs(&error.render().to_string()),
+        };
+        anyhow!("contestant '{text}': {hint}")
+    })
 }
 
-/// The words with single spaces between them.
+/// Clap's message without its usage, which would be that of another command.
+fn first_paragraphs(message: &str) -> String {
+    let told = message.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
+    let told: Vec<&str> = told.map(|part| part.trim_start_matches("error: ").trim_end()).collect();
+    told.join("\n")
+}
+
 fn single_spaced(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -81,9 +88,10 @@ mod tests {
     fn what_is_no_contestant_is_told_why() {
         for (text, part) in [
             ("", "empty"),
-            ("nginx", "'nginx'"),
-            ("uring --recv never", "never"),
+            ("nginx", "exec COMMAND {port}"),
             ("epoll --echo 127.0.0.1:1", "leave it out"),
+            ("epoll --help", "serve ENGINE --help"),
+            ("uring --recv never", "never"),
             ("exec", "no command"),
             ("exec ./a", "{port}"),
             ("exec './a {port}", "exec './a"),

@@ -2,7 +2,9 @@
 //!
 //! Plain ASCII, at most 120 columns, and the same bytes wherever it is written, so that two renderings can be compared.
 
-use super::schema::{CellRecord, CompareReport, ContestantRecord, RatioRecord, Stopped, TrialRecord, Verdict};
+use super::schema::{
+    CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, Stopped, TrialRecord, Verdict,
+};
 use super::verdict::conclusion;
 use crate::stats::MIN_PAIRS;
 use crate::units::{Bytes, Nanos, three_digits};
@@ -49,7 +51,19 @@ fn problems(report: &CompareReport) -> String {
         let place = if report.cells.len() > 1 { format!(" ({})", short(cell)) } else { String::new() };
         lines.extend(cell.contestants.iter().flat_map(|contestant| contestant_problems(contestant, &place)));
     }
+    lines.extend(warnings(report));
     lines.join("\n")
+}
+
+/// What the trials that count warn of: the same of all contestants in one line.
+fn warnings(report: &CompareReport) -> Vec<String> {
+    let contestants = report.cells.iter().flat_map(|cell| &cell.contestants);
+    let valid: Vec<&LoadReport> = contestants.flat_map(|one| &one.trials).filter_map(TrialRecord::valid).collect();
+    let all = valid.iter().flat_map(|load| load.warnings.iter().map(|warning| (warning.clone(), ())));
+    let line = |(warning, trials): (String, Vec<()>)| {
+        item(&format!("warning in {} of {} trials, such as: {warning}", trials.len(), valid.len()))
+    };
+    grouped(all).into_iter().map(line).collect()
 }
 
 fn contestant_problems(contestant: &ContestantRecord, place: &str) -> Vec<String> {
@@ -57,10 +71,9 @@ fn contestant_problems(contestant: &ContestantRecord, place: &str) -> Vec<String
     if let Some(reason) = &contestant.unavailable {
         return vec![item(&format!("{name}{place} cannot run here: {reason}"))];
     }
-    let failed = grouped(contestant, |trial| trial.failed.iter().cloned().collect());
-    let invalid = grouped(contestant, |trial| trial.load.iter().flat_map(|load| load.invalid.clone()).collect());
-    let warned = grouped(contestant, |trial| trial.valid().map(|load| load.warnings.clone()).unwrap_or_default());
-    [("failed", failed), ("invalid", invalid), ("warning", warned)]
+    let failed = by_round(contestant, |trial| trial.failed.iter().cloned().collect());
+    let invalid = by_round(contestant, |trial| trial.load.iter().flat_map(|load| load.invalid.clone()).collect());
+    [("failed", failed), ("invalid", invalid)]
         .into_iter()
         .flat_map(|(kind, reasons)| reason_lines(&format!("{name}{place}"), kind, reasons))
         .collect()
@@ -77,16 +90,22 @@ fn reason_lines(whom: &str, kind: &str, reasons: Vec<(String, Vec<u64>)>) -> Vec
     lines
 }
 
-/// The reasons that a contestant's trials give, each once, with the rounds that gave it. Reasons that differ in their
-/// numbers only count as one, which the first speaks for.
-fn grouped(contestant: &ContestantRecord, reasons: impl Fn(&TrialRecord) -> Vec<String>) -> Vec<(String, Vec<u64>)> {
-    let mut groups: Vec<(String, Vec<u64>)> = Vec::new();
-    for trial in &contestant.trials {
-        for reason in reasons(trial) {
-            match groups.iter_mut().find(|(known, _)| alike(known, &reason)) {
-                Some((_, rounds)) => rounds.push(trial.round),
-                None => groups.push((reason, vec![trial.round])),
-            }
+/// The reasons that a contestant's trials give, each once, with the rounds that gave it.
+fn by_round(contestant: &ContestantRecord, reasons: fn(&TrialRecord) -> Vec<String>) -> Vec<(String, Vec<u64>)> {
+    grouped(contestant.trials.iter().flat_map(|trial| {
+        let round = trial.round;
+        reasons(trial).into_iter().map(move |reason| (reason, round))
+    }))
+}
+
+/// Each reason once, with what came with it. Reasons that differ in their numbers only count as one, which the first
+/// speaks for.
+fn grouped<T>(reasons: impl Iterator<Item = (String, T)>) -> Vec<(String, Vec<T>)> {
+    let mut groups: Vec<(String, Vec<T>)> = Vec::new();
+    for (reason, with) in reasons {
+        match groups.iter_mut().find(|(known, _)| alike(known, &reason)) {
+            Some((_, all)) => all.push(with),
+            None => groups.push((reason, vec![with])),
         }
     }
     groups

@@ -50,6 +50,39 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
+/// CPU time of all child processes (and theirs) that have ended and been waited for.
+pub fn ended_children_cpu() -> io::Result<Nanos> {
+    // SAFETY: rusage is plain numbers; all zero is valid, and the kernel overwrites it.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one rusage to the address given, which is a local of that type.
+    match unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage) } {
+        0 => Ok([usage.ru_utime, usage.ru_stime].into_iter().fold(Nanos::ZERO, |sum, time| sum + from_timeval(time))),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn from_timeval(time: libc::timeval) -> Nanos {
+    Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000)
+}
+
+/// Length of a tick in /proc/stat: USER_HZ is 100 on every architecture that io_uring runs on.
+const TICK: Nanos = Nanos::from_millis(10);
+
+/// Time these cores have been busy since boot, whoever used them, the hypervisor included; to 10 ms per core.
+pub fn cores_busy(cores: &[usize]) -> io::Result<Nanos> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let ticks = stat.lines().filter_map(busy_ticks).filter(|(core, _)| cores.contains(core)).map(|(_, ticks)| ticks);
+    Ok(Nanos(ticks.sum::<u64>().saturating_mul(TICK.0)))
+}
+
+/// `cpuN user nice system idle iowait irq softirq steal guest guest_nice` (proc_stat(5)); guest time is in user's.
+fn busy_ticks(line: &str) -> Option<(usize, u64)> {
+    let (core, times) = line.strip_prefix("cpu")?.split_once(' ')?;
+    let times: Vec<u64> = times.split_whitespace().map_while(|time| time.parse().ok()).collect();
+    let busy = [0, 1, 2, 5, 6, 7].into_iter().filter_map(|column| times.get(column));
+    Some((core.parse().ok()?, busy.sum()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +100,22 @@ mod tests {
     #[test]
     fn a_process_that_is_not_there_is_an_error() {
         assert!(process_cpu(0x7fff_fff0).is_err());
+    }
+
+    #[test]
+    fn the_columns_of_a_core_are_told_apart() {
+        assert_eq!(busy_ticks("cpu12 1 2 3 1000 1000 4 5 6 7 8"), Some((12, 21)));
+        assert_eq!(busy_ticks("cpu  1 2 3 4 5 6 7 8 9 10"), None);
+        assert_eq!(busy_ticks("intr 1"), None);
+    }
+
+    #[test]
+    fn busy_cores_and_ended_children_are_seen() {
+        let before = ended_children_cpu().unwrap();
+        assert!(std::process::Command::new("true").status().unwrap().success());
+        assert!(ended_children_cpu().unwrap() > before);
+        let all: Vec<usize> = (0..1024).collect();
+        assert!(cores_busy(&all).unwrap() > Nanos::ZERO);
+        assert_eq!(cores_busy(&[]).unwrap(), Nanos::ZERO);
     }
 }

@@ -3,6 +3,7 @@
 //! Cell after cell; in a cell, round after round; in a round every contestant once, in an order that the seed decides.
 //! The number of rounds is fixed beforehand: stopping as soon as a difference shows would find one where there is none.
 
+use super::disturbance::Watch;
 use super::error::TrialError;
 use super::generator::{self, Target};
 use super::server::Server;
@@ -98,14 +99,16 @@ fn attempt(plan: &Plan, trial: Schedule, failed_before: usize, cancel: Cancel) -
 fn run_trial(plan: &Plan, trial: Schedule, cancel: Cancel) -> Result<(LoadReport, Option<Vec<u64>>), TrialError> {
     let contestant = &plan.contestants[trial.contestant];
     cancel.check()?;
+    let watch = Watch::start([plan.server_cores.as_slice(), plan.load.cores.as_slice()].concat());
     let mut server = Server::start(&plan.program, contestant, &plan.server_cores, cancel)?;
     let target = Target { address: server.address, pid: server.pid() };
     // Every contestant of a round gets the same payload.
     let seed = mix(plan.seed, trial.round);
     let load = generator::run(&plan.program, &target, &plan.cells[trial.cell], &plan.load, seed, cancel);
-    if !matches!(load, Err(TrialError::Interrupted)) {
-        server.still_runs()?;
-    }
-    let load = load?;
-    Ok((load, server.stop()?))
+    cancel.check()?;
+    server.still_runs()?;
+    let mut load = load?;
+    let per_shard = server.stop()?;
+    load.warnings.extend(watch.warning());
+    Ok((load, per_shard))
 }

@@ -14,6 +14,8 @@ use std::thread;
 const READY_WITHIN: Nanos = Nanos::from_secs(10);
 /// How long it may take to end after SIGTERM.
 const STOP_WITHIN: Nanos = Nanos::from_secs(3);
+/// What our server is told about the same; shorter, so that it can still say how it went.
+const DRAIN_WITHIN: &str = "2s";
 const LOOK_EVERY: Nanos = Nanos::from_millis(5);
 const CONNECT_WITHIN: Nanos = Nanos::from_millis(500);
 /// Of a server's stdout only the ready line is needed, and that comes early.
@@ -80,7 +82,7 @@ impl Server {
 fn start_ours(program: &Path, words: &[String], cores: &CoreList, cancel: Cancel) -> Result<Server, TrialError> {
     let mut line = vec![program.to_string_lossy().into_owned(), "serve".to_owned()];
     line.extend_from_slice(words);
-    line.extend(["--echo", "127.0.0.1:0", "--cores"].map(String::from));
+    line.extend(["--echo", "127.0.0.1:0", "--drain", DRAIN_WITHIN, "--cores"].map(String::from));
     line.push(cores.to_string());
     let mut process = Process::start(&line, cores, STDOUT_BYTES)?;
     let address = until_ready(&mut process, "127.0.0.1:0", cancel, |process| {
