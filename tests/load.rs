@@ -5,7 +5,7 @@ mod peers;
 
 use peers::{Manner, Peer};
 use ringmark::report::schema::LoadReport;
-use ringmark::sys::uring::{Ring, RingSettings, Taskrun};
+use ringmark::sys::uring;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -13,16 +13,13 @@ use std::time::{Duration, Instant};
 
 /// The engines that can run here.
 fn engines() -> Vec<&'static str> {
-    let settings = RingSettings {
-        entries: 8,
-        completions: 16,
-        taskrun: Taskrun::Defer,
-        sqpoll: None,
-        spins: false,
-        direct_slots: 0,
-        buffers: None,
-    };
-    let uring = Ring::new(&settings).is_ok().then_some("uring");
+    let usable = uring::usable();
+    if std::env::var_os("RINGMARK_REQUIRE_URING").is_some() {
+        usable.as_ref().expect("RINGMARK_REQUIRE_URING is set");
+    } else if let Err(reason) = &usable {
+        eprintln!("skipped for io_uring: {reason}");
+    }
+    let uring = usable.is_ok().then_some("uring");
     uring.into_iter().chain(["epoll"]).collect()
 }
 

@@ -64,15 +64,7 @@ impl Engine for TokioUring {
         };
         let entries = options.entries;
         let completions = entries * 2;
-        Ring::new(&RingSettings {
-            entries,
-            completions,
-            taskrun,
-            sqpoll: None,
-            direct_slots: 0,
-            buffers: None,
-            spins: false,
-        })?;
+        Ring::new(&RingSettings { entries, completions, taskrun, ..RingSettings::default() })?;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::load::EngineKind;
 use crate::report::schema::{COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LoadSettings, Stopped};
 use crate::sys::affinity;
-use crate::sys::uring::{BufferSettings, Ring, RingSettings, Taskrun};
+use crate::sys::uring;
 use crate::trial::{Cell, Contestant, Load, Plan};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -84,16 +84,7 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
 
 /// io_uring where this kernel lets the generator have it, so that a comparison needs no option to work anywhere.
 fn best_engine() -> EngineKind {
-    let settings = RingSettings {
-        entries: 8,
-        completions: 16,
-        taskrun: Taskrun::Defer,
-        sqpoll: None,
-        direct_slots: 0,
-        buffers: Some(BufferSettings { count: 2, size: 4096, max: 2 }),
-        spins: false,
-    };
-    match Ring::new(&settings).and_then(|mut ring| ring.receive_probe(true)) {
+    match uring::usable() {
         Ok(()) => EngineKind::Uring,
         Err(_) => EngineKind::Epoll,
     }

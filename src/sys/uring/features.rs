@@ -57,16 +57,16 @@ pub fn features() -> Vec<Feature> {
     TRIALS.iter().map(|&(name, since, gives, trial)| Feature { name, since, gives, outcome: trial() }).collect()
 }
 
+/// Whether io_uring works here with all that ringmark's engines use by default.
+///
+/// # Errors
+/// What is missing, and what to do about it.
+pub fn usable() -> Result<(), RingError> {
+    Ring::new(&RingSettings { taskrun: Taskrun::Defer, ..with_buffers() })?.receive_probe(true)
+}
+
 fn plain() -> RingSettings {
-    RingSettings {
-        entries: 8,
-        completions: 32,
-        taskrun: Taskrun::None,
-        sqpoll: None,
-        direct_slots: 0,
-        buffers: None,
-        spins: false,
-    }
+    RingSettings::default()
 }
 
 fn with_buffers() -> RingSettings {

@@ -11,5 +11,5 @@ mod ring;
 
 pub use buffers::{BufferSettings, Lease};
 pub use error::{RingError, io_uring_disabled, kernel_release, seccomp_active};
-pub use features::{Feature, features};
+pub use features::{Feature, features, usable};
 pub use ring::{Completion, Errno, Payload, Ring, RingSettings, Sqpoll, Target, Taskrun, Token, Wait};

@@ -61,6 +61,21 @@ pub struct RingSettings {
     pub spins: bool,
 }
 
+/// A small ring without anything special.
+impl Default for RingSettings {
+    fn default() -> RingSettings {
+        RingSettings {
+            entries: 8,
+            completions: 32,
+            taskrun: Taskrun::None,
+            sqpoll: None,
+            direct_slots: 0,
+            buffers: None,
+            spins: false,
+        }
+    }
+}
+
 /// What an operation acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {

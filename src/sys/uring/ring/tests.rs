@@ -15,10 +15,9 @@ fn settings() -> RingSettings {
         entries: 8,
         completions: 64,
         taskrun: Taskrun::Defer,
-        sqpoll: None,
         direct_slots: 8,
         buffers: Some(BufferSettings { count: 2, size: 64, max: 4 }),
-        spins: false,
+        ..RingSettings::default()
     }
 }
 
