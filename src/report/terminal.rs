@@ -5,7 +5,7 @@
 use super::schema::{
     CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, Stopped, TrialRecord, Verdict,
 };
-use super::verdict::conclusion;
+use super::verdict::{conclusion, short_name};
 use crate::stats::MIN_PAIRS;
 use crate::units::{Bytes, Nanos, three_digits};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table};
@@ -67,7 +67,7 @@ fn warnings(report: &CompareReport) -> Vec<String> {
 }
 
 fn contestant_problems(contestant: &ContestantRecord, place: &str) -> Vec<String> {
-    let name = &contestant.name;
+    let name = short_name(&contestant.name);
     if let Some(reason) = &contestant.unavailable {
         return vec![item(&format!("{name}{place} cannot run here: {reason}"))];
     }
@@ -197,7 +197,7 @@ fn row(report: &CompareReport, contestant: &ContestantRecord) -> [String; HEADER
     };
     let cpu = |nanos: Option<f64>| nanos.map_or(ABSENT.to_owned(), |nanos| Nanos(nanos.round() as u64).to_string());
     [
-        contestant.name.clone(),
+        short_name(&contestant.name),
         contestant.throughput_per_s.map_or(ABSENT.to_owned(), rate),
         latency(|latency| latency.p50),
         latency(|latency| latency.p99),

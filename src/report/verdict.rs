@@ -28,6 +28,14 @@ impl Verdict {
     }
 }
 
+/// A name as it is shown: of an `exec` command the program without its folder, and no word that only says where to listen.
+pub fn short_name(name: &str) -> String {
+    let Some(command) = name.strip_prefix("exec ") else { return name.to_owned() };
+    let mut words = command.split(' ').filter(|word| !word.contains("{port}") && !word.contains("{ip}"));
+    let program = words.next().map(|program| program.rsplit('/').next().unwrap_or(program));
+    ["exec"].into_iter().chain(program).chain(words).collect::<Vec<_>>().join(" ")
+}
+
 /// One sentence on a cell.
 pub fn conclusion(cell: &CellRecord, baseline: &str) -> String {
     let measured = cell.contestants.iter().any(|contestant| contestant.name == baseline && contestant.rounds > 0);
@@ -59,8 +67,8 @@ fn clause(cell: &CellRecord, verdict: Verdict, start: String) -> Option<String> 
 fn named(contestant: &ContestantRecord, verdict: Verdict) -> String {
     let shown = matches!(verdict, Verdict::Faster | Verdict::Slower);
     match contestant.ratio.filter(|_| shown) {
-        Some(ratio) => format!("{} ({:+.0} %)", contestant.name, (ratio.median - 1.0) * 100.0),
-        None => contestant.name.clone(),
+        Some(ratio) => format!("{} ({:+.0} %)", short_name(&contestant.name), (ratio.median - 1.0) * 100.0),
+        None => short_name(&contestant.name),
     }
 }
 
@@ -73,6 +81,17 @@ fn capitalised(text: &str) -> String {
 mod tests {
     use super::super::derive::tests::{contestant, failed, report, steady, trial};
     use super::*;
+
+    #[test]
+    fn names_are_short_enough_for_a_table() {
+        for (name, short) in [
+            ("uring --recv oneshot", "uring --recv oneshot"),
+            ("exec target/release/peer-monoio {ip}:{port}", "exec peer-monoio"),
+            ("exec ./server --port {port} --fast", "exec server --port --fast"),
+        ] {
+            assert_eq!(short_name(name), short);
+        }
+    }
 
     #[test]
     fn the_interval_and_the_number_of_pairs_decide() {
