@@ -5,6 +5,7 @@ use super::conduct::{CpuSample, Outcome};
 use super::recorder::Recorder;
 use super::validity::{self, Facts};
 use crate::report::schema::{CpuRecord, LOAD_SCHEMA, LatencyRecord, LoadReport, WorkloadRecord};
+use crate::sys::affinity;
 use crate::units::Nanos;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -48,7 +49,8 @@ fn facts(config: &Config, outcome: &Outcome, recorder: &Recorder, duration: Nano
         interrupted: outcome.interrupted,
         generator_cpu: Nanos(cpu.generator_ns),
         server_cpu_wanted: config.server_pid.is_some(),
-        server_cpu_known: cpu.server_ns.is_some(),
+        server_cpu: cpu.server_ns.map(Nanos),
+        server_cores: config.server_pid.and_then(affinity::cores_of),
         ports_exhausted: outcome.hauls.iter().any(|haul| haul.ports_exhausted),
     }
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 /// A generator busier than this may have been the bottleneck itself.
 const BUSY_GENERATOR: f64 = 0.9;
+/// … unless the server was at least so busy: then both ends were at their limits.
+const BUSY_SERVER: f64 = 0.8;
 
 /// What the rules look at.
 #[derive(Clone, Debug, Default)]
@@ -23,9 +25,11 @@ pub struct Facts {
     pub interrupted: bool,
     /// CPU time of the generator within the window.
     pub generator_cpu: Nanos,
-    /// A server process was named, and its CPU time is known.
+    /// A server process was named, and this is its CPU time, if known.
     pub server_cpu_wanted: bool,
-    pub server_cpu_known: bool,
+    pub server_cpu: Option<Nanos>,
+    /// Cores that the server process may use.
+    pub server_cores: Option<usize>,
     /// A connection failed for want of a local port.
     pub ports_exhausted: bool,
 }
@@ -63,15 +67,30 @@ fn interrupted(facts: &Facts) -> Option<String> {
 }
 
 fn busy(facts: &Facts) -> Option<String> {
-    let available = facts.duration.0.saturating_mul(facts.threads) as f64;
-    let share = facts.generator_cpu.0 as f64 / available.max(1.0);
-    (share > BUSY_GENERATOR && facts.spin == Nanos::ZERO).then(|| {
-        format!(
-            "the generator's threads were {} % busy: unless the server's cores were too, the generator was the bottleneck; \
-             give it more --threads on other cores",
-            three_digits((share * 1000.0).round() / 10.0)
-        )
-    })
+    let generator = share(facts, facts.generator_cpu, facts.threads as usize);
+    if generator <= BUSY_GENERATOR || facts.spin > Nanos::ZERO {
+        return None;
+    }
+    let server = facts.server_cpu.zip(facts.server_cores).map(|(cpu, cores)| share(facts, cpu, cores));
+    let server = match server {
+        Some(server) if server >= BUSY_SERVER => return None,
+        Some(server) => format!("the server's cores only {} %", percent(server)),
+        None => "unless the server's cores were too".into(),
+    };
+    Some(format!(
+        "the generator's threads were {} % busy, {server}: the generator was the bottleneck; give it more --threads on \
+         other cores",
+        percent(generator)
+    ))
+}
+
+/// The part of so many cores' time that was used.
+fn share(facts: &Facts, cpu: Nanos, cores: usize) -> f64 {
+    cpu.0 as f64 / (facts.duration.0 as f64 * cores as f64).max(1.0)
+}
+
+fn percent(share: f64) -> String {
+    three_digits((share * 1000.0).round() / 10.0)
 }
 
 fn ports_exhausted(facts: &Facts) -> Option<String> {
@@ -83,7 +102,7 @@ fn ports_exhausted(facts: &Facts) -> Option<String> {
 }
 
 fn server_cpu_missing(facts: &Facts) -> Option<String> {
-    (facts.server_cpu_wanted && !facts.server_cpu_known)
+    (facts.server_cpu_wanted && facts.server_cpu.is_none())
         .then(|| "the server's CPU time is unknown: its process ended, or the counted time was never reached".into())
 }
 
@@ -135,5 +154,13 @@ mod tests {
             assert!(warnings.len() == 1 && warnings[0].contains(part), "{warnings:?}");
         }
         assert!(warnings(&Facts { generator_cpu: Nanos(1900), spin: Nanos(1), ..good() }).is_empty());
+    }
+
+    #[test]
+    fn a_busy_generator_is_the_bottleneck_only_where_the_server_is_not_busy_too() {
+        let facts = Facts { generator_cpu: Nanos(1900), server_cpu_wanted: true, server_cores: Some(1), ..good() };
+        let with = |server_cpu| warnings(&Facts { server_cpu: Some(Nanos(server_cpu)), ..facts.clone() });
+        assert!(with(900).is_empty());
+        assert!(with(500)[0].contains("only 50 %"), "{:?}", with(500));
     }
 }

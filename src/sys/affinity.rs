@@ -2,6 +2,7 @@
 
 use crate::units::{CoreList, CoreSelection};
 use core_affinity::CoreId;
+use std::fs;
 
 /// The chosen cores are not there.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,13 @@ pub enum AffinityError {
 pub fn available() -> Result<CoreList, AffinityError> {
     let ids = core_affinity::get_core_ids().ok_or(AffinityError::Unknown)?;
     CoreList::new(ids.iter().map(|id| id.id).collect()).ok_or(AffinityError::Unknown)
+}
+
+/// How many cores a process may run on, from /proc/PID/status (proc(5)). `None` when it is gone.
+pub fn cores_of(pid: u32) -> Option<usize> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    Some(list.trim().parse::<CoreList>().ok()?.len())
 }
 
 /// The cores that a selection names here.
