@@ -307,18 +307,16 @@ fn unix_sockets_echo_and_leave_no_file(cell: &Cell) {
 
 fn running_out_of_descriptors_is_survived(cell: &Cell) {
     const LIMIT: usize = 64;
+    // More than two rings and the process have places for.
+    const CROWD: u64 = 220;
     let Some(words) = cell.words(&["--echo", "127.0.0.1:0"]) else { return };
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", &format!("ulimit -n {LIMIT}; exec \"$0\" serve \"$@\""), support::server::PROGRAM]).args(words);
     let server = Server::spawn(shell, 1);
     let mut busy = server.connect(1);
-    let mut crowd = server.connect_many(2..122);
+    let mut crowd = server.connect_many(0..CROWD);
     let served = who_is_served(&mut crowd).iter().filter(|state| **state == Served::Yes).count();
-    assert!(
-        (8..LIMIT * 2).contains(&served),
-        "{served} of 120 were served with {LIMIT} descriptors per ring and process"
-    );
-    assert!(served < 120, "the limit was not reached");
+    assert!((8..=3 * LIMIT).contains(&served), "{served} of {CROWD} are served with {LIMIT} descriptors");
     does_not_spin(&server);
     // Somebody who is served all the time must not keep those who wait for a place from being accepted.
     let over = AtomicBool::new(false);

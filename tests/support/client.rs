@@ -94,9 +94,7 @@ impl<S: Stream> Peer<S> {
     #[track_caller]
     pub fn receive_some(&mut self, most: usize) -> usize {
         let mut room = vec![0; most];
-        let count = self
-            .stream
-            .read(&mut room)
+        let count = uninterrupted(|| self.stream.read(&mut room))
             .unwrap_or_else(|error| panic!("receiving after {} of {} bytes failed: {error}", self.received, self.sent));
         pattern::check(self.seed, self.received, &room[..count]);
         self.received += count as u64;
