@@ -121,8 +121,6 @@ struct EpollShard<S: Service> {
     counts: Counts,
     pace: Pace,
     draining: bool,
-    /// Accepting rests because descriptors ran out.
-    resting: bool,
 }
 
 impl<S: Service> EpollShard<S> {
@@ -134,7 +132,6 @@ impl<S: Service> EpollShard<S> {
             counts: Counts::default(),
             pace: Pace::new(shard.clock, options.spin),
             draining: false,
-            resting: false,
             shard,
         })
     }
@@ -172,13 +169,13 @@ impl<S: Service> EpollShard<S> {
     }
 
     fn wait(&mut self, idle: bool) -> Option<std::time::Duration> {
-        if self.resting && idle {
+        if self.pace.rest_is_over() {
             self.set_accepting(true);
         }
         match self.pace.wait(idle) {
             Wait::Poll => Some(std::time::Duration::ZERO),
             Wait::AtMost(time) => Some(time.duration()),
-            Wait::Forever => self.resting.then_some(ACCEPT_PAUSE.duration()),
+            Wait::Forever => None,
         }
     }
 
@@ -202,7 +199,10 @@ impl<S: Service> EpollShard<S> {
                     kept.into_iter().for_each(|socket| self.open(socket, number));
                 }
                 Err(error) => match error.raw_os_error() {
-                    Some(errno) if is_exhaustion(errno) => return self.set_accepting(false),
+                    Some(errno) if is_exhaustion(errno) => {
+                        self.pace.rest(ACCEPT_PAUSE);
+                        return self.set_accepting(false);
+                    }
                     _ => return,
                 },
             }
@@ -210,7 +210,6 @@ impl<S: Service> EpollShard<S> {
     }
 
     fn set_accepting(&mut self, accepting: bool) {
-        self.resting = !accepting;
         let interest = if accepting { Interest::READ } else { Interest::NONE };
         for (index, listener) in self.shard.listeners.iter().enumerate() {
             let _ = self.poller.modify(&listener.socket, interest, LISTENER | index as u64);
@@ -229,6 +228,10 @@ impl<S: Service> EpollShard<S> {
             self.abort(key);
             self.settle(key);
         }
+        if self.draining {
+            // Another shard handed it on before it knew.
+            self.end_input(key);
+        }
     }
 
     // The inbox
@@ -244,15 +247,17 @@ impl<S: Service> EpollShard<S> {
 
     fn begin_drain(&mut self) {
         self.draining = true;
-        self.resting = false;
         self.pace.deadline = Some(self.shard.clock.now() + self.shard.drain_patience);
         self.shard.listeners.clear();
-        for key in self.links.keys() {
-            let failed = self.links.get_mut(key).is_some_and(|link| link.socket.shutdown(Shutdown::Read).is_err());
-            if failed {
-                self.abort(key);
-                self.settle(key);
-            }
+        self.links.keys().into_iter().for_each(|key| self.end_input(key));
+    }
+
+    /// Treats the connection as if the peer had sent its end of stream.
+    fn end_input(&mut self, key: Key) {
+        let failed = self.links.get_mut(key).is_some_and(|link| link.socket.shutdown(Shutdown::Read).is_err());
+        if failed {
+            self.abort(key);
+            self.settle(key);
         }
     }
 

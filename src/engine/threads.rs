@@ -120,8 +120,15 @@ where
         Ok(poller)
     }
 
-    fn told_to_drain(&self) -> bool {
-        self.shard.inbox.read().iter().any(|message| matches!(message, Message::Drain))
+    /// Serves connections that others accepted, up to the drain.
+    fn told_to_drain(&mut self) -> bool {
+        for message in self.shard.inbox.read() {
+            match message {
+                Message::Connection { socket, listener } => self.serve(socket, listener),
+                Message::Drain => return true,
+            }
+        }
+        false
     }
 
     fn accept(&mut self, index: usize) {

@@ -14,6 +14,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, mpsc};
 
 /// Options of the `tokio` engine.
@@ -59,26 +60,33 @@ where
         let mut service = shard.service.clone();
         let session = service.open(listener);
         let counters = shard.counters.clone();
-        let talk = Talk { service, session, counters, drain: drain.clone(), buffer: vec![0; buffer_size] };
-        tokio::spawn(serve_connection(socket, talk, alive.clone()));
+        let talk = Talk { service, session, counters, buffer: vec![0; buffer_size] };
+        // From here on, before the task first runs, it hears of the drain.
+        let drained = drain.clone().notified_owned();
+        tokio::spawn(serve_connection(socket, talk, drained, alive.clone()));
     }
     drop((reception, alive));
     drain.notify_waiters();
-    let _ = tokio::time::timeout(shard.drain_patience.duration(), all_gone.recv()).await;
+    if tokio::time::timeout(shard.drain_patience.duration(), all_gone.recv()).await.is_err() {
+        // What is left ends with the runtime.
+        let counts = shard.counters.read();
+        let left = counts.opened - counts.closed;
+        shard.counters.add(&Counts { closed: left, failed: left, ..Counts::default() });
+    }
     Ok(())
 }
 
 /// One connection's task, from its opening to its end.
-async fn serve_connection<S: Service>(socket: Socket, talk: Talk<S>, alive: mpsc::Sender<()>) {
+async fn serve_connection<S: Service>(socket: Socket, talk: Talk<S>, drained: OwnedNotified, alive: mpsc::Sender<()>) {
     let counters = talk.counters.clone();
     counters.add(&Counts { opened: 1, ..Counts::default() });
     let ended = match socket.domain() {
         Ok(Domain::UNIX) => match UnixStream::from_std(socket.into()) {
-            Ok(stream) => talk.run(stream).await,
+            Ok(stream) => talk.run(stream, drained).await,
             Err(error) => Err(error),
         },
         _ => match TcpStream::from_std(socket.into()) {
-            Ok(stream) => talk.run(stream).await,
+            Ok(stream) => talk.run(stream, drained).await,
             Err(error) => Err(error),
         },
     };
@@ -90,14 +98,14 @@ struct Talk<S: Service> {
     service: S,
     session: S::Session,
     counters: Arc<Counters>,
-    drain: Arc<Notify>,
     buffer: Vec<u8>,
 }
 
 impl<S: Service> Talk<S> {
-    async fn run<T: AsyncRead + AsyncWrite + AsFd + Unpin>(mut self, mut stream: T) -> io::Result<()> {
-        let drain = self.drain.clone();
-        let drained = drain.notified();
+    async fn run<T>(mut self, mut stream: T, drained: OwnedNotified) -> io::Result<()>
+    where
+        T: AsyncRead + AsyncWrite + AsFd + Unpin,
+    {
         tokio::pin!(drained);
         let mut draining = false;
         let mut output = Vec::new();

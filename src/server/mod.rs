@@ -218,7 +218,8 @@ fn print_stats(running: &[Running], before: Counts, interval: Duration, out: &mu
     let now = total(running);
     let per_second = |after: u64, before: u64| (after - before) as f64 / interval.as_secs_f64() / 1e6;
     let (received, sent) = (per_second(now.bytes_in, before.bytes_in), per_second(now.bytes_out, before.bytes_out));
-    let line = format!("stats open={} in={received:.2}MB/s out={sent:.2}MB/s {now}", now.opened - now.closed);
+    let line =
+        format!("stats open={} in={received:.2}MB/s out={sent:.2}MB/s {now}", now.opened.saturating_sub(now.closed));
     // A reader that is gone needs no line.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     now

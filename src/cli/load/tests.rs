@@ -1,3 +1,5 @@
+//! What `ringload` accepts on its command line.
+
 use super::*;
 
 fn config(words: &[&str]) -> Result<Config, String> {

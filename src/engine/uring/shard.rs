@@ -122,13 +122,16 @@ impl<S: Service> UringShard<S> {
     }
 
     fn wait(&mut self, idle: bool) -> uring::Wait {
-        if !self.resting.is_empty() && idle {
+        if self.pace.rest_is_over() {
             std::mem::take(&mut self.resting).into_iter().for_each(|index| self.arm_accept(index));
+        }
+        if !self.starved.is_empty() && self.free_buffers() > 0 {
+            // Those armed this turn may have nothing to receive, and then no event would bring the others their turn.
+            return uring::Wait::Poll;
         }
         match self.pace.wait(idle) {
             Wait::Poll => uring::Wait::Poll,
             Wait::AtMost(time) => uring::Wait::AtMost(time),
-            Wait::Forever if !self.resting.is_empty() => uring::Wait::AtMost(ACCEPT_PAUSE),
             Wait::Forever => uring::Wait::Forever,
         }
     }
@@ -165,7 +168,10 @@ impl<S: Service> UringShard<S> {
                     self.adopt(socket, listener);
                 }
             }
-            (Err(Errno(errno)), _) if is_exhaustion(errno) => return self.resting.push(index),
+            (Err(Errno(errno)), _) if is_exhaustion(errno) => {
+                self.pace.rest(ACCEPT_PAUSE);
+                return self.resting.push(index);
+            }
             (Err(_), _) => {}
         }
         if !completion.more {
@@ -208,6 +214,10 @@ impl<S: Service> UringShard<S> {
             closing: false,
         });
         self.counts.opened += 1;
+        if self.drain == Drain::Yes {
+            // Another shard handed it on before it knew.
+            self.end_input(key);
+        }
         self.advance(key);
     }
 
@@ -230,17 +240,21 @@ impl<S: Service> UringShard<S> {
 
     fn begin_drain(&mut self) {
         self.drain = Drain::Yes;
+        self.resting.clear();
         self.pace.deadline = Some(self.shard.clock.now() + self.shard.drain_patience);
         for index in 0..self.shard.listeners.len() {
             let accept = Token { kind: ACCEPT, slot: index as u32, generation: 0 };
             self.ring.cancel(accept, Token { kind: CANCEL, slot: u32::MAX, generation: 0 });
         }
-        for key in self.links.keys() {
-            let Some(link) = self.links.get_mut(key) else { continue };
-            if !link.closing {
-                link.operations += 1;
-                self.ring.shutdown_read(link.target, named(SHUTDOWN, key));
-            }
+        self.links.keys().into_iter().for_each(|key| self.end_input(key));
+    }
+
+    /// Treats the connection as if the peer had sent its end of stream.
+    fn end_input(&mut self, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        if !link.closing {
+            link.operations += 1;
+            self.ring.shutdown_read(link.target, named(SHUTDOWN, key));
         }
     }
 
@@ -287,9 +301,10 @@ impl<S: Service> UringShard<S> {
             Answer::Input(range) => link.state.received(Payload::Lease(lease), range),
             Answer::Output => {
                 let range = 0..output.len();
-                let back = link.state.received(Payload::Owned(std::mem::take(&mut output)), range);
+                let back = link.state.received(Payload::Owned(output), range);
                 self.release(Some(lease));
-                back
+                back.into_iter().for_each(|payload| self.give_back(payload));
+                return;
             }
         };
         self.spare.push(output);
@@ -306,10 +321,13 @@ impl<S: Service> UringShard<S> {
         if !grown && self.free_buffers() == 0 {
             self.move_waiting_answers();
         }
-        for _ in 0..self.free_buffers() {
+        let mut free = self.free_buffers();
+        while free > 0 {
             let Some(key) = self.starved.pop_front() else { break };
             let Some(link) = self.links.get_mut(key) else { continue };
             link.starving = false;
+            // Who is gone or broken takes no buffer: the next one's turn must not wait for an event that may not come.
+            free -= u32::from(link.state.wants_receive());
             self.advance(key);
         }
         Ok(())

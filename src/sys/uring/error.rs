@@ -1,5 +1,6 @@
 //! Why a ring cannot be had here, and what to do about it.
 
+use crate::units::CoreList;
 use std::fs;
 use std::io;
 
@@ -24,6 +25,10 @@ pub enum RingError {
     LockedMemory { limit: String },
     #[error("{feature} needs Linux {since}; this is {running}. {remedy}")]
     Feature { feature: &'static str, since: &'static str, running: String, remedy: &'static str },
+    #[error(
+        "no --sqpoll thread can run on core {core}; let --sqpoll-cpu name one of those this process may use ({available})"
+    )]
+    SqpollCore { core: usize, available: CoreList },
     #[error("{what} failed: {source}")]
     Other { what: &'static str, source: io::Error },
 }

@@ -2,6 +2,7 @@
 
 use super::buffers::{BufferSettings, Buffers, GROUP, Lease};
 use super::error::{RingError, explain_setup, kernel_release};
+use crate::sys::affinity;
 use crate::units::Nanos;
 use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
@@ -529,15 +530,21 @@ fn build(settings: &RingSettings) -> Result<IoUring, RingError> {
     newest.setup_no_sqarray();
     match newest.build(settings.entries) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            builder.build(settings.entries).map_err(|error| explain_invalid(error, settings.taskrun))
+            builder.build(settings.entries).map_err(|error| explain_invalid(error, settings))
         }
         built => built.map_err(explain_setup),
     }
 }
 
-fn explain_invalid(error: io::Error, taskrun: Taskrun) -> RingError {
+fn explain_invalid(error: io::Error, settings: &RingSettings) -> RingError {
     let running = kernel_release();
-    match (error.raw_os_error(), taskrun) {
+    let sqpoll_core = settings.sqpoll.and_then(|sqpoll| sqpoll.cpu);
+    if let (Some(core), Ok(available)) = (sqpoll_core, affinity::available())
+        && !available.as_slice().contains(&core)
+    {
+        return RingError::SqpollCore { core, available };
+    }
+    match (error.raw_os_error(), settings.taskrun) {
         (Some(libc::EINVAL), Taskrun::Defer) => {
             RingError::Feature { feature: "--taskrun defer", since: "6.1", running, remedy: "Try --taskrun coop." }
         }

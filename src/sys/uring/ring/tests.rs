@@ -1,3 +1,5 @@
+//! The ring against the running kernel.
+
 use super::*;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
