@@ -407,3 +407,20 @@ fn curl_hears_its_own_request() {
     assert!(text.starts_with("GET /ringmark HTTP/1.1"), "{text:?}");
     server.drain();
 }
+
+/// With two shards there are limits at which one gets its descriptors and the other does not: the reason is told, and
+/// nothing hangs.
+#[test]
+fn a_shard_that_cannot_start_ends_the_server_with_its_reason() {
+    for limit in 9..20 {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -Hn {limit}; exec \"$0\" \"$@\""), PROGRAM]).args(EPOLL);
+        let process = Process::start(shell);
+        if process.line().is_some_and(|line| line.starts_with("listening")) {
+            process.signal(SIGTERM);
+        }
+        let ended = process.end();
+        no_panic(&ended);
+        assert!(ended.status.success() || ended.stderr.contains("ringmark: "), "limit {limit}: {ended:?}");
+    }
+}

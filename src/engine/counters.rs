@@ -58,6 +58,14 @@ impl Counters {
         self.0.iter().zip(counts.to_array()).for_each(|(field, value)| field.store(value, Ordering::Relaxed));
     }
 
+    /// Adds to the counts; for a shard whose tasks share one thread.
+    #[inline]
+    pub fn add_alone(&self, counts: &Counts) {
+        for (field, value) in self.0.iter().zip(counts.to_array()) {
+            field.store(field.load(Ordering::Relaxed) + value, Ordering::Relaxed);
+        }
+    }
+
     /// Adds to the counts; for shards with several writers.
     pub fn add(&self, counts: &Counts) {
         let changed = self.0.iter().zip(counts.to_array()).filter(|(_, value)| *value > 0);

@@ -6,7 +6,7 @@ use super::connection::{Connection, Segment};
 use super::counters::Counts;
 use super::pace::{Pace, Wait};
 use super::shard::{Message, Shard};
-use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, Unsupported, is_exhaustion};
+use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, Unsupported, accepting_must_rest};
 use crate::service::{Answer, Service};
 use crate::sys::epoll::{Epoll as Poller, Events, Interest, Ready};
 use crate::sys::socket::{self, Blocking};
@@ -199,7 +199,7 @@ impl<S: Service> EpollShard<S> {
                     kept.into_iter().for_each(|socket| self.open(socket, number));
                 }
                 Err(error) => match error.raw_os_error() {
-                    Some(errno) if is_exhaustion(errno) => {
+                    Some(errno) if accepting_must_rest(errno) => {
                         self.pace.rest(ACCEPT_PAUSE);
                         return self.set_accepting(false);
                     }

@@ -9,7 +9,7 @@
 //!   that come through the inbox;
 //! - gives every received byte to the service once and in order, and sends its answers in that order;
 //! - holds a bounded number of bytes per connection: when the peer does not read, it stops receiving from that peer,
-//!   and from no other;
+//!   and from no other (a multishot receive may fill the receive buffers there are before it hears of the stop);
 //! - on the peer's end of stream sends all answers, then closes; on an error closes at once, counts it, goes on;
 //! - on [`shard::Message::Drain`] stops accepting, treats every connection as if the peer had sent its end of stream
 //!   (what had arrived is still answered), and returns when all are closed or the drain's patience has passed;
@@ -142,7 +142,15 @@ fn parse_buffer_size(text: &str) -> Result<Bytes, String> {
     }
 }
 
-/// Whether an accept error means that descriptors or memory ran out, so that trying again at once is useless.
-pub(crate) fn is_exhaustion(errno: i32) -> bool {
-    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)
+/// Whether to try accepting again at once would be useless: descriptors or memory ran out, or something lasting. The
+/// others concern the one connection that was to be accepted (accept(2)).
+pub(crate) fn accepting_must_rest(errno: i32) -> bool {
+    let of_one_connection =
+        matches!(errno, libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPERM | libc::EPROTO)
+            || matches!(
+                errno,
+                libc::ENETDOWN | libc::ENETUNREACH | libc::EHOSTDOWN | libc::EHOSTUNREACH | libc::ENONET
+            )
+            || matches!(errno, libc::ENOPROTOOPT | libc::EOPNOTSUPP | libc::ECANCELED);
+    !of_one_connection
 }

@@ -1,7 +1,7 @@
 //! Accepting and the inbox on a tokio runtime: what the `tokio` and `tokio-uring` engines share.
 
 use super::shard::{Inbox, Listener, Message, Placement};
-use super::{ACCEPT_PAUSE, EngineError, is_exhaustion};
+use super::{ACCEPT_PAUSE, EngineError, accepting_must_rest};
 use crate::sys::socket::{self, Blocking};
 use socket2::Socket;
 use std::collections::VecDeque;
@@ -106,7 +106,7 @@ impl Reception {
                 guard.clear_ready();
                 Ok(Poll::Ready(None))
             }
-            Err(error) if error.raw_os_error().is_some_and(is_exhaustion) => Err(error),
+            Err(error) if error.raw_os_error().is_some_and(accepting_must_rest) => Err(error),
             Err(_) => Ok(Poll::Ready(None)),
         }
     }

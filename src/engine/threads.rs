@@ -2,7 +2,7 @@
 
 use super::counters::{Counters, Counts};
 use super::shard::{Message, Shard};
-use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, Unsupported, is_exhaustion};
+use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, Unsupported, accepting_must_rest};
 use crate::service::{Answer, Service};
 use crate::sys::affinity;
 use crate::sys::epoll::{Epoll as Poller, Events, Interest};
@@ -135,7 +135,9 @@ where
         let listener = &self.shard.listeners[index];
         match socket::accept(&listener.socket, Blocking::Yes) {
             Ok(socket) => self.serve(socket, listener.number),
-            Err(error) if error.raw_os_error().is_some_and(is_exhaustion) => thread::sleep(ACCEPT_PAUSE.duration()),
+            Err(error) if error.raw_os_error().is_some_and(accepting_must_rest) => {
+                thread::sleep(ACCEPT_PAUSE.duration())
+            }
             Err(_) => {}
         }
     }

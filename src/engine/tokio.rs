@@ -71,7 +71,7 @@ where
         // What is left ends with the runtime.
         let counts = shard.counters.read();
         let left = counts.opened - counts.closed;
-        shard.counters.add(&Counts { closed: left, failed: left, ..Counts::default() });
+        shard.counters.add_alone(&Counts { closed: left, failed: left, ..Counts::default() });
     }
     Ok(())
 }
@@ -79,7 +79,7 @@ where
 /// One connection's task, from its opening to its end.
 async fn serve_connection<S: Service>(socket: Socket, talk: Talk<S>, drained: OwnedNotified, alive: mpsc::Sender<()>) {
     let counters = talk.counters.clone();
-    counters.add(&Counts { opened: 1, ..Counts::default() });
+    counters.add_alone(&Counts { opened: 1, ..Counts::default() });
     let ended = match socket.domain() {
         Ok(Domain::UNIX) => match UnixStream::from_std(socket.into()) {
             Ok(stream) => talk.run(stream, drained).await,
@@ -90,7 +90,7 @@ async fn serve_connection<S: Service>(socket: Socket, talk: Talk<S>, drained: Ow
             Err(error) => Err(error),
         },
     };
-    counters.add(&Counts { closed: 1, failed: u64::from(ended.is_err()), ..Counts::default() });
+    counters.add_alone(&Counts { closed: 1, failed: u64::from(ended.is_err()), ..Counts::default() });
     drop(alive);
 }
 
@@ -131,7 +131,7 @@ impl<S: Service> Talk<S> {
             };
             stream.write_all(answer).await?;
             let counts = Counts { bytes_in: count as u64, bytes_out: answer.len() as u64, ..Counts::default() };
-            self.counters.add(&counts);
+            self.counters.add_alone(&counts);
         }
     }
 }

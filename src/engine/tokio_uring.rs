@@ -123,9 +123,9 @@ fn shutdown(crowd: &Crowd, how: Shutdown) {
 
 async fn serve_connection<S: Service>(talk: Talk<S>, buffer_size: usize) {
     let counters = talk.counters.clone();
-    counters.add(&Counts { opened: 1, ..Counts::default() });
+    counters.add_alone(&Counts { opened: 1, ..Counts::default() });
     let ended = talk.run(buffer_size).await;
-    counters.add(&Counts { closed: 1, failed: u64::from(ended.is_err()), ..Counts::default() });
+    counters.add_alone(&Counts { closed: 1, failed: u64::from(ended.is_err()), ..Counts::default() });
 }
 
 struct Talk<S: Service> {
@@ -162,7 +162,7 @@ impl<S: Service> Talk<S> {
                     result.map(|()| len)?
                 }
             };
-            self.counters.add(&Counts { bytes_in: count as u64, bytes_out: written as u64, ..Counts::default() });
+            self.counters.add_alone(&Counts { bytes_in: count as u64, bytes_out: written as u64, ..Counts::default() });
         }
     }
 }

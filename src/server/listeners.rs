@@ -42,7 +42,7 @@ struct Endpoint {
     kind: Kind,
     /// With the port that the kernel chose.
     address: Address,
-    /// One, or one per shard.
+    /// One, or one per shard; those not yet handed over.
     sockets: Vec<Socket>,
 }
 
@@ -51,11 +51,11 @@ impl Bound {
         self.endpoints.iter().map(|endpoint| (endpoint.kind, &endpoint.address))
     }
 
-    /// The listeners on which a shard accepts: all of them for the first, its own SO_REUSEPORT ones for the others.
-    pub(super) fn listeners_of(&self, shard: usize) -> io::Result<Vec<Listener>> {
-        let sockets = self.endpoints.iter().enumerate();
-        let own = sockets.filter_map(|(number, endpoint)| Some((number, endpoint.sockets.get(shard)?)));
-        own.map(|(number, socket)| Ok(Listener { number, socket: socket.try_clone()? })).collect()
+    /// The listeners of the next shard: all of them for the first, or its own SO_REUSEPORT ones. They are handed over,
+    /// not copied, so that a shard which closes them refuses newcomers.
+    pub(super) fn take_listeners(&mut self) -> Vec<Listener> {
+        let endpoints = self.endpoints.iter_mut().enumerate();
+        endpoints.filter_map(|(number, endpoint)| Some(Listener { number, socket: endpoint.sockets.pop()? })).collect()
     }
 
     /// Removes the files of unix sockets.

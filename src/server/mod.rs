@@ -97,15 +97,15 @@ pub fn run<E: Engine>(config: &Config, options: &E::Options, out: &mut dyn Write
     limits::raise_open_files().map_err(io_error("raising the limit of open files"))?;
     let shard_count = if E::LAYOUT == Layout::ShardPerCore { config.cores.len() } else { 1 };
     let binding = if config.accept == Accept::Reuseport { Binding::PerShard(shard_count) } else { Binding::Once };
-    let bound = listeners::bind_all(&config.endpoints, &config.socket, binding)?;
-    let running = start::<E>(config, options, &bound)?;
+    let mut bound = listeners::bind_all(&config.endpoints, &config.socket, binding)?;
+    let running = start::<E>(config, options, &mut bound)?;
     announce(&bound, out).map_err(io_error("writing to standard output"))?;
     watch(config, &signals, &running, out);
     drain(running, &bound, out)
 }
 
 /// Starts a thread per shard and waits until all can serve.
-fn start<E: Engine>(config: &Config, options: &E::Options, bound: &Bound) -> Result<Vec<Running>, ServerError> {
+fn start<E: Engine>(config: &Config, options: &E::Options, bound: &mut Bound) -> Result<Vec<Running>, ServerError> {
     let (ready, all_ready) = mpsc::channel();
     let shards = make_shards::<E>(config, bound, &ready)?;
     drop(ready);
@@ -130,7 +130,7 @@ fn run_shard<E: Engine>(options: &E::Options, shard: Shard<Services>) -> Result<
 
 fn make_shards<E: Engine>(
     config: &Config,
-    bound: &Bound,
+    bound: &mut Bound,
     ready: &Sender<()>,
 ) -> Result<Vec<(Shard<Services>, Outbox)>, ServerError> {
     let clock = Clock::start();
@@ -143,7 +143,7 @@ fn make_shards<E: Engine>(
     let mut shards = Vec::new();
     for (index, (inbox, outbox)) in mailboxes.into_iter().enumerate() {
         let shard = Shard {
-            listeners: bound.listeners_of(index).map_err(io_error("duplicating a listener"))?,
+            listeners: bound.take_listeners(),
             inbox,
             placement: placement(config.accept, index, &outboxes),
             service: services.clone(),
@@ -173,13 +173,26 @@ fn wait_until_ready(
     all_ready: &Receiver<()>,
     running: Vec<Running>,
 ) -> Result<Vec<Running>, ServerError> {
-    let ready = (0..count).take_while(|_| all_ready.recv().is_ok()).count();
-    if ready == count {
-        return Ok(running);
+    // The channel does not tell of a shard that fails while others live: they keep their senders.
+    const GLANCE: Duration = Duration::from_millis(20);
+    let mut ready = 0;
+    while ready < count {
+        match all_ready.recv_timeout(GLANCE) {
+            Ok(()) => ready += 1,
+            Err(RecvTimeoutError::Timeout) if !any_ended(&running) => {}
+            Err(_) => {
+                running.iter().for_each(|shard| shard.outbox.deliver(Message::Drain));
+                let ended: Vec<_> = running.into_iter().map(join).collect();
+                ended.into_iter().collect::<Result<(), _>>()?;
+                return Err(ServerError::Panicked);
+            }
+        }
     }
-    running.iter().for_each(|shard| shard.outbox.deliver(Message::Drain));
-    running.into_iter().try_for_each(join)?;
-    Err(ServerError::Panicked)
+    Ok(running)
+}
+
+fn any_ended(running: &[Running]) -> bool {
+    running.iter().any(|shard| shard.thread.is_finished())
 }
 
 fn join(shard: Running) -> Result<(), ServerError> {
@@ -205,7 +218,7 @@ fn watch(config: &Config, signals: &Signals, running: &[Running], out: &mut dyn 
             Err(RecvTimeoutError::Timeout) => {}
             _ => return,
         }
-        if running.iter().any(|shard| shard.thread.is_finished()) {
+        if any_ended(running) {
             return;
         }
         if config.stats.is_some() {

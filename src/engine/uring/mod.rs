@@ -13,8 +13,9 @@ use crate::units::Nanos;
 const MAX_DIRECT_SLOTS: u32 = 32_768;
 /// Completion queue entries per submission entry: receives complete without having been submitted.
 const COMPLETIONS_PER_ENTRY: u32 = 8;
-/// Receive buffers may grow to this number, or four times the initial one.
-const MAX_BUFFERS: u32 = 4_096;
+/// Receive buffers may grow to this number, the kernel's limit: a slow reader pins one with the answer in flight to it,
+/// so a shard stays able to receive up to that many of them. Memory counts only where it has been written to.
+const MAX_BUFFERS: u32 = 32_768;
 
 /// How receives are armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -49,8 +50,8 @@ pub struct Options {
 
     /// How connections are named towards the kernel.
     ///
-    /// direct (Linux 5.19): slots of the ring's own table, no descriptor-table work; hurts only when other code needs
-    /// the descriptor. fd: ordinary descriptors.
+    /// direct (Linux 5.19): slots of the ring's own table, no descriptor-table work. On several cores with --accept
+    /// balanced each connection costs two more system calls, which hurts short ones. fd: ordinary descriptors.
     #[arg(long, value_enum, default_value = "direct")]
     pub files: Files,
 
@@ -99,11 +100,7 @@ impl Options {
             taskrun: self.taskrun(),
             sqpoll: self.sqpoll.map(|idle| Sqpoll { idle, cpu: self.sqpoll_cpu.or(core) }),
             direct_slots: if self.files == Files::Direct { open_files } else { 0 },
-            buffers: Some(BufferSettings {
-                count: buffers,
-                size: self.buffers.buffer_size.0 as u32,
-                max: MAX_BUFFERS.max(buffers * 4),
-            }),
+            buffers: Some(BufferSettings { count: buffers, size: self.buffers.buffer_size.0 as u32, max: MAX_BUFFERS }),
             spins: self.spin > Nanos::ZERO,
         }
     }
@@ -119,8 +116,8 @@ impl Engine for Uring {
     type Options = Options;
 
     fn probe(options: &Options) -> Result<(), Unsupported> {
-        if options.sqpoll.is_some() && options.taskrun == Some(Taskrun::Defer) {
-            let problem = "--sqpoll and --taskrun defer exclude each other: the kernel runs deferred completions only in the thread that submits; leave out one of them";
+        if options.sqpoll.is_some() && options.taskrun() != Taskrun::None {
+            let problem = "--sqpoll and --taskrun defer or coop exclude each other: with --sqpoll the kernel's thread submits, and runs the completions; leave out one of them";
             return Err(Unsupported::Options(problem.into()));
         }
         // Found by trying, as whoever runs it would: nothing else tells all that may be in the way.

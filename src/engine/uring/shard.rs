@@ -6,7 +6,7 @@ use crate::engine::connection::{Connection, Segment};
 use crate::engine::counters::Counts;
 use crate::engine::pace::{Pace, Wait};
 use crate::engine::shard::{Message, Shard};
-use crate::engine::{ACCEPT_PAUSE, EngineError, is_exhaustion};
+use crate::engine::{ACCEPT_PAUSE, EngineError, accepting_must_rest};
 use crate::service::{Answer, Service};
 use crate::sys::uring::{self, Completion, Errno, Lease, Payload, Ring, Target, Token};
 use socket2::Socket;
@@ -21,6 +21,8 @@ const SEND: u8 = 4;
 const CANCEL: u8 = 5;
 const SHUTDOWN: u8 = 6;
 const CLOSE: u8 = 7;
+/// A connection uses one buffer to receive into while the answer before leaves another, and some are on the way back.
+const BUFFERS_PER_CONNECTION: usize = 4;
 /// Bytes to read from the inbox's wake-up socket at a time.
 const WAKE_BYTES: usize = 64;
 
@@ -105,7 +107,9 @@ impl<S: Service> UringShard<S> {
             let wait = self.wait(idle);
             self.ring.enter(wait).map_err(EngineError::io("io_uring_enter"))?;
             idle = true;
-            while let Some(completion) = self.ring.next_completion() {
+            // Not more than there are now: what is answered may add to them, and a turn has to end.
+            for _ in 0..self.ring.collected() {
+                let Some(completion) = self.ring.next_completion() else { break };
                 idle = false;
                 self.handle(completion);
             }
@@ -168,7 +172,12 @@ impl<S: Service> UringShard<S> {
                     self.adopt(socket, listener);
                 }
             }
-            (Err(Errno(errno)), _) if is_exhaustion(errno) => {
+            (Err(Errno(libc::ENFILE)), _) if self.accept_direct => {
+                // The table of direct descriptors is full: go on with ordinary ones.
+                self.accept_direct = false;
+                self.direct = false;
+            }
+            (Err(Errno(errno)), _) if accepting_must_rest(errno) => {
                 self.pace.rest(ACCEPT_PAUSE);
                 return self.resting.push(index);
             }
@@ -244,8 +253,12 @@ impl<S: Service> UringShard<S> {
         self.pace.deadline = Some(self.shard.clock.now() + self.shard.drain_patience);
         for index in 0..self.shard.listeners.len() {
             let accept = Token { kind: ACCEPT, slot: index as u32, generation: 0 };
-            self.ring.cancel(accept, Token { kind: CANCEL, slot: u32::MAX, generation: 0 });
+            for direct in [false, true] {
+                self.ring.cancel_accept(accept, direct, Token { kind: CANCEL, slot: u32::MAX, generation: 0 });
+            }
         }
+        // The sockets live until the accepts have ended; then newcomers are refused.
+        self.shard.listeners.clear();
         self.links.keys().into_iter().for_each(|key| self.end_input(key));
     }
 
@@ -277,6 +290,8 @@ impl<S: Service> UringShard<S> {
                 link.state.receive_ended();
                 self.release(lease);
             }
+            // Who has enough to send as it is asks again when that is sent.
+            (Err(Errno(libc::ENOBUFS)), _) if !link.state.wants_receive() => {}
             (Err(Errno(libc::ENOBUFS)), _) => {
                 link.starving = true;
                 self.counts.starved += 1;
@@ -311,14 +326,19 @@ impl<S: Service> UringShard<S> {
         back.into_iter().for_each(|payload| self.give_back(payload));
     }
 
-    /// Lets connections that found no buffer receive again: as many as there are buffers. That any found none means
-    /// the pool is too small for this traffic, so it grows by a step each time, up to its limit.
+    /// Lets connections that found no buffer receive again, as many as there are buffers.
+    ///
+    /// That any found none means the pool is too small for this traffic, so it grows, up to what its connections can
+    /// use. From there on it is slow readers that hold it: what waits for them is moved elsewhere. The answer in flight
+    /// to each stays, which leaves more than half of the pool free.
     fn feed_starved(&mut self) -> Result<(), EngineError> {
         if self.starved.is_empty() {
             return Ok(());
         }
-        let grown = self.ring.add_buffers().map_err(EngineError::io("allocating receive buffers"))?;
-        if !grown && self.free_buffers() == 0 {
+        let useful = self.links.len() * BUFFERS_PER_CONNECTION;
+        let grown = (self.ring.buffer_count() as usize) < useful
+            && self.ring.add_buffers().map_err(EngineError::io("allocating receive buffers"))?;
+        if !grown && (self.free_buffers() as usize) < self.starved.len() {
             self.move_waiting_answers();
         }
         let mut free = self.free_buffers();

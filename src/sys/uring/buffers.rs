@@ -1,5 +1,6 @@
 //! The registered buffer ring: receive buffers that the kernel picks from (io_uring_register_buf_ring(3), 5.19).
 
+use super::error::{RingError, explain_buffers};
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 use std::io;
@@ -85,31 +86,36 @@ pub(super) struct Buffers {
 
 impl Buffers {
     /// Maps the memory and registers the ring with `count` buffers in it.
-    pub(super) fn register(submitter: &Submitter<'_>, settings: BufferSettings) -> io::Result<Buffers> {
+    pub(super) fn register(submitter: &Submitter<'_>, settings: BufferSettings) -> Result<Buffers, RingError> {
+        let memory = |source| RingError::Memory { bytes: u64::from(settings.count) * u64::from(settings.size), source };
         let block = settings.count.clamp(1, MAX_BUFFERS).next_power_of_two();
         let max = settings.max.clamp(block, MAX_BUFFERS);
         let entries = max.next_power_of_two();
-        let ring = Mapping::new(entries as usize * size_of::<BufRingEntry>())?;
+        let ring = Mapping::new(entries as usize * size_of::<BufRingEntry>()).map_err(memory)?;
         // SAFETY: the mapping holds `entries` entries, is page-aligned, and outlives the registration: `Ring` drops
         // it only after the io_uring instance is gone or its operations have ended.
-        unsafe { submitter.register_buf_ring_with_flags(ring.start.as_ptr() as u64, entries as u16, GROUP, 0)? };
+        unsafe { submitter.register_buf_ring_with_flags(ring.start.as_ptr() as u64, entries as u16, GROUP, 0) }
+            .map_err(explain_buffers)?;
         let mask = (entries - 1) as u16;
         let mut buffers = Buffers { ring, mask, tail: 0, blocks: Vec::new(), block, size: settings.size, max };
-        buffers.grow()?;
+        buffers.grow().map_err(memory)?;
         Ok(buffers)
     }
 
-    /// Adds one block of buffers. `false` when the limit is reached.
+    /// Doubles the number of buffers, as far as the limit allows. `false` at the limit.
     pub(super) fn grow(&mut self) -> io::Result<bool> {
-        let first = self.blocks.len() as u32 * self.block;
-        if first + self.block > self.max {
-            return Ok(false);
+        let more = self.blocks.len().max(1).min((self.max / self.block) as usize - self.blocks.len());
+        for _ in 0..more {
+            self.add_block()?;
         }
+        Ok(more > 0)
+    }
+
+    fn add_block(&mut self) -> io::Result<()> {
+        let first = self.count();
         self.blocks.push(Mapping::new(self.block as usize * self.size as usize)?);
-        for id in first..first + self.block {
-            self.provide(id as u16);
-        }
-        Ok(true)
+        (first..first + self.block).for_each(|id| self.provide(id as u16));
+        Ok(())
     }
 
     pub(super) fn count(&self) -> u32 {

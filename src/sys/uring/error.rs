@@ -23,6 +23,10 @@ pub enum RingError {
         "the ring needs more locked memory than RLIMIT_MEMLOCK allows ({limit}); raise it with ulimit -l, or ask for fewer --entries and cores"
     )]
     LockedMemory { limit: String },
+    #[error(
+        "{bytes} bytes for receive buffers cannot be had: {source}; ask for fewer --buffers or a smaller --buffer-size"
+    )]
+    Memory { bytes: u64, source: io::Error },
     #[error("{feature} needs Linux {since}; this is {running}. {remedy}")]
     Feature { feature: &'static str, since: &'static str, running: String, remedy: &'static str },
     #[error(
@@ -41,6 +45,20 @@ pub(super) fn explain_setup(error: io::Error) -> RingError {
         Some(libc::ENOSYS) => RingError::Missing(kernel_release()),
         Some(libc::ENOMEM) => RingError::LockedMemory { limit: memlock_text() },
         _ => RingError::Other { what: "io_uring_setup", source: error },
+    }
+}
+
+/// Turns the errno of registering a buffer ring into its cause.
+pub(super) fn explain_buffers(error: io::Error) -> RingError {
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => RingError::Feature {
+            feature: "a registered buffer ring",
+            since: "5.19",
+            running: kernel_release(),
+            remedy: "Use the epoll engine there.",
+        },
+        Some(libc::ENOMEM) => explain_setup(error),
+        _ => RingError::Other { what: "registering the buffer ring", source: error },
     }
 }
 

@@ -178,6 +178,8 @@ pub struct Ring {
     sqpoll: bool,
     /// The kernel tells in shared memory whether completions wait to be run.
     taskrun_flag: bool,
+    /// Why an operation could not be submitted.
+    failure: Option<io::Error>,
 }
 
 impl Ring {
@@ -193,7 +195,7 @@ impl Ring {
                 .map_err(|source| RingError::Other { what, source })?;
         }
         let buffers = match settings.buffers {
-            Some(buffers) => Some(Buffers::register(&submitter, buffers).map_err(explain_buffers)?),
+            Some(buffers) => Some(Buffers::register(&submitter, buffers)?),
             None => None,
         };
         Ok(Ring {
@@ -205,6 +207,7 @@ impl Ring {
             number: RINGS.fetch_add(1, Ordering::Relaxed),
             sqpoll: settings.sqpoll.is_some(),
             taskrun_flag: settings.spins && settings.taskrun != Taskrun::None,
+            failure: None,
         })
     }
 
@@ -240,12 +243,10 @@ impl Ring {
     /// slot in the direct table where `direct`; otherwise the completion carries its descriptor.
     pub fn accept_multishot(&mut self, listener: RawFd, direct: bool, token: Token) {
         let mut accept = opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(direct);
-        let mut data = token.pack();
         if !direct {
             accept = accept.flags(libc::SOCK_CLOEXEC);
-            data |= OPENS;
         }
-        self.push(accept.build().user_data(data));
+        self.push(accept.build().user_data(accept_data(token, direct)));
     }
 
     /// Receives into buffers that the kernel picks from the buffer ring, until cancelled or out of buffers (6.0).
@@ -304,6 +305,12 @@ impl Ring {
         self.push(entry.user_data(token.pack()));
     }
 
+    /// As `cancel`, for an accept that was armed with the same `direct`.
+    pub fn cancel_accept(&mut self, target: Token, direct: bool, token: Token) {
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::user_data(accept_data(target, direct)).all()).build();
+        self.push(entry.user_data(token.pack()));
+    }
+
     /// Ends the receiving side: what has arrived can still be received, then comes the end of the stream.
     pub fn shutdown_read(&mut self, target: Target, token: Token) {
         let entry = match target {
@@ -326,6 +333,9 @@ impl Ring {
     /// Submits all that was queued, waits as told, and collects completions for [`Ring::next_completion`].
     /// An interrupted or timed-out wait is no error.
     pub fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         let wait = if self.batch.is_empty() { wait } else { Wait::Poll };
         let entered = match wait {
             Wait::Poll => self.poll(),
@@ -342,7 +352,13 @@ impl Ring {
         }
     }
 
-    /// The next completion that `enter` collected.
+    /// Completions that wait to be taken. Operations pushed meanwhile may add to them, so a loop that must come to an end
+    /// takes as many as there were.
+    pub fn collected(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// The next completion that was collected.
     #[inline]
     pub fn next_completion(&mut self) -> Option<Completion> {
         let entry = self.batch.pop_front()?;
@@ -374,7 +390,7 @@ impl Ring {
         }
     }
 
-    /// Adds as many receive buffers as there were at first. `false` at the limit.
+    /// Doubles the number of receive buffers, as far as the limit allows. `false` at the limit.
     pub fn add_buffers(&mut self) -> io::Result<bool> {
         self.buffers.as_mut().map_or(Ok(false), Buffers::grow)
     }
@@ -419,7 +435,13 @@ impl Ring {
             }
             // The queue is full: let the kernel take what is in it. A busy kernel (EBUSY) wants its completions
             // collected first; they wait in `batch`.
-            let _ = self.uring.submitter().submit();
+            let submitted = self.uring.submitter().submit().map(drop).or_else(forgivable);
+            if let Err(error) = submitted {
+                // Nothing more can be submitted: the next `enter` says so, and this operation never was.
+                self.failure = Some(error);
+                self.outstanding -= 1;
+                return;
+            }
             if self.sqpoll {
                 let _ = self.uring.submitter().squeue_wait();
             }
@@ -493,6 +515,11 @@ impl Drop for Ring {
     }
 }
 
+/// The user data of an accept.
+fn accept_data(token: Token, direct: bool) -> u64 {
+    token.pack() | if direct { 0 } else { OPENS }
+}
+
 /// The descriptor that a completion brings.
 #[inline]
 fn opened(data: u64, result: Result<u32, Errno>) -> Option<OwnedFd> {
@@ -552,19 +579,6 @@ fn explain_invalid(error: io::Error, settings: &RingSettings) -> RingError {
             RingError::Feature { feature: "this setup", since: "5.19", running, remedy: "Try --taskrun none." }
         }
         _ => explain_setup(error),
-    }
-}
-
-fn explain_buffers(error: io::Error) -> RingError {
-    match error.raw_os_error() {
-        Some(libc::EINVAL) => RingError::Feature {
-            feature: "a registered buffer ring",
-            since: "5.19",
-            running: kernel_release(),
-            remedy: "Use the epoll engine there.",
-        },
-        Some(libc::ENOMEM) => explain_setup(error),
-        _ => RingError::Other { what: "registering the buffer ring", source: error },
     }
 }
 
