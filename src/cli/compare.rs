@@ -63,7 +63,7 @@ pub struct CompareArgs {
     /// Contestant that the others are compared to [default: epoll if it runs, else the first]
     #[arg(long, value_name = "NAME")]
     baseline: Option<String>,
-    /// Cores of the servers: how many (2) or which (0-1) [default: the first half]
+    /// Cores of the servers: how many (2) or which (0-1) [default: the first half of the physical ones]
     #[arg(long, value_name = "CORES")]
     server_cores: Option<CoreSelection>,
     /// Cores of the generator: how many (2) or which (2-3) [default: those the servers leave]

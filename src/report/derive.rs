@@ -135,6 +135,7 @@ pub(super) mod tests {
             server_cores: "0-1".into(),
             load_cores: "2-3".into(),
             cores_shared: false,
+            siblings_shared: false,
             load: LoadSettings {
                 engine: "epoll".into(),
                 threads: 2,

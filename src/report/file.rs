@@ -92,6 +92,13 @@ mod tests {
     }
 
     #[test]
+    fn a_file_from_before_a_field_was_added_reads() {
+        let mut old = serde_json::to_value(report(vec![contestant("epoll", steady(1e5))])).unwrap();
+        assert_eq!(old.as_object_mut().unwrap().remove("siblings_shared"), Some(false.into()));
+        assert!(parse(&old.to_string()).is_ok());
+    }
+
+    #[test]
     fn what_cannot_be_read_says_why() {
         for (text, part) in [
             ("", "not JSON"),

@@ -101,6 +101,9 @@ pub struct CompareReport {
     pub load_cores: String,
     /// Server and generator had to share a core: they took time from each other.
     pub cores_shared: bool,
+    /// Server and generator ran on different hardware threads of one physical core: each slowed the other.
+    #[serde(default)]
+    pub siblings_shared: bool,
     pub load: LoadSettings,
     /// Rounds asked for; how many of them count is in [`ContestantRecord::rounds`].
     pub rounds: u64,

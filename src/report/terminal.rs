@@ -129,7 +129,11 @@ fn item(text: &str) -> String {
 fn setting(report: &CompareReport) -> String {
     let load = &report.load;
     let time = |nanos: u64| Nanos(nanos).to_string();
-    let shared = if report.cores_shared { " - SHARED: each takes time from the other" } else { "" };
+    let shared = match (report.cores_shared, report.siblings_shared) {
+        (true, _) => " - SHARED: each takes time from the other",
+        (false, true) => " - hardware threads of the SAME CORE: each slows the other",
+        (false, false) => "",
+    };
     [
         "TCP echo over loopback, closed loop: latency is service time (request sent until its whole answer is here)."
             .to_owned(),
@@ -285,6 +289,16 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_the_sides_share_is_told() {
+        let mut report = report(vec![contestant("epoll", steady(1e5))]);
+        assert!(!render(&report).contains("SAME CORE"));
+        report.siblings_shared = true;
+        assert!(render(&report).contains("on cores 2-3 (epoll, 2 threads) - hardware threads of the SAME CORE"));
+        report.cores_shared = true;
+        assert!(render(&report).contains("SHARED: each takes time"));
     }
 
     #[test]

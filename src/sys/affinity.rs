@@ -25,6 +25,29 @@ pub fn available() -> Result<CoreList, AffinityError> {
     CoreList::new(ids.iter().map(|id| id.id).collect()).ok_or(AffinityError::Unknown)
 }
 
+/// These cores in groups of those that are hardware threads of one physical core, by their lowest number
+/// (thread_siblings_list of Linux's cputopology). Where the kernel does not tell, each is a group of its own.
+pub fn physical(cores: &CoreList) -> Vec<CoreList> {
+    group(cores, |core| {
+        let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    })
+}
+
+fn group(cores: &CoreList, siblings: impl Fn(usize) -> Option<CoreList>) -> Vec<CoreList> {
+    let mut left = cores.as_slice().to_vec();
+    let mut groups = Vec::new();
+    while let Some(&core) = left.first() {
+        let told = siblings(core);
+        let together =
+            |other: &usize| *other == core || told.as_ref().is_some_and(|told| told.as_slice().contains(other));
+        let (group, rest) = left.into_iter().partition(together);
+        groups.extend(CoreList::new(group));
+        left = rest;
+    }
+    groups
+}
+
 /// How many cores a process may run on, from /proc/PID/status (proc(5)). `None` when it is gone.
 pub fn cores_of(pid: u32) -> Option<usize> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -53,5 +76,31 @@ pub fn pin_current_thread(core: usize) -> Result<(), AffinityError> {
     match core_affinity::set_for_current(CoreId { id: core }) {
         true => Ok(()),
         false => Err(AffinityError::Pin(core)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_grouped_by_what_the_kernel_tells() {
+        let of = |cores: &str, siblings: fn(usize) -> Option<String>| {
+            let groups = group(&cores.parse().unwrap(), |core| siblings(core)?.parse().ok());
+            groups.iter().map(CoreList::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(of("0-3", |core| Some(format!("{},{}", core % 2, core % 2 + 2))), "0,2 1,3");
+        assert_eq!(of("0-3", |core| Some(format!("{}-{}", core & !1, core | 1))), "0-1 2-3");
+        assert_eq!(of("1-3", |core| Some(format!("{}-{}", core & !1, core | 1))), "1-1 2-3");
+        assert_eq!(of("0-2", |_| None), "0-0 1-1 2-2");
+        assert_eq!(of("0-1", |_| Some("7".into())), "0-0 1-1");
+    }
+
+    #[test]
+    fn every_core_of_this_machine_is_in_one_group() {
+        let cores = available().unwrap();
+        let groups = physical(&cores);
+        assert_eq!(groups.iter().map(CoreList::len).sum::<usize>(), cores.len());
+        assert_eq!(CoreList::new(groups.iter().flat_map(CoreList::as_slice).copied().collect()), Some(cores));
     }
 }

@@ -33,7 +33,7 @@ impl Settings {
         let plan = plan(args, contestants, &split)?;
         let started = clock::utc_now();
         let output = args.output.clone().unwrap_or_else(|| default_output(&started));
-        let report = empty_report(&plan, baseline, split.shared(), started)?;
+        let report = empty_report(&plan, baseline, &split, started)?;
         Ok(Settings { plan, report, output })
     }
 }
@@ -118,7 +118,7 @@ fn default_output(started: &str) -> PathBuf {
     path
 }
 
-fn empty_report(plan: &Plan, baseline: String, cores_shared: bool, started: String) -> Result<CompareReport> {
+fn empty_report(plan: &Plan, baseline: String, split: &Split, started: String) -> Result<CompareReport> {
     let load = &plan.load;
     Ok(CompareReport {
         schema: COMPARE_SCHEMA.into(),
@@ -129,7 +129,8 @@ fn empty_report(plan: &Plan, baseline: String, cores_shared: bool, started: Stri
         seed: plan.seed,
         server_cores: plan.server_cores.to_string(),
         load_cores: load.cores.to_string(),
-        cores_shared,
+        cores_shared: split.shared(),
+        siblings_shared: split.siblings_shared,
         load: LoadSettings {
             engine: load.engine.clone(),
             threads: load.threads,
