@@ -79,7 +79,7 @@ struct Connection {
     made: u64,
 }
 
-/// The turn's instant and what follows from it.
+/// The turn's instant, or that of the chunk received last, and what follows from it.
 #[derive(Clone, Copy, Debug)]
 struct Turn {
     done: Nanos,
@@ -153,6 +153,13 @@ impl<'a> Fleet<'a> {
             self.begun = self.connections.len();
             (0..self.begun).for_each(|index| self.wake(index));
         }
+    }
+
+    /// What comes in from now on was received at `done`, read right after the receive. The phase stays the turn's.
+    #[inline]
+    pub fn refresh(&mut self, done: Nanos) {
+        self.turn.done = done;
+        self.turn.counting = self.shared.counting(done);
     }
 
     /// Whether the thread is at its end.

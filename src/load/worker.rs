@@ -1,7 +1,7 @@
 //! One generator thread: turns of wait, take in, send. The loop is the same for every engine; what is measured is in
 //! the fleet, what is moved in the engine.
 
-use super::engine::{Engine, EngineError, Setup, Wait};
+use super::engine::{Engine, EngineError, Event, Setup, Wait};
 use super::fleet::{Fleet, Haul, Orders};
 use super::shared::Shared;
 use crate::clock::Clock;
@@ -70,7 +70,12 @@ fn turns<E: Engine>(mut engine: E, task: &Task, shared: &Shared, clock: Clock) -
         }
         wait(&mut engine, task.spin, clock).map_err(WorkerError::Wait)?;
         fleet.begin_turn(clock.now());
-        engine.events(|connection, event| fleet.on_event(connection, event));
+        engine.events(|connection, event| {
+            if E::RECEIVES_WHILE_TELLING && matches!(event, Event::Received(_)) {
+                fleet.refresh(clock.now());
+            }
+            fleet.on_event(connection, event);
+        });
     }
 }
 
@@ -86,4 +91,104 @@ fn wait(engine: &mut impl Engine, spin: Nanos, clock: Clock) -> io::Result<()> {
         }
     }
     engine.wait(Wait::AtMost(TICK)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::engine::Done;
+    use crate::load::pacer::Pacer;
+    use crate::load::payload::Payload;
+    use crate::load::target::Target;
+
+    const RECEIVE_TIME: Nanos = Nanos::from_millis(2);
+
+    /// Echoes, and takes its time to receive.
+    #[derive(Default)]
+    struct SlowReceiver {
+        /// Events to tell, one per connection.
+        next: Vec<Option<Next>>,
+    }
+
+    enum Next {
+        Connected,
+        Echo(&'static [u8]),
+        Ended,
+    }
+
+    impl Engine for SlowReceiver {
+        const RECEIVES_WHILE_TELLING: bool = true;
+
+        fn new(setup: &Setup) -> Result<SlowReceiver, EngineError> {
+            Ok(SlowReceiver { next: (0..setup.connections).map(|_| None).collect() })
+        }
+
+        fn connect(&mut self, connection: usize) -> io::Result<()> {
+            self.next[connection] = Some(Next::Connected);
+            Ok(())
+        }
+
+        fn send(&mut self, connection: usize, bytes: &'static [u8]) -> io::Result<Done<usize>> {
+            self.next[connection] = Some(Next::Echo(bytes));
+            Ok(Done::Now(bytes.len()))
+        }
+
+        fn finish(&mut self, connection: usize) {
+            self.next[connection] = Some(Next::Ended);
+        }
+
+        fn close(&mut self, _: usize) -> Done<()> {
+            Done::Now(())
+        }
+
+        fn wait(&mut self, _: Wait) -> io::Result<bool> {
+            Ok(true)
+        }
+
+        fn events(&mut self, mut tell: impl FnMut(usize, Event<'_>)) {
+            for (connection, next) in self.next.iter_mut().enumerate() {
+                match next.take() {
+                    Some(Next::Connected) => tell(connection, Event::Connected),
+                    Some(Next::Echo(bytes)) => {
+                        std::thread::sleep(RECEIVE_TIME.duration());
+                        tell(connection, Event::Received(bytes));
+                    }
+                    Some(Next::Ended) => tell(connection, Event::Ended),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn receiving_is_part_of_the_latency() {
+        let connections = 2;
+        let target = Target::new(&"127.0.0.1:1".parse().unwrap()).unwrap();
+        let orders = Orders {
+            connections,
+            first: 0,
+            all: connections,
+            size: 8,
+            depth: 1,
+            connect_per_request: false,
+            timeout: Nanos::from_secs(10),
+            connect_timeout: Nanos::from_secs(10),
+            admit_at_once: connections,
+            payload: Payload::leak(1),
+            pacer: Pacer::ClosedLoop,
+        };
+        let task = Task {
+            setup: Setup { target, connections, window: 8, spins: false },
+            orders,
+            core: None,
+            spin: Nanos::ZERO,
+        };
+        let shared = Shared::new(Some(4), std::thread::current());
+        shared.open_window(Nanos::ZERO, Nanos::from_secs(60));
+        let haul = run::<SlowReceiver>(&task, &shared, Clock::start()).unwrap();
+        let service = haul.recorder.service();
+        assert_eq!(service.len(), 4);
+        assert!(service.min() >= RECEIVE_TIME.0 * 99 / 100, "{}", service.min());
+        assert!(service.max() >= 2 * RECEIVE_TIME.0 * 99 / 100, "the second waits for the first: {}", service.max());
+    }
 }

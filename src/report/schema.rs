@@ -25,7 +25,13 @@ pub struct LoadReport {
     /// Length of the counted time.
     pub duration_ns: u64,
     pub throughput_per_s: f64,
-    /// Service time: from the send call of a request to the last byte of its answer. A closed loop knows no other.
+    /// Service time, the only one that a closed loop knows: from `sent` to `done`.
+    ///
+    /// `sent` is read once per turn of a generator's thread, right before it begins to submit, and is that of all
+    /// requests sent in that turn: a request's place in the turn is part of its latency (with `uring` they then go to
+    /// the kernel together). With a connection per request it lies before the connection is made. `done` is read when
+    /// the last byte of the answer is there: with `epoll` after the recv(2) that brought it, with `uring` after the wait
+    /// that its completion ended, once for all answers of the turn.
     pub latency_ns: LatencyRecord,
     /// Every kind is always present, most of them 0: connect, timeout, reset, closed, corrupt, other.
     pub errors: BTreeMap<String, u64>,

@@ -49,6 +49,8 @@ impl State {
 }
 
 impl Engine for EpollEngine {
+    const RECEIVES_WHILE_TELLING: bool = true;
+
     fn new(setup: &Setup) -> Result<EpollEngine, EngineError> {
         Ok(EpollEngine {
             epoll: Epoll::new().map_err(EngineError::Epoll)?,

@@ -77,6 +77,9 @@ pub enum EngineError {
 
 /// See the module's head for the contract.
 pub trait Engine: Sized {
+    /// Bytes are received while `events` runs, not by the `wait` before it: each chunk has an instant of its own.
+    const RECEIVES_WHILE_TELLING: bool;
+
     fn new(setup: &Setup) -> Result<Self, EngineError>;
 
     fn connect(&mut self, connection: usize) -> io::Result<()>;

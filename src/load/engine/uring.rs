@@ -73,6 +73,8 @@ fn settings(setup: &Setup) -> RingSettings {
 }
 
 impl Engine for UringEngine {
+    const RECEIVES_WHILE_TELLING: bool = false;
+
     fn new(setup: &Setup) -> Result<UringEngine, EngineError> {
         Ok(UringEngine {
             ring: Ring::new(&settings(setup))?,

@@ -94,6 +94,8 @@ impl Sim {
 }
 
 impl Engine for Sim {
+    const RECEIVES_WHILE_TELLING: bool = false;
+
     fn new(_: &Setup) -> Result<Sim, EngineError> {
         Ok(Sim::new(0, 1, Faults::default()))
     }
@@ -234,4 +236,24 @@ fn a_wrong_first_answer_ends_everything() {
     let haul = drive(orders(4, 10, 1), &shared, &mut sim, Nanos::from_secs(1));
     assert!(haul.recorder.errors_by_kind()["corrupt"] > 0 && shared.abandoned());
     assert!(matches!(shared.take_failure(), Some(StartFailure::Answer)));
+}
+
+#[test]
+fn a_chunk_that_is_received_later_in_a_turn_is_done_later() {
+    let shared = Shared::new(None, std::thread::current());
+    shared.open_window(Nanos::ZERO, Nanos(10_000));
+    let mut sim = Sim::new(3, 1, Faults::default());
+    let mut fleet = Fleet::new(orders(3, 10, 1), &shared);
+    fleet.begin_turn(Nanos(1));
+    fleet.advance(&mut sim, Nanos(1));
+    (0..3).for_each(|index| fleet.on_event(index, Event::Connected));
+    fleet.advance(&mut sim, Nanos(1));
+    fleet.begin_turn(Nanos(100));
+    for (index, done) in [(0, 1_000), (1, 5_000), (2, 20_000)] {
+        fleet.refresh(Nanos(done));
+        fleet.on_event(index, Event::Received(PAYLOAD.stream(index as u64).slice(0, 10)));
+    }
+    let recorder = fleet.into_haul().recorder;
+    // The last one came after the counted window.
+    assert_eq!((recorder.requests(), recorder.service().min(), recorder.last_done()), (2, 999, Nanos(5_000)));
 }
