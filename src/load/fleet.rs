@@ -113,6 +113,8 @@ pub struct Haul {
     pub recorder: Recorder,
     /// A connection failed because no local port was free (EADDRNOTAVAIL).
     pub ports_exhausted: bool,
+    /// The part of the counted window that the thread was running, where it saw all of it.
+    pub busy: Option<f64>,
 }
 
 impl<'a> Fleet<'a> {
@@ -162,6 +164,11 @@ impl<'a> Fleet<'a> {
         self.turn.counting = self.shared.counting(done);
     }
 
+    /// Whether answers count now.
+    pub fn counting(&self) -> bool {
+        self.turn.counting
+    }
+
     /// Whether the thread is at its end.
     pub fn finished(&self) -> bool {
         self.turn.phase == Phase::Abandon || self.gone == self.connections.len()
@@ -174,7 +181,7 @@ impl<'a> Fleet<'a> {
 
     pub fn into_haul(mut self) -> Haul {
         self.publish();
-        Haul { recorder: self.recorder, ports_exhausted: self.ports_exhausted }
+        Haul { recorder: self.recorder, ports_exhausted: self.ports_exhausted, busy: None }
     }
 
     /// Updates the live line's figures.

@@ -47,7 +47,7 @@ fn facts(config: &Config, outcome: &Outcome, recorder: &Recorder, duration: Nano
         duration,
         planned: config.duration,
         interrupted: outcome.interrupted,
-        generator_cpu: Nanos(cpu.generator_ns),
+        busiest_thread: outcome.hauls.iter().filter_map(|haul| haul.busy).fold(0.0, f64::max),
         server_cpu_wanted: config.server_pid.is_some(),
         server_cpu: cpu.server_ns.map(Nanos),
         server_cores: config.server_pid.and_then(affinity::cores_of),

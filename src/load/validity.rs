@@ -4,7 +4,7 @@
 use crate::units::{Nanos, three_digits};
 use std::collections::BTreeMap;
 
-/// A generator busier than this may have been the bottleneck itself.
+/// A generator with a thread busier than this may have been the bottleneck itself.
 const BUSY_GENERATOR: f64 = 0.9;
 /// … unless the server was at least so busy: then both ends were at their limits.
 const BUSY_SERVER: f64 = 0.8;
@@ -23,8 +23,8 @@ pub struct Facts {
     pub duration: Nanos,
     pub planned: Nanos,
     pub interrupted: bool,
-    /// CPU time of the generator within the window.
-    pub generator_cpu: Nanos,
+    /// The part of the window that the busiest of the generator's threads was running; 0 when unknown.
+    pub busiest_thread: f64,
     /// A server process was named, and this is its CPU time, if known.
     pub server_cpu_wanted: bool,
     pub server_cpu: Option<Nanos>,
@@ -67,8 +67,7 @@ fn interrupted(facts: &Facts) -> Option<String> {
 }
 
 fn busy(facts: &Facts) -> Option<String> {
-    let generator = share(facts, facts.generator_cpu, facts.threads as usize);
-    if generator <= BUSY_GENERATOR || facts.spin > Nanos::ZERO {
+    if facts.busiest_thread <= BUSY_GENERATOR || facts.spin > Nanos::ZERO {
         return None;
     }
     let server = facts.server_cpu.zip(facts.server_cores).map(|(cpu, cores)| share(facts, cpu, cores));
@@ -78,9 +77,10 @@ fn busy(facts: &Facts) -> Option<String> {
         None => "unless the server's cores were too".into(),
     };
     Some(format!(
-        "the generator's threads were {} % busy, {server}: the generator was the bottleneck; give it more --threads on \
-         other cores",
-        percent(generator)
+        "the busiest of the generator's threads ({}) was {} % busy, {server}: the generator was the bottleneck; give it \
+         more --threads on other cores",
+        facts.threads,
+        percent(facts.busiest_thread)
     ))
 }
 
@@ -119,7 +119,7 @@ mod tests {
             errors: [("reset".to_owned(), 0)].into(),
             duration: Nanos(1000),
             planned: Nanos(1000),
-            generator_cpu: Nanos(1500),
+            busiest_thread: 0.75,
             ..Facts::default()
         }
     }
@@ -146,19 +146,19 @@ mod tests {
     fn each_warning_has_its_cause() {
         for (facts, part) in [
             (Facts { interrupted: true, planned: Nanos(2000), ..good() }, "1us of 2us"),
-            (Facts { generator_cpu: Nanos(1900), ..good() }, "95 % busy"),
+            (Facts { busiest_thread: 0.95, ..good() }, "95 % busy"),
             (Facts { ports_exhausted: true, ..good() }, "ip_local_port_range"),
             (Facts { server_cpu_wanted: true, ..good() }, "server's CPU"),
         ] {
             let warnings = warnings(&facts);
             assert!(warnings.len() == 1 && warnings[0].contains(part), "{warnings:?}");
         }
-        assert!(warnings(&Facts { generator_cpu: Nanos(1900), spin: Nanos(1), ..good() }).is_empty());
+        assert!(warnings(&Facts { busiest_thread: 0.95, spin: Nanos(1), ..good() }).is_empty());
     }
 
     #[test]
     fn a_busy_generator_is_the_bottleneck_only_where_the_server_is_not_busy_too() {
-        let facts = Facts { generator_cpu: Nanos(1900), server_cpu_wanted: true, server_cores: Some(1), ..good() };
+        let facts = Facts { busiest_thread: 0.95, server_cpu_wanted: true, server_cores: Some(1), ..good() };
         let with = |server_cpu| warnings(&Facts { server_cpu: Some(Nanos(server_cpu)), ..facts.clone() });
         assert!(with(900).is_empty());
         assert!(with(500)[0].contains("only 50 %"), "{:?}", with(500));

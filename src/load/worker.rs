@@ -5,6 +5,7 @@ use super::engine::{Engine, EngineError, Event, Setup, Wait};
 use super::fleet::{Fleet, Haul, Orders};
 use super::shared::Shared;
 use crate::clock::Clock;
+use crate::sys::accounting;
 use crate::sys::affinity::{self, AffinityError};
 use crate::units::Nanos;
 use std::io;
@@ -56,6 +57,7 @@ fn prepare<E: Engine>(task: &Task) -> Result<E, WorkerError> {
 
 fn turns<E: Engine>(mut engine: E, task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
     let mut fleet = Fleet::new(task.orders, shared);
+    let mut usage = Usage::default();
     let mut next_check = Nanos::ZERO;
     loop {
         let now = clock.now();
@@ -66,16 +68,57 @@ fn turns<E: Engine>(mut engine: E, task: &Task, shared: &Shared, clock: Clock) -
         }
         fleet.advance(&mut engine, now);
         if fleet.finished() {
-            return Ok(fleet.into_haul());
+            return Ok(Haul { busy: usage.share(), ..fleet.into_haul() });
         }
         wait(&mut engine, task.spin, clock).map_err(WorkerError::Wait)?;
-        fleet.begin_turn(clock.now());
+        let done = clock.now();
+        fleet.begin_turn(done);
+        usage.note(fleet.counting(), done);
         engine.events(|connection, event| {
             if E::RECEIVES_WHILE_TELLING && matches!(event, Event::Received(_)) {
                 fleet.refresh(clock.now());
             }
             fleet.on_event(connection, event);
         });
+    }
+}
+
+/// When the thread read its CPU clock, and what it said.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    at: Nanos,
+    cpu: Nanos,
+}
+
+impl Reading {
+    fn take(at: Nanos) -> Option<Reading> {
+        accounting::thread_cpu().ok().map(|cpu| Reading { at, cpu })
+    }
+}
+
+/// The thread's CPU time in the counted window, read with its first turn in it and its first turn after it.
+#[derive(Debug, Default)]
+struct Usage {
+    counting: bool,
+    begin: Option<Reading>,
+    end: Option<Reading>,
+}
+
+impl Usage {
+    #[inline]
+    fn note(&mut self, counting: bool, now: Nanos) {
+        if counting != self.counting {
+            self.counting = counting;
+            let reading = if counting { &mut self.begin } else { &mut self.end };
+            *reading = Reading::take(now);
+        }
+    }
+
+    /// The part of the time between the readings; `None` when the window was not seen as a whole.
+    fn share(&self) -> Option<f64> {
+        let (begin, end) = (self.begin?, self.end?);
+        let time = end.at.since(begin.at).0;
+        (time > 0).then(|| end.cpu.since(begin.cpu).0 as f64 / time as f64)
     }
 }
 
@@ -161,6 +204,23 @@ mod tests {
     }
 
     #[test]
+    fn usage_is_that_between_the_windows_ends() {
+        let mut usage = Usage::default();
+        usage.note(false, Nanos(0));
+        assert_eq!(usage.share(), None);
+        usage.note(true, Nanos(100));
+        let begin = usage.begin.map(|reading| reading.cpu);
+        usage.note(true, Nanos(150));
+        assert_eq!((usage.begin.map(|reading| reading.cpu), usage.share()), (begin, None));
+        usage.note(false, Nanos(300));
+        usage.note(false, Nanos(400));
+        let reading = |at, cpu| Some(Reading { at: Nanos(at), cpu: Nanos(cpu) });
+        assert_eq!(usage.end.map(|reading| reading.at), Some(Nanos(300)));
+        let known = Usage { counting: false, begin: reading(100, 50), end: reading(300, 200) };
+        assert_eq!(known.share(), Some(0.75));
+    }
+
+    #[test]
     fn receiving_is_part_of_the_latency() {
         let connections = 2;
         let target = Target::new(&"127.0.0.1:1".parse().unwrap()).unwrap();
@@ -188,6 +248,7 @@ mod tests {
         let haul = run::<SlowReceiver>(&task, &shared, Clock::start()).unwrap();
         let service = haul.recorder.service();
         assert_eq!(service.len(), 4);
+        assert!(haul.busy.is_some_and(|busy| busy > 0.0 && busy < 0.9), "mostly asleep: {:?}", haul.busy);
         assert!(service.min() >= RECEIVE_TIME.0 * 99 / 100, "{}", service.min());
         assert!(service.max() >= 2 * RECEIVE_TIME.0 * 99 / 100, "the second waits for the first: {}", service.max());
     }

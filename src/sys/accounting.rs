@@ -22,6 +22,15 @@ pub fn process_cpu(pid: u32) -> io::Result<Nanos> {
     if status != 0 {
         return Err(io::Error::from_raw_os_error(status));
     }
+    read_clock(clock)
+}
+
+/// CPU time used so far by the calling thread, user and system.
+pub fn thread_cpu() -> io::Result<Nanos> {
+    read_clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn read_clock(clock: libc::clockid_t) -> io::Result<Nanos> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes one timespec to a local.
     match unsafe { libc::clock_gettime(clock, &mut time) } {
@@ -95,6 +104,18 @@ mod tests {
             sum = std::hint::black_box(sum ^ i);
         }
         assert!(process_cpu(std::process::id()).unwrap() > before, "{sum}");
+    }
+
+    #[test]
+    fn the_time_of_a_thread_is_its_own() {
+        let busy = std::thread::spawn(|| {
+            let before = thread_cpu().unwrap();
+            while thread_cpu().unwrap().since(before) < Nanos::from_millis(20) {}
+            thread_cpu().unwrap()
+        });
+        let before = thread_cpu().unwrap();
+        assert!(busy.join().unwrap() >= Nanos::from_millis(20));
+        assert!(thread_cpu().unwrap().since(before) < Nanos::from_millis(20));
     }
 
     #[test]
