@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ if mode == "silent":
     time.sleep(600)
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if mode == "asked":
+    signal.signal(signal.SIGTERM, lambda *_: open("asked", "w").close())
 listener = socket.create_server(("127.0.0.1", port), backlog=128)
 ready = selectors.DefaultSelector()
 ready.register(listener, selectors.EVENT_READ)
@@ -114,6 +116,22 @@ impl Scene {
             })
             .collect()
     }
+}
+
+/// The exit status of a process that is about to end.
+fn ended(child: &mut Child) -> ExitStatus {
+    let start = Instant::now();
+    loop {
+        match child.try_wait().unwrap() {
+            Some(status) => return status,
+            None if start.elapsed() > PATIENCE => panic!("still running: {:?}", child.kill()),
+            None => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+fn interrupt(child: &Child) {
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -302,16 +320,9 @@ fn an_interrupt_keeps_what_was_measured_and_leaves_nothing_behind() {
     let stderr = BufReader::new(child.stderr.take().unwrap());
     let mut lines = stderr.lines().map_while(Result::ok);
     assert!(lines.any(|line| line.starts_with("trial 3/1000")));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    interrupt(&child);
     let drain = thread::spawn(move || lines.count());
-    let start = Instant::now();
-    let status = loop {
-        match child.try_wait().unwrap() {
-            Some(status) => break status,
-            None if start.elapsed() > PATIENCE => panic!("still running: {:?}", child.kill()),
-            None => thread::sleep(Duration::from_millis(20)),
-        }
-    };
+    let status = ended(&mut child);
     drain.join().unwrap();
     let mut table = String::new();
     child.stdout.take().unwrap().read_to_string(&mut table).unwrap();
@@ -321,5 +332,24 @@ fn an_interrupt_keeps_what_was_measured_and_leaves_nothing_behind() {
     assert_eq!(report["stopped"], "interrupted");
     let trials = |index| contestant(&report, 0, index)["trials"].as_array().unwrap().len();
     assert!(trials(0) + trials(1) >= 2, "{report}");
+    scene.assert_nothing_runs();
+}
+
+#[test]
+fn a_second_interrupt_leaves_nothing_behind_either() {
+    let scene = Scene::new();
+    // Neither the shell nor what it starts ends when asked to, so the comparison waits for a while.
+    let server = "exec sh -c 'trap \"\" TERM; python3 server.py asked {port} & wait'";
+    let words = ["compare", server, "--rounds", "1", "--output", "result.json", "--quiet"];
+    let mut child = scene.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    while !scene.path("asked").exists() && start.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(10));
+    }
+    interrupt(&child);
+    thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "the first interrupt waits for the server");
+    interrupt(&child);
+    assert_eq!(ended(&mut child).code(), Some(130));
     scene.assert_nothing_runs();
 }

@@ -9,6 +9,7 @@ use super::report::{Format, print, render};
 use crate::load::EngineKind;
 use crate::report::file::Stored;
 use crate::report::schema::{CompareReport, Stopped};
+use crate::sys::process;
 use crate::trial::Cancel;
 use crate::units::{Bytes, CoreSelection, Nanos};
 use anyhow::{Context, Result};
@@ -132,12 +133,10 @@ fn exit_code(report: &CompareReport) -> ExitCode {
     }
 }
 
-/// The first signal raises the flag; a second one ends this process, and the kernel then kills its children.
+/// The first signal raises the flag: what runs is ended in order. A second one ends everything at once: the process
+/// groups of the trial under way are killed, with all that a contestant started, and then this process.
 fn catch_signals() -> std::io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED.into(), Arc::clone(&flag))?;
-        signal_hook::flag::register(signal, Arc::clone(&flag))?;
-    }
+    process::stop_on(&[SIGHUP, SIGINT, SIGTERM], &flag, EXIT_INTERRUPTED.into())?;
     Ok(flag)
 }

@@ -3,6 +3,11 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+/// Process groups to kill should a signal end this process at once; 0 is a free place. A server and a generator.
+static LIVE: [AtomicI32; 2] = [AtomicI32::new(0), AtomicI32::new(0)];
 
 /// Makes the command start in its own process group (a Ctrl-C at the terminal reaches only us), on these cores, and be
 /// killed by the kernel should the thread that started it end.
@@ -20,6 +25,54 @@ pub fn contain(command: &mut Command, cores: Option<&[usize]>) {
     };
     // SAFETY: the closure only makes the two system calls above between fork and exec.
     unsafe { command.pre_exec(in_child) };
+}
+
+/// Marks the process group that `contain` gave a process as alive, until dropped.
+#[derive(Debug)]
+pub struct LiveGroup(Option<&'static AtomicI32>);
+
+impl LiveGroup {
+    /// With both places taken, and until this is called, only what [`contain`] does protects: the kernel then kills the
+    /// process itself, but not its children.
+    pub fn new(pid: u32) -> LiveGroup {
+        let take = |place: &&AtomicI32| {
+            place.compare_exchange(0, pid as libc::pid_t, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        };
+        LiveGroup(LIVE.iter().find(take))
+    }
+}
+
+impl Drop for LiveGroup {
+    fn drop(&mut self) {
+        if let Some(place) = self.0 {
+            place.store(0, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Kills every group marked as alive. Async-signal-safe.
+fn kill_live_groups() {
+    for group in LIVE.iter().map(|place| place.load(Ordering::SeqCst)).filter(|group| *group > 0) {
+        // SAFETY: a plain system call; a negative pid addresses the group.
+        unsafe { libc::kill(-group, libc::SIGKILL) };
+    }
+}
+
+/// The first of these signals raises the flag; one that finds it raised kills the live groups and ends this process
+/// with `code`, without running any destructor.
+pub fn stop_on(signals: &[i32], flag: &Arc<AtomicBool>, code: i32) -> io::Result<()> {
+    for &signal in signals {
+        let flag = Arc::clone(flag);
+        let handler = move || {
+            if flag.swap(true, Ordering::SeqCst) {
+                kill_live_groups();
+                signal_hook::low_level::exit(code);
+            }
+        };
+        // SAFETY: the handler only touches atomics and calls kill(2) and _exit(2), which are async-signal-safe.
+        unsafe { signal_hook::low_level::register(signal, handler) }?;
+    }
+    Ok(())
 }
 
 fn core_mask(cores: &[usize]) -> libc::cpu_set_t {

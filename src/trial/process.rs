@@ -3,7 +3,7 @@
 use super::capture::Capture;
 use super::error::{Said, TrialError};
 use crate::clock::Clock;
-use crate::sys::process::{contain, signal_group};
+use crate::sys::process::{LiveGroup, contain, signal_group};
 use crate::units::{CoreList, Nanos};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::{io, thread};
@@ -22,6 +22,8 @@ pub struct Process {
     ended: Option<ExitStatus>,
     pub stdout: Capture,
     stderr: Capture,
+    /// Until all of it is dropped, after the kill.
+    _live: LiveGroup,
 }
 
 impl Process {
@@ -37,9 +39,14 @@ impl Process {
         contain(&mut command, Some(cores.as_slice()));
         let mut child = command.spawn().map_err(failed)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (stdout_capture, stderr_capture) = (Capture::default(), Capture::default());
-        let mut process =
-            Process { child, command: line.clone(), ended: None, stdout: stdout_capture, stderr: stderr_capture };
+        let mut process = Process {
+            _live: LiveGroup::new(child.id()),
+            child,
+            command: line.clone(),
+            ended: None,
+            stdout: Capture::default(),
+            stderr: Capture::default(),
+        };
         if let (Some(stdout), Some(stderr)) = (stdout, stderr) {
             process.stdout = Capture::start(stdout, stdout_bytes).map_err(failed)?;
             process.stderr = Capture::start(stderr, STDERR_HEAD_BYTES).map_err(failed)?;
