@@ -32,6 +32,11 @@ pub enum TrialError {
         crate::report::schema::LOAD_SCHEMA
     )]
     NoReport { command: String, problem: String },
+    #[error(
+        "process {pid} ('{command}') is still there {} after SIGKILL: end it yourself (a program that changes its user, such as sudo, cannot be ended from here)",
+        whole(.waited)
+    )]
+    NotKilled { pid: u32, command: String, waited: Nanos },
     #[error("waiting for '{command}' failed: {source}")]
     Wait { command: String, source: io::Error },
 }

@@ -10,6 +10,9 @@ use std::{io, thread};
 
 /// Longest wait between two looks at whether a process has ended.
 const LOOK_EVERY: Nanos = Nanos::from_millis(20);
+/// How long the kernel may take to end a process that was killed, and how often that is looked for.
+const KILLED_WITHIN: Nanos = Nanos::from_secs(2);
+const REAP_EVERY: Nanos = Nanos::from_millis(1);
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 /// Bytes of stderr kept besides its last lines.
@@ -96,7 +99,7 @@ impl Process {
     pub fn stop(&mut self, grace: Nanos) -> Result<Option<ExitStatus>, TrialError> {
         self.signal(SIGTERM);
         let status = self.wait(grace, || false)?;
-        self.kill();
+        self.kill()?;
         Ok(status)
     }
 
@@ -108,11 +111,22 @@ impl Process {
         Said(self.stderr.tail())
     }
 
-    /// Kills what is left of the group, which its children belong to even after it has ended itself, and reaps it.
-    fn kill(&mut self) {
+    /// Kills what is left of the group, which its children belong to even after it has ended itself, and reaps it. An
+    /// error where it does not end: it may run as another user by now, as under sudo.
+    fn kill(&mut self) -> Result<(), TrialError> {
         self.signal(SIGKILL);
-        if self.ended.is_none() {
-            self.ended = self.child.wait().ok();
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        // It may have left its group. That this fails shows below.
+        let _ = self.child.kill();
+        self.ended = reap(&mut self.child, KILLED_WITHIN)
+            .map_err(|source| TrialError::Wait { command: self.command.clone(), source })?;
+        match self.ended {
+            Some(_) => Ok(()),
+            None => {
+                Err(TrialError::NotKilled { pid: self.pid(), command: self.command.clone(), waited: KILLED_WITHIN })
+            }
         }
     }
 
@@ -124,6 +138,46 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.kill();
+        // Where it matters `stop` was called before, which tells.
+        let _ = self.kill();
+    }
+}
+
+/// Waits for the end of a process that was killed; `None` when the time is over.
+fn reap(child: &mut Child, at_most: Nanos) -> io::Result<Option<ExitStatus>> {
+    let clock = Clock::start();
+    loop {
+        match child.try_wait()? {
+            None if clock.now() < at_most => thread::sleep(REAP_EVERY.duration()),
+            status => return Ok(status),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::affinity;
+
+    #[test]
+    fn what_does_not_end_is_not_waited_for_long() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        assert_eq!(reap(&mut child, Nanos::from_millis(10)).unwrap(), None);
+        child.kill().unwrap();
+        assert!(reap(&mut child, KILLED_WITHIN).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_process_that_left_its_group_is_killed_too() {
+        let leave =
+            "import os, time; os.setpgid(0, os.getpgid(os.getppid())); print('left', flush=True); time.sleep(600)";
+        let words = ["python3", "-c", leave].map(String::from);
+        let mut process = Process::start(&words, &affinity::available().unwrap(), 100).unwrap();
+        let clock = Clock::start();
+        while process.stdout.line_after("left").is_none() && clock.now() < Nanos::from_secs(30) {
+            process.wait_output();
+        }
+        process.kill().unwrap();
+        assert!(process.ended.is_some());
     }
 }
