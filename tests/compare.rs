@@ -242,6 +242,24 @@ fn servers_that_fail_fail_alone() {
 }
 
 #[test]
+fn the_default_baseline_is_one_that_runs() {
+    let scene = Scene::new();
+    let servers = ["dies", "good", "good"].map(|mode| scene.server(mode));
+    let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+    for (options, baseline, verdicts) in [
+        (&[][..], 1, [Value::Null, "baseline".into(), "too few rounds".into()]),
+        (&["--baseline", servers[0]], 0, [Value::Null, "too few rounds".into(), "too few rounds".into()]),
+    ] {
+        let out = scene.compare(&servers, &[&["--rounds", "1", "-c", "1"], options].concat());
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let report = scene.saved();
+        assert_eq!(report["baseline"], servers[baseline]);
+        assert_eq!([0, 1, 2].map(|index| contestant(&report, 0, index)["verdict"].clone()), verdicts);
+    }
+    scene.assert_nothing_runs();
+}
+
+#[test]
 fn a_server_behind_a_shell_is_stopped_with_all_it_started() {
     let scene = Scene::new();
     let server = "exec sh -c 'python3 server.py stubborn {port} & python3 server.py silent 0 & wait'";

@@ -61,7 +61,7 @@ pub struct CompareArgs {
     /// Rounds; every contestant runs once in each. Fewer than 6 show nothing
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rounds: u64,
-    /// Contestant that the others are compared to [default: epoll if it runs, else the first]
+    /// Contestant that the others are compared to [default: epoll if it runs, else the first that does]
     #[arg(long, value_name = "NAME")]
     baseline: Option<String>,
     /// Cores of the servers: how many (2) or which (0-1) [default: the first half of the physical ones]

@@ -1,6 +1,6 @@
 //! A comparison under way: the report as it grows, saved after every trial.
 
-use super::settings::Settings;
+use super::settings::{Settings, default_baseline};
 use crate::cli::progress::Progress;
 use crate::report::schema::{CompareReport, Stopped, TrialRecord};
 use crate::report::{derive, file, json};
@@ -14,6 +14,8 @@ const OVERHEAD_PER_TRIAL: Nanos = Nanos::from_millis(150);
 
 pub struct Session {
     plan: Plan,
+    /// The baseline is chosen among the contestants that can run.
+    baseline_open: bool,
     recorder: Recorder,
 }
 
@@ -31,11 +33,11 @@ struct Recorder {
 impl Session {
     /// Fails where the result could not be saved: better now than after a minute.
     pub fn new(settings: Settings, progress: Progress) -> Result<Session> {
-        let Settings { plan, mut report, output } = settings;
+        let Settings { plan, baseline_open, mut report, output } = settings;
         derive::fill(&mut report)?;
         let recorder = Recorder { plan: plan.clone(), report, output, progress, unsaved: false };
         recorder.save()?;
-        Ok(Session { plan, recorder })
+        Ok(Session { plan, baseline_open, recorder })
     }
 
     /// Runs all trials, or until interrupted.
@@ -44,9 +46,20 @@ impl Session {
         let Ok(unavailable) = trial::check(&self.plan, cancel) else { return };
         let able: Vec<usize> = (0..unavailable.len()).filter(|index| unavailable[*index].is_none()).collect();
         self.recorder.note_unavailable(&unavailable);
+        self.choose_baseline(&able);
         self.announce(able.len() as u64);
         self.recorder.report.stopped = Stopped::Interrupted;
         self.recorder.report.stopped = trial::run(&self.plan, &able, cancel, &mut self.recorder);
+    }
+
+    /// A default that cannot run would leave nothing to compare to.
+    fn choose_baseline(&mut self, able: &[usize]) {
+        let chosen = default_baseline(able.iter().map(|index| &self.plan.contestants[*index]));
+        if let Some(contestant) = chosen.filter(|_| self.baseline_open) {
+            self.recorder.report.baseline.clone_from(&contestant.name);
+        }
+        // Without a trial yet there is no histogram that could be damaged.
+        let _ = derive::fill(&mut self.recorder.report);
     }
 
     /// The finished report, and where it was saved.
@@ -70,7 +83,6 @@ impl Recorder {
         for cell in &mut self.report.cells {
             for (contestant, reason) in cell.contestants.iter_mut().zip(reasons) {
                 contestant.unavailable.clone_from(reason);
-                contestant.verdict = contestant.verdict.filter(|_| reason.is_none());
             }
         }
     }

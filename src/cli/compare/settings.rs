@@ -20,6 +20,8 @@ const DEFAULT_FOLDER: &str = "results/local";
 #[derive(Debug)]
 pub struct Settings {
     pub plan: Plan,
+    /// The baseline was not typed: it is to be one that can run.
+    pub baseline_open: bool,
     /// Without a trial yet.
     pub report: CompareReport,
     pub output: PathBuf,
@@ -34,7 +36,7 @@ impl Settings {
         let started = clock::utc_now();
         let output = args.output.clone().unwrap_or_else(|| default_output(&started));
         let report = empty_report(&plan, baseline, &split, started)?;
-        Ok(Settings { plan, report, output })
+        Ok(Settings { plan, baseline_open: args.baseline.is_none(), report, output })
     }
 }
 
@@ -45,16 +47,26 @@ fn contestants(typed: &[String]) -> Result<Vec<Contestant>> {
     }
 }
 
+/// The contestant that was typed, or the default among all.
 fn baseline(typed: Option<&str>, contestants: &[Contestant]) -> Result<String> {
-    let wanted = typed.unwrap_or(DEFAULT_BASELINE).trim();
-    let found = contestants.iter().find(|contestant| contestant.name == wanted || contestant.words == wanted);
-    match (found.or(contestants.first().filter(|_| typed.is_none())), typed) {
-        (Some(contestant), _) => Ok(contestant.name.clone()),
-        (None, _) => {
-            let names: Vec<&str> = contestants.iter().map(|contestant| contestant.name.as_str()).collect();
-            bail!("no contestant is named '{wanted}'; --baseline takes one of: {}", names.join(", "))
-        }
-    }
+    let found = match typed.map(str::trim) {
+        Some(typed) => named(typed, contestants.iter()),
+        None => default_baseline(contestants.iter()),
+    };
+    found.map(|contestant| contestant.name.clone()).with_context(|| {
+        let names: Vec<&str> = contestants.iter().map(|contestant| contestant.name.as_str()).collect();
+        let wanted = typed.unwrap_or(DEFAULT_BASELINE).trim();
+        format!("no contestant is named '{wanted}'; --baseline takes one of: {}", names.join(", "))
+    })
+}
+
+fn named<'a>(name: &str, mut among: impl Iterator<Item = &'a Contestant>) -> Option<&'a Contestant> {
+    among.find(|contestant| contestant.name == name || contestant.words == name)
+}
+
+/// epoll if it is among these, else the first.
+pub fn default_baseline<'a>(among: impl Iterator<Item = &'a Contestant> + Clone) -> Option<&'a Contestant> {
+    named(DEFAULT_BASELINE, among.clone()).or_else(|| among.into_iter().next())
 }
 
 fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Result<Plan> {
@@ -158,5 +170,30 @@ fn empty_cell(plan: &Plan, cell: &Cell) -> CellRecord {
         depth: cell.depth,
         connect_per_request: cell.connect_per_request,
         contestants: plan.contestants.iter().map(contestant).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_baseline_is_epoll_or_the_first_that_can_run() {
+        let all = contestants(&["uring", "epoll", "threads"].map(String::from)).unwrap();
+        for (able, expected) in
+            [(&[0, 1, 2][..], Some("epoll")), (&[0, 2], Some("uring")), (&[2], Some("threads")), (&[], None)]
+        {
+            let chosen = default_baseline(able.iter().map(|index| &all[*index]));
+            assert_eq!(chosen.map(|contestant| contestant.name.as_str()), expected, "{able:?}");
+        }
+    }
+
+    #[test]
+    fn a_typed_baseline_must_be_there() {
+        let all = contestants(&["uring", "epoll --spin 0"].map(String::from)).unwrap();
+        for (typed, expected) in [(None, "epoll"), (Some(" uring "), "uring"), (Some("epoll --spin 0"), "epoll")] {
+            assert_eq!(baseline(typed, &all).unwrap(), expected);
+        }
+        assert!(baseline(Some("threads"), &all).unwrap_err().to_string().contains("one of: uring, epoll"));
     }
 }
