@@ -7,7 +7,7 @@ use super::shared::{Shared, StartFailure};
 use super::worker::{self, Task, WorkerError};
 use super::{Config, EngineKind, LoadError, Progress, Stage};
 use crate::clock::Clock;
-use crate::sys::accounting;
+use crate::sys::accounting::{self, TreeCpu};
 use crate::units::Nanos;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
@@ -42,11 +42,11 @@ pub struct Outcome {
 }
 
 /// CPU time used so far, and when it was read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CpuSample {
     pub at: Nanos,
     pub generator: Option<Nanos>,
-    pub server: Option<Nanos>,
+    pub server: Option<TreeCpu>,
 }
 
 struct Conductor<'a> {

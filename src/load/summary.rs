@@ -5,6 +5,7 @@ use super::conduct::{CpuSample, Outcome};
 use super::recorder::Recorder;
 use super::validity::{self, Facts};
 use crate::report::schema::{CpuRecord, LOAD_SCHEMA, LatencyRecord, LoadReport, WorkloadRecord};
+use crate::sys::accounting::TreeUse;
 use crate::sys::affinity;
 use crate::units::Nanos;
 use base64::Engine;
@@ -17,7 +18,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
     let mut recorder = Recorder::default();
     outcome.hauls.iter().for_each(|haul| recorder.add(&haul.recorder));
     let duration = outcome.last.since(outcome.first);
-    let cpu = cpu(outcome.cpu, duration, recorder.requests());
+    let cpu = cpu(outcome.cpu.as_ref(), server_use(outcome), duration, recorder.requests());
     let facts = facts(config, outcome, &recorder, duration, &cpu);
     LoadReport {
         schema: LOAD_SCHEMA.into(),
@@ -50,6 +51,7 @@ fn facts(config: &Config, outcome: &Outcome, recorder: &Recorder, duration: Nano
         busiest_thread: outcome.hauls.iter().filter_map(|haul| haul.busy).fold(0.0, f64::max),
         server_cpu_wanted: config.server_pid.is_some(),
         server_cpu: cpu.server_ns.map(Nanos),
+        server_processes_ended: server_use(outcome).map_or(0, |server| server.ended),
         server_cores: config.server_pid.and_then(affinity::cores_of),
         ports_exhausted: outcome.hauls.iter().any(|haul| haul.ports_exhausted),
     }
@@ -86,13 +88,19 @@ fn latency(histogram: &Histogram<u64>) -> LatencyRecord {
     }
 }
 
+/// What the server's processes used between the two samples.
+fn server_use(outcome: &Outcome) -> Option<TreeUse> {
+    let (begin, end) = outcome.cpu.as_ref()?;
+    Some(end.server.as_ref()?.since(begin.server.as_ref()?))
+}
+
 /// CPU time between two samples, scaled from their distance to the counted duration.
-fn cpu(samples: Option<(CpuSample, CpuSample)>, duration: Nanos, requests: u64) -> CpuRecord {
+fn cpu(samples: Option<&(CpuSample, CpuSample)>, server: Option<TreeUse>, duration: Nanos, requests: u64) -> CpuRecord {
     let Some((begin, end)) = samples else { return CpuRecord::default() };
     let scale = per(duration.0 as f64, end.at.since(begin.at).0 as f64).unwrap_or(0.0);
-    let used =
-        |before: Option<Nanos>, after: Option<Nanos>| Some((after?.since(before?).0 as f64 * scale).round() as u64);
-    let (generator, server) = (used(begin.generator, end.generator), used(begin.server, end.server));
+    let scaled = |cpu: Nanos| (cpu.0 as f64 * scale).round() as u64;
+    let generator = end.generator.zip(begin.generator).map(|(after, before)| scaled(after.since(before)));
+    let server = server.map(|server| scaled(server.cpu));
     CpuRecord {
         generator_ns: generator.unwrap_or(0),
         server_ns: server,
@@ -117,13 +125,15 @@ mod tests {
     use super::*;
     use hdrhistogram::serialization::Deserializer;
 
-    fn sample(at: u64, generator: u64, server: Option<u64>) -> CpuSample {
-        CpuSample { at: Nanos(at), generator: Some(Nanos(generator)), server: server.map(Nanos) }
+    fn samples(at: [u64; 2], generator: [u64; 2]) -> (CpuSample, CpuSample) {
+        let sample = |i: usize| CpuSample { at: Nanos(at[i]), generator: Some(Nanos(generator[i])), server: None };
+        (sample(0), sample(1))
     }
 
     #[test]
     fn cpu_is_scaled_to_the_counted_time() {
-        let record = cpu(Some((sample(100, 50, Some(1000)), sample(300, 250, Some(3000)))), Nanos(100), 10);
+        let server = TreeUse { cpu: Nanos(2000), ended: 0 };
+        let record = cpu(Some(&samples([100, 300], [50, 250])), Some(server), Nanos(100), 10);
         let expected = CpuRecord {
             generator_ns: 100,
             server_ns: Some(1000),
@@ -135,9 +145,10 @@ mod tests {
 
     #[test]
     fn cpu_that_was_not_read_is_unknown() {
-        assert_eq!(cpu(None, Nanos(100), 10), CpuRecord::default());
-        let ended = cpu(Some((sample(0, 0, Some(5)), sample(9, 9, None))), Nanos(9), 0);
-        assert_eq!((ended.server_ns, ended.generator_ns_per_request), (None, None));
+        assert_eq!(cpu(None, None, Nanos(100), 10), CpuRecord::default());
+        let ended = samples([0, 9], [0, 9]);
+        let record = cpu(Some(&ended), None, Nanos(9), 0);
+        assert_eq!((record.server_ns, record.generator_ns_per_request), (None, None));
     }
 
     #[test]

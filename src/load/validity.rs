@@ -28,6 +28,8 @@ pub struct Facts {
     /// A server process was named, and this is its CPU time, if known.
     pub server_cpu_wanted: bool,
     pub server_cpu: Option<Nanos>,
+    /// Processes of the server that ended within the window.
+    pub server_processes_ended: usize,
     /// Cores that the server process may use.
     pub server_cores: Option<usize>,
     /// A connection failed for want of a local port.
@@ -41,7 +43,10 @@ pub fn invalid(facts: &Facts) -> Vec<String> {
 
 /// What the reader should know though the figures stand.
 pub fn warnings(facts: &Facts) -> Vec<String> {
-    [interrupted, busy, ports_exhausted, server_cpu_missing].iter().filter_map(|rule| rule(facts)).collect()
+    [interrupted, busy, ports_exhausted, server_cpu_missing, server_cpu_partial]
+        .iter()
+        .filter_map(|rule| rule(facts))
+        .collect()
 }
 
 fn not_admitted(facts: &Facts) -> Option<String> {
@@ -106,6 +111,13 @@ fn server_cpu_missing(facts: &Facts) -> Option<String> {
         .then(|| "the server's CPU time is unknown: its process ended, or the counted time was never reached".into())
 }
 
+fn server_cpu_partial(facts: &Facts) -> Option<String> {
+    let ended = facts.server_processes_ended;
+    (ended > 0).then(|| {
+        format!("{ended} of the server's processes ended within the counted time: its CPU time is told too small")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +161,7 @@ mod tests {
             (Facts { busiest_thread: 0.95, ..good() }, "95 % busy"),
             (Facts { ports_exhausted: true, ..good() }, "ip_local_port_range"),
             (Facts { server_cpu_wanted: true, ..good() }, "server's CPU"),
+            (Facts { server_processes_ended: 2, ..good() }, "2 of the server's processes"),
         ] {
             let warnings = warnings(&facts);
             assert!(warnings.len() == 1 && warnings[0].contains(part), "{warnings:?}");

@@ -4,14 +4,42 @@
 //! included; io_uring's worker and SQPOLL threads belong to the process and so are counted.
 
 use crate::units::Nanos;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
-/// CPU time used so far by a process and its living descendants.
-pub fn tree_cpu(pid: u32) -> io::Result<Nanos> {
-    let own = process_cpu(pid)?;
-    let children = descendants(pid).into_iter().filter_map(|child| process_cpu(child).ok());
-    Ok(children.fold(own, |sum, cpu| sum + cpu))
+/// CPU time used so far by each process of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeCpu(BTreeMap<u32, Nanos>);
+
+/// CPU time that a tree of processes used between two instants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeUse {
+    pub cpu: Nanos,
+    /// Processes that ended in between: what they used until then is missing in `cpu`. One that also began in between
+    /// is not noticed.
+    pub ended: usize,
+}
+
+/// CPU time used so far by a process and its living descendants. An error when the process itself is gone.
+pub fn tree_cpu(pid: u32) -> io::Result<TreeCpu> {
+    let mut all = BTreeMap::from([(pid, process_cpu(pid)?)]);
+    all.extend(descendants(pid).into_iter().filter_map(|child| Some((child, process_cpu(child).ok()?))));
+    Ok(TreeCpu(all))
+}
+
+impl TreeCpu {
+    /// What was used since an earlier look: of each process the difference, of a new one everything.
+    pub fn since(&self, earlier: &TreeCpu) -> TreeUse {
+        // A CPU clock that went back is that of a new process with an old number.
+        let before = |pid: &u32, cpu: Nanos| earlier.0.get(pid).copied().filter(|before| *before <= cpu);
+        let used = self.0.iter().map(|(pid, cpu)| cpu.since(before(pid, *cpu).unwrap_or_default()));
+        let is_there = |pid: &u32| self.0.get(pid).is_some_and(|cpu| before(pid, *cpu).is_some());
+        TreeUse {
+            cpu: used.fold(Nanos::ZERO, |sum, cpu| sum + cpu),
+            ended: earlier.0.keys().filter(|pid| !is_there(pid)).count(),
+        }
+    }
 }
 
 /// CPU time used so far by one process: all threads, user and system.
@@ -116,6 +144,34 @@ mod tests {
         let before = thread_cpu().unwrap();
         assert!(busy.join().unwrap() >= Nanos::from_millis(20));
         assert!(thread_cpu().unwrap().since(before) < Nanos::from_millis(20));
+    }
+
+    #[test]
+    fn processes_that_come_and_go_do_not_spoil_the_difference() {
+        let tree = |all: &[(u32, u64)]| TreeCpu(all.iter().map(|(pid, cpu)| (*pid, Nanos(*cpu))).collect());
+        let before = tree(&[(1, 100), (2, 1_000), (3, 10)]);
+        for (after, cpu, ended) in [
+            (tree(&[(1, 150), (2, 1_500), (3, 10)]), 550, 0),
+            (tree(&[(1, 150), (3, 20)]), 60, 1),
+            (tree(&[(1, 150), (2, 1_500), (3, 10), (4, 7)]), 557, 0),
+            (tree(&[(1, 150), (2, 30), (3, 10)]), 80, 1),
+        ] {
+            assert_eq!(after.since(&before), TreeUse { cpu: Nanos(cpu), ended }, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn children_belong_to_the_tree() {
+        let own = std::process::id();
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let before = tree_cpu(own).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let after = tree_cpu(own).unwrap();
+        assert!(before.0.contains_key(&child.id()) && !after.0.contains_key(&child.id()));
+        // Other tests have children too.
+        assert!(after.since(&before).ended >= 1);
+        assert!(tree_cpu(0x7fff_fff0).is_err());
     }
 
     #[test]
