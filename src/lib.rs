@@ -16,7 +16,7 @@
 //! | [`server`] | listeners, shards, placement of connections, drain, counters | engine, service, sys, clock, units |
 //! | [`stats`] | pure functions: medians, paired ratios, bootstrap intervals | units, clock |
 //! | [`report`] | the stored schema, reading it, verdicts, one exporter per format | stats, units |
-//! | [`load`] | the generator: pacer, flows, verifier, recorder, its two engines | sys, clock, units, stats, report::schema |
+//! | [`load`] | the generator: pacer, flows, verifier, recorder, its two engines | sys, clock, units, stats, report::{schema, histogram} |
 //! | [`trial`] | one trial = one server process + one generator process; rounds, order, stop | units, clock, sys, stats, report::schema |
 //! | [`cli`] | clap structs, one file per command: what was typed turned into validated settings | all |
 //!

@@ -24,7 +24,7 @@ const RULES: &[Rule] = &[
     ("sys", &["units"], ANY),
     ("engine", &["sys", "clock", "units", "service::Service", "service::Answer"], ANY),
     ("server", &["engine", "service", "sys", "clock", "units"], ANY),
-    ("load", &["sys", "clock", "units", "stats", "report::schema"], ANY),
+    ("load", &["sys", "clock", "units", "stats", "report::schema", "report::histogram"], ANY),
     ("trial", &["sys", "clock", "units", "stats", "report::schema"], ANY),
     ("report", &["stats", "units"], ANY),
     ("diag", &["sys", "clock", "units", "stats"], ANY),

@@ -1,7 +1,7 @@
 //! The main thread's part: starts the generator's threads, steps the phases, reads the CPU clocks at the counted
 //! window's ends. It moves no bytes.
 
-use super::engine::{Engine, epoll::EpollEngine, uring::UringEngine};
+use super::engine::{epoll::EpollEngine, uring::UringEngine};
 use super::fleet::Haul;
 use super::shared::{Shared, StartFailure};
 use super::worker::{self, Task, WorkerError};
@@ -82,13 +82,9 @@ pub fn conduct(
 
 fn work(engine: EngineKind, task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
     match engine {
-        EngineKind::Uring => run_named::<UringEngine>(task, shared, clock),
-        EngineKind::Epoll => run_named::<EpollEngine>(task, shared, clock),
+        EngineKind::Uring => worker::run::<UringEngine>(task, shared, clock),
+        EngineKind::Epoll => worker::run::<EpollEngine>(task, shared, clock),
     }
-}
-
-fn run_named<E: Engine>(task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
-    worker::run::<E>(task, shared, clock)
 }
 
 fn join(thread: ScopedJoinHandle<'_, Result<Haul, WorkerError>>) -> Result<Haul, WorkerError> {

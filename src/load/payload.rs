@@ -4,6 +4,8 @@
 //! The table lives as long as the process and never changes, so sending is handing out slices of it (no copy) and
 //! checking an answer is one comparison with it. Nothing here knows about sockets or requests.
 
+use crate::stats::splitmix64;
+
 /// Length of the random sequence before it repeats. A prime, so that it is in step with no buffer or request size.
 pub const PERIOD: usize = 65_521;
 /// Longest slice of a stream that lies in the table in one piece.
@@ -29,10 +31,10 @@ pub struct Stream {
 impl Payload {
     /// Makes the table from the seed and leaks it (128 KiB): the kernel may read it until the process ends.
     pub fn leak(seed: u64) -> Payload {
-        let mut random = SplitMix64(seed);
-        let period: Vec<u8> = (0..PERIOD).map(|_| (random.next() >> 56) as u8).collect();
+        let mut state = seed;
+        let period: Vec<u8> = (0..PERIOD).map(|_| (splitmix64(&mut state) >> 56) as u8).collect();
         let table: Vec<u8> = period.iter().cycle().take(PERIOD + MAX_SLICE).copied().collect();
-        Payload { table: Box::leak(table.into_boxed_slice()), base: random.next() % PERIOD as u64 }
+        Payload { table: Box::leak(table.into_boxed_slice()), base: splitmix64(&mut state) % PERIOD as u64 }
     }
 
     /// The stream of the `number`-th connection made in this run. The first [`PERIOD`] numbers start at different
@@ -49,18 +51,6 @@ impl Stream {
     pub fn slice(&self, position: u64, len: u64) -> &'static [u8] {
         let offset = ((self.start + position) % PERIOD as u64) as usize;
         &self.table[offset..][..len.min(MAX_SLICE as u64) as usize]
-    }
-}
-
-/// Steele, Lea, Flood: Fast splittable pseudorandom number generators (OOPSLA 2014).
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 

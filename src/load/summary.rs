@@ -4,14 +4,11 @@ use super::Config;
 use super::conduct::{CpuSample, Outcome};
 use super::recorder::Recorder;
 use super::validity::{self, Facts};
-use crate::report::schema::{CpuRecord, LOAD_SCHEMA, LatencyRecord, LoadReport, WorkloadRecord};
+use crate::report::histogram;
+use crate::report::schema::{CpuRecord, LOAD_SCHEMA, LoadReport, WorkloadRecord};
 use crate::sys::accounting::TreeUse;
 use crate::sys::affinity;
 use crate::units::Nanos;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
 /// The report of a run.
 pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
@@ -28,12 +25,12 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
         requests: recorder.requests(),
         duration_ns: duration.0,
         throughput_per_s: per(recorder.requests() as f64, duration.as_secs_f64()).unwrap_or(0.0),
-        latency_ns: latency(recorder.service()),
+        latency_ns: histogram::figures(recorder.service()),
         errors: recorder.errors_by_kind(),
         invalid: validity::invalid(&facts),
         warnings: validity::warnings(&facts),
         cpu,
-        histogram: encode(recorder.service()),
+        histogram: histogram::encode(recorder.service()),
     }
 }
 
@@ -73,21 +70,6 @@ fn workload(config: &Config) -> WorkloadRecord {
     }
 }
 
-fn latency(histogram: &Histogram<u64>) -> LatencyRecord {
-    if histogram.is_empty() {
-        return LatencyRecord::default();
-    }
-    LatencyRecord {
-        min: histogram.min(),
-        mean: histogram.mean(),
-        p50: histogram.value_at_quantile(0.5),
-        p90: histogram.value_at_quantile(0.9),
-        p99: histogram.value_at_quantile(0.99),
-        p999: histogram.value_at_quantile(0.999),
-        max: histogram.max(),
-    }
-}
-
 /// What the server's processes used between the two samples.
 fn server_use(outcome: &Outcome) -> Option<TreeUse> {
     let (begin, end) = outcome.cpu.as_ref()?;
@@ -113,17 +95,9 @@ fn per(amount: f64, of: f64) -> Option<f64> {
     (of > 0.0).then(|| amount / of)
 }
 
-/// HdrHistogram V2 deflate in base64, as `.hlog` files carry it.
-fn encode(histogram: &Histogram<u64>) -> String {
-    let mut bytes = Vec::new();
-    V2DeflateSerializer::new().serialize(histogram, &mut bytes).expect("writing to memory does not fail");
-    BASE64.encode(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hdrhistogram::serialization::Deserializer;
 
     fn samples(at: [u64; 2], generator: [u64; 2]) -> (CpuSample, CpuSample) {
         let sample = |i: usize| CpuSample { at: Nanos(at[i]), generator: Some(Nanos(generator[i])), server: None };
@@ -149,20 +123,5 @@ mod tests {
         let ended = samples([0, 9], [0, 9]);
         let record = cpu(Some(&ended), None, Nanos(9), 0);
         assert_eq!((record.server_ns, record.generator_ns_per_request), (None, None));
-    }
-
-    #[test]
-    fn the_stored_histogram_reads_back() {
-        let mut histogram = Histogram::<u64>::new(3).unwrap();
-        (1..=1000u64).for_each(|value| histogram.saturating_record(value * 1000));
-        let bytes = BASE64.decode(encode(&histogram)).unwrap();
-        let back: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
-        assert_eq!(back, histogram);
-        assert_eq!(latency(&back).p50, histogram.value_at_quantile(0.5));
-    }
-
-    #[test]
-    fn nothing_recorded_is_all_zero() {
-        assert_eq!(latency(&Histogram::new(3).unwrap()), LatencyRecord::default());
     }
 }

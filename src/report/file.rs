@@ -1,7 +1,7 @@
 //! Reading stored results, and writing them so that a reader never sees half of one.
 
 use super::derive;
-use super::histogram::HistogramError;
+use super::histogram::{self, HistogramError};
 use super::schema::{COMPARE_SCHEMA, CompareReport, LOAD_SCHEMA, LoadReport};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub enum ReadError {
     Histogram(#[from] HistogramError),
 }
 
-/// Reads a result and computes its figures again from the raw trials.
+/// Reads a result and computes its figures again from what is raw in it: the trials, the histogram.
 pub fn parse(text: &str) -> Result<Stored, ReadError> {
     let value: Value = serde_json::from_str(text).map_err(ReadError::NotJson)?;
     let word = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -47,7 +47,11 @@ pub fn parse(text: &str) -> Result<Stored, ReadError> {
             derive::fill(&mut report)?;
             Ok(Stored::Compare(Box::new(report)))
         }
-        LOAD_SCHEMA => Ok(Stored::Load(Box::new(serde_json::from_value(value).map_err(malformed)?))),
+        LOAD_SCHEMA => {
+            let mut report: LoadReport = serde_json::from_value(value).map_err(malformed)?;
+            report.latency_ns = histogram::latency(&report.histogram)?;
+            Ok(Stored::Load(Box::new(report)))
+        }
         _ => Err(ReadError::OtherVersion { found: schema, writer }),
     }
 }
@@ -78,7 +82,7 @@ fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::derive::tests::{contestant, report, steady};
+    use super::super::derive::tests::{contestant, report, steady, trial};
     use super::super::json;
     use super::*;
 
@@ -89,6 +93,16 @@ mod tests {
         let mut edited = report.clone();
         edited.cells[0].contestants[1].throughput_per_s = Some(1e9);
         assert_eq!(parse(&json::render(&edited).unwrap()).unwrap(), Stored::Compare(Box::new(report)));
+    }
+
+    #[test]
+    fn the_percentiles_of_a_single_run_come_from_its_histogram() {
+        let mut load = trial(1, 1e5, &[]).load.unwrap();
+        load.latency_ns.p99 = 7;
+        let Stored::Load(read) = parse(&json::render(&load).unwrap()).unwrap() else { panic!() };
+        assert_eq!((read.latency_ns.p50, read.latency_ns.p99, read.latency_ns.max), (1_000, 1_000, 1_000));
+        load.histogram = "x".into();
+        assert!(parse(&json::render(&load).unwrap()).unwrap_err().to_string().contains("damaged"));
     }
 
     #[test]

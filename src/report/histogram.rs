@@ -1,10 +1,11 @@
-//! Histograms in their stored form (HdrHistogram V2 deflate, base64): adding them, and the figures read off the sum.
+//! Histograms in their stored form (HdrHistogram V2 deflate, base64, as `.hlog` files carry it): writing and adding
+//! them, and the figures read off them.
 
 use super::schema::LatencyRecord;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
 /// Significant digits of every histogram.
 const DIGITS: u8 = 3;
@@ -23,12 +24,28 @@ pub fn added<'a>(stored: impl Iterator<Item = &'a str>) -> Result<Option<Latency
     Ok((!sum.is_empty()).then(|| figures(&sum)))
 }
 
+/// The latency of one run.
+pub fn latency(stored: &str) -> Result<LatencyRecord, HistogramError> {
+    Ok(figures(&decode(stored)?))
+}
+
+/// The stored form.
+pub fn encode(histogram: &Histogram<u64>) -> String {
+    let mut bytes = Vec::new();
+    V2DeflateSerializer::new().serialize(histogram, &mut bytes).expect("writing to memory does not fail");
+    STANDARD.encode(bytes)
+}
+
 fn decode(text: &str) -> Result<Histogram<u64>, HistogramError> {
     let bytes = STANDARD.decode(text.trim()).map_err(|error| HistogramError(error.to_string()))?;
     Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(|error| HistogramError(format!("{error:?}")))
 }
 
-fn figures(histogram: &Histogram<u64>) -> LatencyRecord {
+/// All zero where nothing was recorded.
+pub fn figures(histogram: &Histogram<u64>) -> LatencyRecord {
+    if histogram.is_empty() {
+        return LatencyRecord::default();
+    }
     LatencyRecord {
         min: histogram.min(),
         mean: histogram.mean(),
@@ -43,15 +60,12 @@ fn figures(histogram: &Histogram<u64>) -> LatencyRecord {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
     /// A stored histogram of these values.
     pub fn stored(values: &[u64]) -> String {
         let mut histogram: Histogram<u64> = Histogram::new(DIGITS).unwrap();
         values.iter().for_each(|value| histogram.record(*value).unwrap());
-        let mut bytes = Vec::new();
-        V2DeflateSerializer::new().serialize(&histogram, &mut bytes).unwrap();
-        STANDARD.encode(bytes)
+        encode(&histogram)
     }
 
     #[test]
@@ -62,6 +76,15 @@ pub(super) mod tests {
         assert_eq!((both.p50, both.p99, both.p999, both.max), (100, 100, 1000, 1000));
         assert_eq!(added(std::iter::empty()).unwrap(), None);
         assert_eq!(added([stored(&[])].iter().map(String::as_str)).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_stored_reads_back() {
+        let mut histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000_000, DIGITS).unwrap();
+        (1..=1000u64).for_each(|value| histogram.saturating_record(value * 1000));
+        assert_eq!(decode(&encode(&histogram)).unwrap(), histogram);
+        assert_eq!(latency(&encode(&histogram)).unwrap(), figures(&histogram));
+        assert_eq!(latency(&stored(&[])).unwrap(), LatencyRecord::default());
     }
 
     #[test]

@@ -11,4 +11,4 @@ mod random;
 pub use bootstrap::{Interval, RESAMPLES, median_interval};
 pub use center::median;
 pub use paired::{MIN_PAIRS, PairedRatio, paired_ratio};
-pub use random::{Random, mix};
+pub use random::{Random, mix, splitmix64};

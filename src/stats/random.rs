@@ -48,8 +48,8 @@ pub fn mix(seed: u64, stream: u64) -> u64 {
     splitmix64(&mut state)
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014, in Vigna's form).
-fn splitmix64(state: &mut u64) -> u64 {
+/// The next number of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, in Vigna's form); `state` begins as the seed.
+pub fn splitmix64(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,5 @@
-//! What socket2 does not offer: accepting with flags in one system call, and a place in tokio's reactor.
+//! What socket2 does not offer: accepting with flags in one system call, a place in tokio's reactor, and telling errors
+//! that are none.
 
 use socket2::Socket;
 use std::io;
@@ -11,6 +12,11 @@ use tokio::io::unix::AsyncFd;
 pub enum Blocking {
     Yes,
     No,
+}
+
+/// Whether a call may simply be made again: it would have waited, or a signal interrupted it.
+pub fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// Accepts a connection (accept4(2)), close-on-exec.

@@ -3,6 +3,7 @@
 use super::{Done, Engine, EngineError, Event, Setup, Wait};
 use crate::load::target::Target;
 use crate::sys::epoll::{Epoll, Events, Interest, Ready};
+use crate::sys::socket::is_transient;
 use socket2::Socket;
 use std::io::{self, Read};
 use std::net::Shutdown;
@@ -161,8 +162,4 @@ fn receive(mut socket: &Socket, buffer: &mut [u8], mut tell: impl FnMut(Event<'_
         Err(error) if is_transient(&error) => {}
         Err(error) => tell(Event::Failed(error)),
     }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
