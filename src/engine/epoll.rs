@@ -6,13 +6,13 @@ use super::connection::{Connection, Segment};
 use super::counters::Counts;
 use super::pace::{Pace, Wait};
 use super::shard::{Message, Shard};
-use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, Unsupported, accepting_must_rest};
+use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, accepting_must_rest};
 use crate::service::{Answer, Service};
 use crate::sys::epoll::{Epoll as Poller, Events, Interest, Ready};
-use crate::sys::socket::{self, Blocking};
+use crate::sys::socket::{self, Blocking, is_transient};
 use crate::units::Nanos;
 use socket2::Socket;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
@@ -45,10 +45,6 @@ impl Engine for Epoll {
     const NAME: &'static str = "epoll";
     const LAYOUT: Layout = Layout::ShardPerCore;
     type Options = Options;
-
-    fn probe(_options: &Options) -> Result<(), Unsupported> {
-        Ok(())
-    }
 
     fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
     where
@@ -349,10 +345,6 @@ impl<S: Service> EpollShard<S> {
             link.state.abort().for_each(|payload| self.pool.give_back(payload));
         }
     }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 fn pack(key: Key) -> u64 {

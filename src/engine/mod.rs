@@ -87,7 +87,9 @@ pub trait Engine: 'static {
     type Options: clap::Args + Clone + Send + Sync + std::fmt::Debug;
 
     /// Whether it can run here with these options; if not, what is missing and what to do about it.
-    fn probe(options: &Self::Options) -> Result<(), Unsupported>;
+    fn probe(_options: &Self::Options) -> Result<(), Unsupported> {
+        Ok(())
+    }
 
     /// Runs one shard on the calling thread until it is drained.
     fn run<S: Service + Clone + Send + 'static>(options: &Self::Options, shard: Shard<S>) -> Result<(), EngineError>

@@ -2,7 +2,7 @@
 
 use super::counters::{Counters, Counts};
 use super::shard::{Message, Shard};
-use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, Unsupported, accepting_must_rest};
+use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, accepting_must_rest};
 use crate::service::{Answer, Service};
 use crate::sys::affinity;
 use crate::sys::epoll::{Epoll as Poller, Events, Interest};
@@ -34,10 +34,6 @@ impl Engine for Threads {
     const NAME: &'static str = "threads";
     const LAYOUT: Layout = Layout::OneShard;
     type Options = Options;
-
-    fn probe(_options: &Options) -> Result<(), Unsupported> {
-        Ok(())
-    }
 
     fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
     where

@@ -4,7 +4,7 @@
 use super::counters::{Counters, Counts};
 use super::reception::{Arrival, Reception};
 use super::shard::Shard;
-use super::{BufferOptions, Engine, EngineError, Layout, Unsupported};
+use super::{BufferOptions, Engine, EngineError, Layout};
 use crate::service::{Answer, Service};
 use crate::sys::socket::Blocking;
 use socket2::{Domain, SockRef, Socket};
@@ -32,10 +32,6 @@ impl Engine for Tokio {
     const NAME: &'static str = "tokio";
     const LAYOUT: Layout = Layout::ShardPerCore;
     type Options = Options;
-
-    fn probe(_options: &Options) -> Result<(), Unsupported> {
-        Ok(())
-    }
 
     fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
     where
