@@ -11,8 +11,8 @@ use crate::units::Nanos;
 
 /// Most slots in the table of direct descriptors; the table may not exceed RLIMIT_NOFILE either.
 const MAX_DIRECT_SLOTS: u32 = 32_768;
-/// Completion queue entries per submission entry: receives complete without having been submitted.
-const COMPLETIONS_PER_ENTRY: u32 = 8;
+/// Completion queue entries: multishot receives complete without having been submitted.
+const COMPLETIONS: u32 = 4_096;
 /// Receive buffers may grow to this number, the kernel's limit: a slow reader pins one with the answer in flight to it,
 /// so a shard stays able to receive up to that many of them. Memory counts only where it has been written to.
 const MAX_BUFFERS: u32 = 32_768;
@@ -73,9 +73,10 @@ pub struct Options {
     #[arg(long, value_name = "CORE", requires = "sqpoll")]
     pub sqpoll_cpu: Option<usize>,
 
-    /// Submission queue entries; the completion queue has eight times as many.
+    /// Submission queue entries; when they are full, what is queued is submitted before the turn ends.
     ///
-    /// More than are ever pushed in one turn buy nothing and count against RLIMIT_MEMLOCK.
+    /// Few make more system calls but send sooner. More than are ever pushed in one turn buy nothing and count against
+    /// RLIMIT_MEMLOCK.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(8..=4096))]
     pub entries: u32,
 
@@ -96,7 +97,7 @@ impl Options {
         let open_files = limits::raise_open_files().unwrap_or(1024).min(MAX_DIRECT_SLOTS.into()) as u32;
         RingSettings {
             entries: self.entries,
-            completions: self.entries.next_power_of_two() * COMPLETIONS_PER_ENTRY,
+            completions: COMPLETIONS.max(self.entries.next_power_of_two()),
             taskrun: self.taskrun(),
             sqpoll: self.sqpoll.map(|idle| Sqpoll { idle, cpu: self.sqpoll_cpu.or(core) }),
             direct_slots: if self.files == Files::Direct { open_files } else { 0 },
