@@ -1,7 +1,7 @@
 //! Whether others used the cores while a trial ran: then its figures stand, but a difference is harder to show.
 
 use crate::clock::Clock;
-use crate::sys::accounting::{cores_busy, ended_children_cpu};
+use crate::sys::accounting::{CoresTime, cores_time, ended_children_cpu};
 use crate::units::Nanos;
 
 /// Others may use this share of the cores before it is worth a word.
@@ -11,8 +11,8 @@ const TOLERATED_SHARE: f64 = 0.05;
 pub struct Watch {
     cores: Vec<usize>,
     clock: Clock,
-    /// Busy time of the cores and CPU time of the trial's processes; `None` where the kernel does not tell.
-    before: Option<(Nanos, Nanos)>,
+    /// What became of the cores' time, and the CPU time of the trial's processes; `None` where the kernel does not tell.
+    before: Option<(CoresTime, Nanos)>,
 }
 
 impl Watch {
@@ -24,26 +24,37 @@ impl Watch {
     }
 
     /// What to warn of, once all processes of the trial have been waited for.
-    pub fn warning(&self) -> Option<String> {
-        let (busy_before, ours_before) = self.before?;
-        let (busy, ours) = sample(&self.cores)?;
-        let capacity = self.clock.now().0.saturating_mul(self.cores.len() as u64);
-        warning(busy.since(busy_before), ours.since(ours_before), Nanos(capacity))
+    pub fn warnings(&self) -> Vec<String> {
+        let Some(((before, ours_before), (now, ours))) = self.before.zip(sample(&self.cores)) else {
+            return Vec::new();
+        };
+        let capacity = Nanos(self.clock.now().0.saturating_mul(self.cores.len() as u64));
+        let others = now.busy.since(before.busy).since(ours.since(ours_before));
+        let stolen = now.stolen.since(before.stolen);
+        [programs(others, capacity), hypervisor(stolen, capacity)].into_iter().flatten().collect()
     }
 }
 
-fn sample(cores: &[usize]) -> Option<(Nanos, Nanos)> {
-    Some((cores_busy(cores).ok()?, ended_children_cpu().ok()?))
+fn sample(cores: &[usize]) -> Option<(CoresTime, Nanos)> {
+    Some((cores_time(cores).ok()?, ended_children_cpu().ok()?))
 }
 
-fn warning(busy: Nanos, ours: Nanos, capacity: Nanos) -> Option<String> {
-    let share = busy.since(ours).0 as f64 / capacity.0.max(1) as f64;
-    (share > TOLERATED_SHARE).then(|| {
-        format!(
-            "other programs used {:.0} % of the cores: stop them, or differences drown in the noise",
-            share.min(1.0) * 100.0
-        )
-    })
+fn programs(others: Nanos, capacity: Nanos) -> Option<String> {
+    let percent = intolerable(others, capacity)?;
+    Some(format!("other programs used {percent:.0} % of the cores: stop them, or differences drown in the noise"))
+}
+
+fn hypervisor(stolen: Nanos, capacity: Nanos) -> Option<String> {
+    let percent = intolerable(stolen, capacity)?;
+    Some(format!(
+        "the hypervisor gave {percent:.0} % of the cores' time to others (steal): more --rounds, or another hour"
+    ))
+}
+
+/// The share in percent, where it is worth a word.
+fn intolerable(used: Nanos, capacity: Nanos) -> Option<f64> {
+    let share = used.0 as f64 / capacity.0.max(1) as f64;
+    (share > TOLERATED_SHARE).then(|| share.min(1.0) * 100.0)
 }
 
 #[cfg(test)]
@@ -51,11 +62,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_others_used_is_held_against_them() {
-        let of = |busy, ours| warning(Nanos(busy), Nanos(ours), Nanos(100));
-        assert_eq!(of(90, 90), None);
-        assert_eq!(of(90, 86), None);
-        assert_eq!(of(80, 95), None);
-        assert!(of(90, 50).unwrap().contains("40 %"));
+    fn what_others_used_is_told_by_who_they_were() {
+        let capacity = Nanos(100);
+        assert_eq!(programs(Nanos(5), capacity), None);
+        assert!(programs(Nanos(40), capacity).unwrap().contains("40 %"));
+        assert_eq!(hypervisor(Nanos(0), capacity), None);
+        assert!(hypervisor(Nanos(7), capacity).unwrap().contains("7 % of the cores' time"));
+    }
+
+    #[test]
+    fn a_watch_warns_of_nothing_where_no_core_is_watched() {
+        assert!(Watch::start(Vec::new()).warnings().is_empty());
     }
 }

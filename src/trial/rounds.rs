@@ -109,6 +109,6 @@ fn run_trial(plan: &Plan, trial: Schedule, cancel: Cancel) -> Result<(LoadReport
     server.still_runs()?;
     let mut load = load?;
     let per_shard = server.stop()?;
-    load.warnings.extend(watch.warning());
+    load.warnings.extend(watch.warnings());
     Ok((load, per_shard))
 }
