@@ -94,6 +94,10 @@ pub fn run<E: Engine>(config: &Config, options: &E::Options, out: &mut dyn Write
     E::probe(options)?;
     // First of all: a signal during the start must not be lost.
     let signals = Signals::catch()?;
+    if config.pin {
+        // Not only the shards: whatever the server does, it does on its own cores.
+        affinity::restrict_current_thread(&config.cores)?;
+    }
     limits::raise_open_files().map_err(io_error("raising the limit of open files"))?;
     let shard_count = if E::LAYOUT == Layout::ShardPerCore { config.cores.len() } else { 1 };
     let binding = if config.accept == Accept::Reuseport { Binding::PerShard(shard_count) } else { Binding::Once };

@@ -1,5 +1,6 @@
 //! Which cores this process may use, and pinning threads to them.
 
+use super::process::core_mask;
 use crate::units::{CoreList, CoreSelection};
 use core_affinity::CoreId;
 use std::fs;
@@ -68,6 +69,16 @@ pub fn resolve(selection: &CoreSelection) -> Result<CoreList, AffinityError> {
             Some(&core) => Err(AffinityError::NotAvailable { core, available }),
             None => Ok(list.clone()),
         },
+    }
+}
+
+/// Keeps the calling thread, and threads that it starts from now on, on these cores.
+pub fn restrict_current_thread(cores: &CoreList) -> Result<(), AffinityError> {
+    let mask = core_mask(cores.as_slice());
+    // SAFETY: the kernel reads one cpu_set_t, a local.
+    match unsafe { libc::sched_setaffinity(0, size_of_val(&mask), &mask) } {
+        0 => Ok(()),
+        _ => Err(AffinityError::Pin(cores.as_slice()[0])),
     }
 }
 

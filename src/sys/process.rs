@@ -75,7 +75,7 @@ pub fn stop_on(signals: &[i32], flag: &Arc<AtomicBool>, code: i32) -> io::Result
     Ok(())
 }
 
-fn core_mask(cores: &[usize]) -> libc::cpu_set_t {
+pub(super) fn core_mask(cores: &[usize]) -> libc::cpu_set_t {
     // SAFETY: cpu_set_t is a plain bit array; all zero is the empty set.
     let mut mask: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     for &core in cores.iter().filter(|core| **core < libc::CPU_SETSIZE as usize) {
