@@ -35,14 +35,6 @@ impl Address {
     pub fn tcp(address: SocketAddr) -> Address {
         Address::Tcp { ip: address.ip(), port: address.port(), device: None }
     }
-
-    /// Loopback or a unix socket: nothing another machine can reach.
-    pub fn is_local(&self) -> bool {
-        match self {
-            Address::Tcp { ip, .. } => ip.is_loopback(),
-            Address::Unix(_) => true,
-        }
-    }
 }
 
 impl FromStr for Address {
