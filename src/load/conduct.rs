@@ -4,8 +4,9 @@
 use super::engine::{epoll::EpollEngine, uring::UringEngine};
 use super::fleet::Haul;
 use super::shared::{Shared, StartFailure};
-use super::worker::{self, Task, WorkerError};
-use super::{Config, EngineKind, LoadError, Progress, Stage};
+use super::streams::Streams;
+use super::worker::{self, WorkerError};
+use super::{Config, EngineKind, LoadError, Progress, Stage, Task};
 use crate::clock::Clock;
 use crate::sys::accounting::{self, TreeCpu};
 use crate::units::Nanos;
@@ -81,9 +82,10 @@ pub fn conduct(
 }
 
 fn work(engine: EngineKind, task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
+    let Task { setup, orders, post } = task;
     match engine {
-        EngineKind::Uring => worker::run::<UringEngine>(task, shared, clock),
-        EngineKind::Epoll => worker::run::<EpollEngine>(task, shared, clock),
+        EngineKind::Uring => worker::run(*post, || Streams::<UringEngine>::new(setup, *orders, shared), shared, clock),
+        EngineKind::Epoll => worker::run(*post, || Streams::<EpollEngine>::new(setup, *orders, shared), shared, clock),
     }
 }
 

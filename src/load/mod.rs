@@ -1,7 +1,7 @@
 //! The load generator: asks an echo server as fast as it answers, checks every byte, and measures.
 //!
 //! From the inside out: `payload` (what is sent), `verifier` (is it what came back), `flow` (one connection's requests),
-//! `fleet` (one thread's connections), `worker` (a thread's turns), `engine` (I/O: epoll or io_uring), `conduct` (the
+//! `fleet` (one thread's connections), `streams` (a fleet on its engine), `worker` (a thread's turns), `engine` (I/O: epoll or io_uring), `conduct` (the
 //! phases), `summary` and `validity` (the report). Only `engine` touches sockets, only `worker` and `conduct` read the
 //! clock.
 //!
@@ -17,6 +17,7 @@ mod pacer;
 mod payload;
 mod recorder;
 mod shared;
+mod streams;
 mod summary;
 mod target;
 mod validity;
@@ -34,7 +35,7 @@ use pacer::Pacer;
 use payload::Payload;
 use std::sync::atomic::AtomicBool;
 use target::Target;
-use worker::Task;
+use worker::Post;
 
 /// Connections under way at once before admission, over all threads: half the smallest usual listen backlog (128).
 const ADMIT_AT_ONCE: usize = 64;
@@ -125,6 +126,14 @@ fn check_descriptors(config: &Config) -> Result<(), LoadError> {
     }
 }
 
+/// What one thread is to do.
+#[derive(Clone, Debug)]
+struct Task {
+    setup: Setup,
+    orders: Orders,
+    post: Post,
+}
+
 /// Divides the connections among the threads, as evenly as can be.
 fn tasks(config: &Config) -> Result<Vec<Task>, LoadError> {
     let target = Target::new(&config.target).map_err(|source| LoadError::Target(config.target.to_string(), source))?;
@@ -141,8 +150,7 @@ fn tasks(config: &Config) -> Result<Vec<Task>, LoadError> {
                 spins: config.spin > Nanos::ZERO,
             },
             orders: orders(config, payload, first, next - first),
-            core: cores.get(thread).copied(),
-            spin: config.spin,
+            post: Post { core: cores.get(thread).copied(), spin: config.spin },
         }
     });
     Ok(tasks.collect())

@@ -1,8 +1,8 @@
-//! One generator thread: turns of wait, take in, send. The loop is the same for every engine; what is measured is in
-//! the fleet, what is moved in the engine.
+//! One generator thread: turns of wait, take in, send. The loop is the same for streams and datagrams and for every
+//! engine; what is measured and moved is in the [`Crew`].
 
-use super::engine::{Engine, EngineError, Event, Setup, Wait};
-use super::fleet::{Fleet, Haul, Orders};
+use super::engine::{EngineError, Wait};
+use super::fleet::Haul;
 use super::shared::Shared;
 use crate::clock::Clock;
 use crate::sys::accounting;
@@ -28,58 +28,88 @@ pub enum WorkerError {
     Panicked,
 }
 
-/// What one thread is to do.
-#[derive(Clone, Debug)]
-pub struct Task {
-    pub setup: Setup,
-    pub orders: Orders,
+/// How one thread runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Post {
     /// Core to run on.
     pub core: Option<usize>,
     /// How long to look for completions before sleeping.
     pub spin: Nanos,
 }
 
+/// What a thread drives, turn by turn: its connections or sockets, and the engine that moves their bytes. It reads no
+/// clock but the one that `take_in` is given.
+pub trait Crew {
+    /// Looks for what is overdue and for pauses that have passed.
+    fn check_deadlines(&mut self, now: Nanos);
+
+    /// Whether something waits for an instant that is sooner than the next regular check.
+    fn waiting(&self) -> bool;
+
+    /// Updates the live line's figures.
+    fn publish(&mut self);
+
+    /// Sends what is to be sent; all of it counts as sent at `now`, which was read just before.
+    fn advance(&mut self, now: Nanos);
+
+    /// Whether the thread is at its end.
+    fn finished(&self) -> bool;
+
+    /// Whether there is something to take in.
+    fn wait(&mut self, wait: Wait) -> io::Result<bool>;
+
+    /// A wait is over; `done` was read right after it.
+    fn begin_turn(&mut self, done: Nanos);
+
+    /// Takes in what that wait found.
+    fn take_in(&mut self, clock: Clock);
+
+    /// Whether answers count now.
+    fn counting(&self) -> bool;
+
+    fn into_haul(self) -> Haul;
+}
+
 /// Runs a thread's part from connecting to the last answer. An error stops the other threads too.
-pub fn run<E: Engine>(task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
-    let haul = prepare::<E>(task).and_then(|engine| turns(engine, task, shared, clock));
+pub fn run<C: Crew>(
+    post: Post,
+    make: impl FnOnce() -> Result<C, EngineError>,
+    shared: &Shared,
+    clock: Clock,
+) -> Result<Haul, WorkerError> {
+    let haul = prepare(post, make).and_then(|crew| turns(crew, post, clock));
     if haul.is_err() {
         shared.abandon();
     }
     haul
 }
 
-fn prepare<E: Engine>(task: &Task) -> Result<E, WorkerError> {
-    if let Some(core) = task.core {
+fn prepare<C>(post: Post, make: impl FnOnce() -> Result<C, EngineError>) -> Result<C, WorkerError> {
+    if let Some(core) = post.core {
         affinity::pin_current_thread(core)?;
     }
-    Ok(E::new(&task.setup)?)
+    Ok(make()?)
 }
 
-fn turns<E: Engine>(mut engine: E, task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
-    let mut fleet = Fleet::new(task.orders, shared);
+fn turns<C: Crew>(mut crew: C, post: Post, clock: Clock) -> Result<Haul, WorkerError> {
     let mut usage = Usage::default();
     let mut next_check = Nanos::ZERO;
     loop {
         let now = clock.now();
-        if now >= next_check || fleet.waiting() {
-            fleet.check_deadlines(now);
-            fleet.publish();
+        if now >= next_check || crew.waiting() {
+            crew.check_deadlines(now);
+            crew.publish();
             next_check = now + DEADLINE_CHECK;
         }
-        fleet.advance(&mut engine, now);
-        if fleet.finished() {
-            return Ok(Haul { busy: usage.share(), ..fleet.into_haul() });
+        crew.advance(now);
+        if crew.finished() {
+            return Ok(Haul { busy: usage.share(), ..crew.into_haul() });
         }
-        wait(&mut engine, task.spin, clock).map_err(WorkerError::Wait)?;
+        wait(&mut crew, post.spin, clock).map_err(WorkerError::Wait)?;
         let done = clock.now();
-        fleet.begin_turn(done);
-        usage.note(fleet.counting(), done);
-        engine.events(|connection, event| {
-            if E::RECEIVES_WHILE_TELLING && matches!(event, Event::Received(_)) {
-                fleet.refresh(clock.now());
-            }
-            fleet.on_event(connection, event);
-        });
+        crew.begin_turn(done);
+        usage.note(crew.counting(), done);
+        crew.take_in(clock);
     }
 }
 
@@ -124,24 +154,26 @@ impl Usage {
 
 /// Looks for events for `spin`, then sleeps until there are some.
 #[inline]
-fn wait(engine: &mut impl Engine, spin: Nanos, clock: Clock) -> io::Result<()> {
+fn wait(crew: &mut impl Crew, spin: Nanos, clock: Clock) -> io::Result<()> {
     if spin > Nanos::ZERO {
         let begun = clock.now();
         while clock.now().since(begun) < spin {
-            if engine.wait(Wait::Poll)? {
+            if crew.wait(Wait::Poll)? {
                 return Ok(());
             }
         }
     }
-    engine.wait(Wait::AtMost(TICK)).map(drop)
+    crew.wait(Wait::AtMost(TICK)).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::engine::Done;
+    use crate::load::engine::{Done, Engine, Event, Setup};
+    use crate::load::fleet::Orders;
     use crate::load::pacer::Pacer;
     use crate::load::payload::Payload;
+    use crate::load::streams::Streams;
     use crate::load::target::Target;
 
     const RECEIVE_TIME: Nanos = Nanos::from_millis(2);
@@ -237,15 +269,12 @@ mod tests {
             payload: Payload::leak(1),
             pacer: Pacer::ClosedLoop,
         };
-        let task = Task {
-            setup: Setup { target, connections, window: 8, spins: false },
-            orders,
-            core: None,
-            spin: Nanos::ZERO,
-        };
+        let setup = Setup { target, connections, window: 8, spins: false };
+        let post = Post { core: None, spin: Nanos::ZERO };
         let shared = Shared::new(Some(4), std::thread::current());
         shared.open_window(Nanos::ZERO, Nanos::from_secs(60));
-        let haul = run::<SlowReceiver>(&task, &shared, Clock::start()).unwrap();
+        let haul =
+            run(post, || Streams::<SlowReceiver>::new(&setup, orders, &shared), &shared, Clock::start()).unwrap();
         let service = haul.recorder.service();
         assert_eq!(service.len(), 4);
         assert!(haul.busy.is_some_and(|busy| busy > 0.0 && busy < 0.9), "mostly asleep: {:?}", haul.busy);
