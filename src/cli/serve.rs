@@ -114,6 +114,10 @@ struct CommonArgs {
     /// How long to wait for connections to end after SIGINT or SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     drain: Nanos,
+
+    /// Busy time added to each message answered: a known slowdown, to test what finds it
+    #[arg(long, value_name = "DURATION", default_value = "0", hide = true)]
+    handicap: Nanos,
 }
 
 fn parse_interval(text: &str) -> Result<Nanos, String> {
@@ -153,6 +157,7 @@ impl CommonArgs {
             },
             stats: self.stats,
             drain_patience: self.drain,
+            handicap: self.handicap,
         })
     }
 }
@@ -244,6 +249,7 @@ mod tests {
             ("uring --sqpoll", "uring --sqpoll=1ms"),
             ("epoll --spin 50us --no-nodelay", "epoll --spin 50us --no-nodelay"),
             ("epoll --nodelay", "epoll"),
+            ("threads --handicap 500ns", "threads --handicap 500ns"),
         ] {
             assert_eq!(name(words).as_deref(), Ok(shown));
         }

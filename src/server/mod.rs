@@ -2,6 +2,7 @@
 //!
 //! It prepares what an engine needs and watches over it; it never touches a connection itself.
 
+mod handicap;
 mod listeners;
 mod signals;
 
@@ -16,6 +17,7 @@ use crate::service::{Kind, Services};
 use crate::sys::affinity::{self, AffinityError};
 use crate::sys::limits;
 use crate::units::{Address, Bytes, CoreList, Nanos};
+use handicap::Handicapped;
 use listeners::{Binding, Bound};
 use signals::Signals;
 use std::io::{self, Write};
@@ -56,7 +58,12 @@ pub struct Config {
     pub stats: Option<Nanos>,
     /// How long a drain waits for connections to end.
     pub drain_patience: Nanos,
+    /// Busy time added to each message answered, for tests; 0 adds nothing.
+    pub handicap: Nanos,
 }
+
+/// What the shards say.
+type Answerer = Handicapped<Services>;
 
 /// The server could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +132,7 @@ fn start<E: Engine>(config: &Config, options: &E::Options, bound: &mut Bound) ->
     wait_until_ready(count, &all_ready, running)
 }
 
-fn run_shard<E: Engine>(options: &E::Options, shard: Shard<Services>) -> Result<(), EngineError> {
+fn run_shard<E: Engine>(options: &E::Options, shard: Shard<Answerer>) -> Result<(), EngineError> {
     if let Some(core) = shard.core {
         affinity::pin_current_thread(core).map_err(EngineError::Affinity)?;
     }
@@ -136,7 +143,7 @@ fn make_shards<E: Engine>(
     config: &Config,
     bound: &mut Bound,
     ready: &Sender<()>,
-) -> Result<Vec<(Shard<Services>, Outbox)>, ServerError> {
+) -> Result<Vec<(Shard<Answerer>, Outbox)>, ServerError> {
     let clock = Clock::start();
     let one_shard = E::LAYOUT == Layout::OneShard;
     let count = if one_shard { 1 } else { config.cores.len() };
@@ -144,6 +151,7 @@ fn make_shards<E: Engine>(
     let mailboxes = mailboxes.map_err(io_error("making a socket pair"))?;
     let outboxes: Vec<_> = mailboxes.iter().map(|(_, outbox)| outbox.clone()).collect();
     let services = Services::new(config.endpoints.iter().map(|(kind, _)| *kind).collect());
+    let services = Handicapped::new(services, config.handicap, clock);
     let mut shards = Vec::new();
     for (index, (inbox, outbox)) in mailboxes.into_iter().enumerate() {
         let shard = Shard {
