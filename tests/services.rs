@@ -128,6 +128,7 @@ fn start<E: Engine>(
     let counters = Arc::new(Counters::default());
     let shard = Shard {
         listeners: vec![Listener { number, socket }],
+        datagrams: Vec::new(),
         inbox,
         placement: Placement::Local,
         service,

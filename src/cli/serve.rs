@@ -7,7 +7,7 @@ use crate::for_each_engine;
 use crate::server::{self, Accept, Config, SocketOptions};
 use crate::service::Kind;
 use crate::sys::affinity;
-use crate::units::{Address, Bytes, CoreSelection, Nanos};
+use crate::units::{Bytes, CoreSelection, Endpoint, Nanos, Transport};
 use anyhow::Context;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
@@ -66,11 +66,11 @@ struct CommonArgs {
     ///
     /// Port 0 lets the kernel choose; the ready line tells which. %DEVICE binds to a network device.
     #[arg(long, value_name = "ADDR")]
-    echo: Vec<Address>,
+    echo: Vec<Endpoint>,
 
     /// Throw away what comes in here (RFC 863); may be repeated
     #[arg(long, value_name = "ADDR")]
-    discard: Vec<Address>,
+    discard: Vec<Endpoint>,
 
     /// Cores to use: a count (4) or a list (0-3,6; one core alone as 3-3) [default: all this process may use]
     #[arg(long, value_name = "CORES")]
@@ -139,6 +139,9 @@ impl CommonArgs {
         let mut endpoints: Vec<_> = echo.chain(discard).collect();
         if endpoints.is_empty() {
             endpoints.push((Kind::Echo, DEFAULT_ADDRESS.parse()?));
+        }
+        for (_, endpoint) in &mut endpoints {
+            endpoint.transport.get_or_insert(Transport::Stream);
         }
         let cores = match self.cores {
             Some(selection) => affinity::resolve(&selection).context("--cores")?,

@@ -15,17 +15,43 @@ pub struct Counts {
     pub bytes_out: u64,
     /// Times a receive found no buffer.
     pub starved: u64,
+    /// Datagrams received, whole or not; their bytes are in `bytes_in`.
+    pub datagrams_in: u64,
+    /// Answers sent as datagrams; their bytes are in `bytes_out`.
+    pub datagrams_out: u64,
+    /// Datagrams longer than the receive buffer; not answered.
+    pub truncated: u64,
+    /// Datagrams from a source that is never answered.
+    pub refused: u64,
+    /// Answers that could not be sent as datagrams.
+    pub unsent: u64,
 }
 
-const FIELDS: usize = 6;
+const FIELDS: usize = 11;
 
 impl Counts {
     fn to_array(self) -> [u64; FIELDS] {
-        [self.opened, self.closed, self.failed, self.bytes_in, self.bytes_out, self.starved]
+        let Counts { opened, closed, failed, bytes_in, bytes_out, starved, .. } = self;
+        let Counts { datagrams_in, datagrams_out, truncated, refused, unsent, .. } = self;
+        [opened, closed, failed, bytes_in, bytes_out, starved, datagrams_in, datagrams_out, truncated, refused, unsent]
     }
 
-    fn from_array([opened, closed, failed, bytes_in, bytes_out, starved]: [u64; FIELDS]) -> Counts {
-        Counts { opened, closed, failed, bytes_in, bytes_out, starved }
+    fn from_array(array: [u64; FIELDS]) -> Counts {
+        let [opened, closed, failed, bytes_in, bytes_out, starved, rest @ ..] = array;
+        let [datagrams_in, datagrams_out, truncated, refused, unsent] = rest;
+        Counts {
+            opened,
+            closed,
+            failed,
+            bytes_in,
+            bytes_out,
+            starved,
+            datagrams_in,
+            datagrams_out,
+            truncated,
+            refused,
+            unsent,
+        }
     }
 }
 
@@ -40,9 +66,12 @@ impl std::ops::Add for Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { opened, closed, failed, bytes_in, bytes_out, starved } = self;
+        let Counts { opened, closed, failed, bytes_in, bytes_out, starved, .. } = self;
+        let Counts { datagrams_in, datagrams_out, truncated, refused, unsent, .. } = self;
         write!(f, "connections={opened} closed={closed} failed={failed} ")?;
-        write!(f, "bytes_in={bytes_in} bytes_out={bytes_out} starved={starved}")
+        write!(f, "bytes_in={bytes_in} bytes_out={bytes_out} starved={starved} ")?;
+        write!(f, "datagrams_in={datagrams_in} datagrams_out={datagrams_out} ")?;
+        write!(f, "truncated={truncated} refused={refused} unsent={unsent}")
     }
 }
 

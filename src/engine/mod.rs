@@ -16,12 +16,23 @@
 //! - when descriptors run out, stops accepting for [`ACCEPT_PAUSE`] instead of spinning;
 //! - keeps [`counters::Counters`] up to date.
 //!
+//! Of datagram sockets ([`shard::Shard::datagrams`]) it asks further that an engine
+//!
+//! - gives each datagram whole to the service, as a conversation of its own ([`datagram::converse`]), and sends what the
+//!   service says as one datagram to where it came from, an empty one too; many may be on their way at once;
+//! - answers nobody whom the socket's [`datagram::Guard`] does not let it answer, and counts these as refused;
+//! - counts a datagram that was longer than the buffer as truncated and does not answer it;
+//! - waits, and meanwhile does not receive, when the socket takes no more; an answer that cannot be sent at all (its
+//!   destination is gone, it is too long) is counted as unsent and concerns nothing else;
+//! - on a drain answers what had arrived in the sockets and then leaves them.
+//!
 //! `tests/engines.rs` holds every engine to this. Adding an engine: one module here with its options, one line in
 //! [`for_each_engine`].
 
 pub mod arena;
 pub mod connection;
 pub mod counters;
+pub mod datagram;
 pub mod epoll;
 pub mod pace;
 mod reception;

@@ -1,6 +1,7 @@
 //! What an engine gets to run one shard: its listeners, its inbox, and where to put the connections it accepts.
 
 use super::counters::Counters;
+use super::datagram::DatagramSocket;
 use crate::clock::Clock;
 use crate::units::Nanos;
 use socket2::Socket;
@@ -21,6 +22,9 @@ pub struct Listener {
 pub struct Shard<S> {
     /// Bound and listening; accepted sockets inherit their options. Empty where another shard accepts.
     pub listeners: Vec<Listener>,
+    /// Bound, with the same options for every engine. One of each address for every core that the shard has, so one
+    /// for an engine with a shard per core; unix sockets are with the first shard only.
+    pub datagrams: Vec<DatagramSocket>,
     pub inbox: Inbox,
     pub placement: Placement,
     pub service: S,

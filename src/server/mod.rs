@@ -15,11 +15,13 @@ use crate::engine::shard::{self, Message, Outbox, Placement, Shard};
 use crate::engine::{Engine, EngineError, Layout, Unsupported};
 use crate::service::{Kind, Services};
 use crate::sys::affinity::{self, AffinityError};
+use crate::sys::datagram;
 use crate::sys::limits;
-use crate::units::{Address, Bytes, CoreList, Nanos};
+use crate::units::{Address, Bytes, CoreList, Endpoint, Nanos, Place, Transport};
 use handicap::Handicapped;
 use listeners::{Binding, Bound};
 use signals::Signals;
+use socket2::Socket;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -40,7 +42,7 @@ pub enum Accept {
 pub struct SocketOptions {
     pub backlog: u32,
     pub nodelay: bool,
-    /// SO_RCVBUF; `None` leaves it to the kernel's autotuning.
+    /// SO_RCVBUF; `None` leaves it to the kernel's autotuning, and asks for 4 MiB at datagram sockets, which have none.
     pub rcvbuf: Option<Bytes>,
     /// SO_SNDBUF; `None` leaves it to the kernel's autotuning.
     pub sndbuf: Option<Bytes>,
@@ -49,7 +51,7 @@ pub struct SocketOptions {
 /// What to serve, where, and how.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub endpoints: Vec<(Kind, Address)>,
+    pub endpoints: Vec<(Kind, Endpoint)>,
     pub cores: CoreList,
     pub pin: bool,
     pub accept: Accept,
@@ -88,6 +90,23 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
     move |source| ServerError::Io { what, source }
 }
 
+/// All shards, and copies of their datagram sockets, of which the kernel tells what it dropped.
+struct Shards {
+    running: Vec<Running>,
+    datagrams: Vec<Socket>,
+}
+
+impl Shards {
+    fn total(&self) -> Counts {
+        self.running.iter().map(|shard| shard.counters.read()).fold(Counts::default(), |sum, counts| sum + counts)
+    }
+
+    /// Datagrams lost at this server's sockets.
+    fn dropped(&self) -> u64 {
+        self.datagrams.iter().map(|socket| u64::from(datagram::drops(socket).unwrap_or(0))).sum()
+    }
+}
+
 /// A shard's thread and the way to reach it.
 struct Running {
     outbox: Outbox,
@@ -107,12 +126,15 @@ pub fn run<E: Engine>(config: &Config, options: &E::Options, out: &mut dyn Write
     }
     limits::raise_open_files().map_err(io_error("raising the limit of open files"))?;
     let shard_count = if E::LAYOUT == Layout::ShardPerCore { config.cores.len() } else { 1 };
-    let binding = if config.accept == Accept::Reuseport { Binding::PerShard(shard_count) } else { Binding::Once };
+    let reuseport = (config.accept == Accept::Reuseport).then_some(shard_count);
+    let binding = Binding { reuseport, cores: config.cores.len() };
     let mut bound = listeners::bind_all(&config.endpoints, &config.socket, binding)?;
+    let datagrams = bound.watch_datagrams().map_err(io_error("copying a socket"))?;
     let running = start::<E>(config, options, &mut bound)?;
     announce(&bound, out).map_err(io_error("writing to standard output"))?;
-    watch(config, &signals, &running, out);
-    drain(running, &bound, out)
+    let shards = Shards { running, datagrams };
+    watch(config, &signals, &shards, out);
+    drain(shards, &bound, out)
 }
 
 /// Starts a thread per shard and waits until all can serve.
@@ -150,12 +172,13 @@ fn make_shards<E: Engine>(
     let mailboxes = (0..count).map(|_| shard::mailbox()).collect::<io::Result<Vec<_>>>();
     let mailboxes = mailboxes.map_err(io_error("making a socket pair"))?;
     let outboxes: Vec<_> = mailboxes.iter().map(|(_, outbox)| outbox.clone()).collect();
-    let services = Services::new(config.endpoints.iter().map(|(kind, _)| *kind).collect());
+    let services = Services::new(bound.addresses().map(|(kind, _)| kind).collect());
     let services = Handicapped::new(services, config.handicap, clock);
     let mut shards = Vec::new();
     for (index, (inbox, outbox)) in mailboxes.into_iter().enumerate() {
         let shard = Shard {
             listeners: bound.take_listeners(),
+            datagrams: bound.take_datagrams(config.cores.len() / count),
             inbox,
             placement: placement(config.accept, index, &outboxes),
             service: services.clone(),
@@ -211,16 +234,34 @@ fn join(shard: Running) -> Result<(), ServerError> {
     shard.thread.join().map_err(|_| ServerError::Panicked)?.map_err(ServerError::from)
 }
 
+/// A line for each socket, which programs read, and on standard error what may surprise.
 fn announce(bound: &Bound, out: &mut dyn Write) -> io::Result<()> {
     for (kind, address) in bound.addresses() {
-        let protocol = if matches!(address, Address::Unix(_)) { "" } else { "tcp " };
-        writeln!(out, "listening {kind} {protocol}{address}")?;
+        let separator = if matches!(address.place, Place::Unix(_)) { ":" } else { " " };
+        writeln!(out, "listening {kind} {}{separator}{}", address.protocol(), address.place)?;
+        if address.transport == Transport::Datagram && !address.place.is_local() {
+            eprintln!("{}", exposed(address));
+        }
     }
     out.flush()
 }
 
+/// What others who can reach a datagram socket get from it.
+fn exposed(address: &Address) -> String {
+    let anywhere = match &address.place {
+        Place::Ip { ip, .. } if ip.is_unspecified() => {
+            "; as it is bound to every address, an answer leaves from the one that the kernel chooses"
+        }
+        _ => "",
+    };
+    format!(
+        "ringmark: {address} can be reached by others: ports below 1024 and this server's own are not answered (they are \
+         counted as refused), and no answer is longer than its request{anywhere}"
+    )
+}
+
 /// Sleeps until a signal comes or a shard ends by itself; prints counters meanwhile where that was asked for.
-fn watch(config: &Config, signals: &Signals, running: &[Running], out: &mut dyn Write) {
+fn watch(config: &Config, signals: &Signals, shards: &Shards, out: &mut dyn Write) {
     // A shard that fails must not go unnoticed for long, though it hardly ever happens.
     const GLANCE: Duration = Duration::from_millis(500);
     let interval = config.stats.map_or(GLANCE, Nanos::duration);
@@ -230,40 +271,39 @@ fn watch(config: &Config, signals: &Signals, running: &[Running], out: &mut dyn 
             Err(RecvTimeoutError::Timeout) => {}
             _ => return,
         }
-        if any_ended(running) {
+        if any_ended(&shards.running) {
             return;
         }
         if config.stats.is_some() {
-            before = print_stats(running, before, interval, out);
+            before = print_stats(shards, before, interval, out);
         }
     }
 }
 
-fn print_stats(running: &[Running], before: Counts, interval: Duration, out: &mut dyn Write) -> Counts {
-    let now = total(running);
+fn print_stats(shards: &Shards, before: Counts, interval: Duration, out: &mut dyn Write) -> Counts {
+    let now = shards.total();
     let per_second = |after: u64, before: u64| (after - before) as f64 / interval.as_secs_f64() / 1e6;
     let (received, sent) = (per_second(now.bytes_in, before.bytes_in), per_second(now.bytes_out, before.bytes_out));
-    let line =
-        format!("stats open={} in={received:.2}MB/s out={sent:.2}MB/s {now}", now.opened.saturating_sub(now.closed));
+    let open = now.opened.saturating_sub(now.closed);
     // A reader that is gone needs no line.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    let _ =
+        writeln!(out, "stats open={open} in={received:.2}MB/s out={sent:.2}MB/s {now} dropped={}", shards.dropped())
+            .and_then(|()| out.flush());
     now
 }
 
-fn total(running: &[Running]) -> Counts {
-    running.iter().map(|shard| shard.counters.read()).fold(Counts::default(), |sum, counts| sum + counts)
-}
-
 /// Tells every shard to drain, waits for them, and prints what they did.
-fn drain(running: Vec<Running>, bound: &Bound, out: &mut dyn Write) -> Result<(), ServerError> {
-    running.iter().for_each(|shard| shard.outbox.deliver(Message::Drain));
-    let counters: Vec<_> = running.iter().map(|shard| shard.counters.clone()).collect();
-    let ended = running.into_iter().map(join).collect::<Vec<_>>();
+fn drain(shards: Shards, bound: &Bound, out: &mut dyn Write) -> Result<(), ServerError> {
+    shards.running.iter().for_each(|shard| shard.outbox.deliver(Message::Drain));
+    let counters: Vec<_> = shards.running.iter().map(|shard| shard.counters.clone()).collect();
+    let dropped = shards.dropped();
+    let ended = shards.running.into_iter().map(join).collect::<Vec<_>>();
     bound.remove_paths();
     let counts: Vec<Counts> = counters.iter().map(|counters| counters.read()).collect();
     let sum = counts.iter().fold(Counts::default(), |sum, counts| sum + *counts);
-    let per_shard: Vec<_> = counts.iter().map(|counts| counts.opened.to_string()).collect();
+    let list = |of: fn(&Counts) -> u64| counts.iter().map(|one| of(one).to_string()).collect::<Vec<_>>().join(",");
+    let (connections, datagrams) = (list(|counts| counts.opened), list(|counts| counts.datagrams_in));
     // A reader that is gone needs no line.
-    let _ = writeln!(out, "drained {sum} per_shard={}", per_shard.join(","));
+    let _ = writeln!(out, "drained {sum} dropped={dropped} per_shard={connections} datagrams_per_shard={datagrams}");
     ended.into_iter().collect()
 }

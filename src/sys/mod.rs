@@ -6,6 +6,7 @@
 
 pub mod accounting;
 pub mod affinity;
+pub mod datagram;
 pub mod epoll;
 pub mod limits;
 pub mod process;

@@ -1,4 +1,5 @@
-//! Where a stream socket listens or connects: `tcp://IP:PORT`, `[v6]:PORT`, `IP%DEVICE:PORT`, `unix:PATH`.
+//! Where sockets listen or connect: `IP:PORT`, `tcp://IP:PORT`, `udp://[v6]:PORT`, `IP%DEVICE:PORT`, `unix:PATH`,
+//! `unixgram:PATH`.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,10 +11,19 @@ const MAX_UNIX_PATH_BYTES: usize = 107;
 /// Longest device name with its final NUL: IFNAMSIZ is 16 (netdevice(7)).
 const MAX_DEVICE_BYTES: usize = 15;
 
-/// A stream address.
+/// What a socket carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A stream of bytes within a connection: TCP, or a unix stream socket.
+    Stream,
+    /// Messages without a connection: UDP, or a unix datagram socket.
+    Datagram,
+}
+
+/// Where a socket is, whatever it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    Tcp {
+pub enum Place {
+    Ip {
         ip: IpAddr,
         /// 0 lets the kernel choose.
         port: u16,
@@ -23,9 +33,25 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// A place and what is spoken there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub transport: Transport,
+    pub place: Place,
+}
+
+/// What a server is told to listen on: a place, over the one transport that was named or over both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub transport: Option<Transport>,
+    pub place: Place,
+}
+
 /// What was typed is not an address; the message says what would be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is not an address: {problem}; write 127.0.0.1:7007, [::1]:7007, 127.0.0.1%lo:7007 or unix:/path")]
+#[error(
+    "'{text}' is not an address: {problem}; write 127.0.0.1:7007, udp://127.0.0.1:7007, [::1]:7007, 127.0.0.1%lo:7007, unix:/path or unixgram:/path"
+)]
 pub struct ParseAddressError {
     text: String,
     problem: &'static str,
@@ -33,35 +59,96 @@ pub struct ParseAddressError {
 
 impl Address {
     pub fn tcp(address: SocketAddr) -> Address {
-        Address::Tcp { ip: address.ip(), port: address.port(), device: None }
+        Address { transport: Transport::Stream, place: Place::ip(address) }
+    }
+
+    pub fn udp(address: SocketAddr) -> Address {
+        Address { transport: Transport::Datagram, place: Place::ip(address) }
+    }
+
+    /// `tcp`, `udp`, `unix` or `unixgram`.
+    pub fn protocol(&self) -> &'static str {
+        match (&self.place, self.transport) {
+            (Place::Ip { .. }, Transport::Stream) => "tcp",
+            (Place::Ip { .. }, Transport::Datagram) => "udp",
+            (Place::Unix(_), Transport::Stream) => "unix",
+            (Place::Unix(_), Transport::Datagram) => "unixgram",
+        }
     }
 }
 
+impl Place {
+    pub fn ip(address: SocketAddr) -> Place {
+        Place::Ip { ip: address.ip(), port: address.port(), device: None }
+    }
+
+    /// Only this machine can reach it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Place::Ip { ip, .. } => ip.to_canonical().is_loopback(),
+            Place::Unix(_) => true,
+        }
+    }
+}
+
+impl Endpoint {
+    /// The transports to listen on. A path is one socket, a stream unless named otherwise.
+    pub fn transports(&self) -> &'static [Transport] {
+        match (self.transport, &self.place) {
+            (Some(Transport::Datagram), _) => &[Transport::Datagram],
+            (None, Place::Ip { .. }) => &[Transport::Stream, Transport::Datagram],
+            _ => &[Transport::Stream],
+        }
+    }
+}
+
+impl From<Address> for Endpoint {
+    fn from(address: Address) -> Endpoint {
+        Endpoint { transport: Some(address.transport), place: address.place }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = ParseAddressError;
+
+    fn from_str(text: &str) -> Result<Endpoint, ParseAddressError> {
+        let error = |problem| ParseAddressError { text: text.to_owned(), problem };
+        for (scheme, transport) in [("unix:", Transport::Stream), ("unixgram:", Transport::Datagram)] {
+            if let Some(path) = text.strip_prefix(scheme) {
+                let place = parse_unix(path.strip_prefix("//").unwrap_or(path)).map_err(error)?;
+                return Ok(Endpoint { transport: Some(transport), place });
+            }
+        }
+        let (transport, rest) = match text.split_once("://") {
+            None => (None, text),
+            Some(("tcp", rest)) => (Some(Transport::Stream), rest),
+            Some(("udp", rest)) => (Some(Transport::Datagram), rest),
+            Some(_) => return Err(error("only tcp://, udp://, unix: and unixgram: are known")),
+        };
+        Ok(Endpoint { transport, place: parse_ip(rest).map_err(error)? })
+    }
+}
+
+/// Without a scheme it is a stream's.
 impl FromStr for Address {
     type Err = ParseAddressError;
 
     fn from_str(text: &str) -> Result<Address, ParseAddressError> {
-        let error = |problem| ParseAddressError { text: text.to_owned(), problem };
-        if let Some(path) = text.strip_prefix("unix:") {
-            return parse_unix(path.strip_prefix("//").unwrap_or(path)).map_err(error);
-        }
-        if text.contains("://") && !text.starts_with("tcp://") {
-            return Err(error("only tcp:// and unix: are known"));
-        }
-        parse_tcp(text.strip_prefix("tcp://").unwrap_or(text)).map_err(error)
+        let Endpoint { transport, place } = text.parse()?;
+        Ok(Address { transport: transport.unwrap_or(Transport::Stream), place })
     }
 }
 
-fn parse_unix(path: &str) -> Result<Address, &'static str> {
+fn parse_unix(path: &str) -> Result<Place, &'static str> {
     match path.len() {
         0 => Err("the path is empty"),
-        1..=MAX_UNIX_PATH_BYTES => Ok(Address::Unix(path.into())),
+        1..=MAX_UNIX_PATH_BYTES => Ok(Place::Unix(path.into())),
         _ => Err("the path is longer than the 107 bytes a unix socket may have"),
     }
 }
 
 /// `HOST:PORT`, the device after the IP or after the port.
-fn parse_tcp(text: &str) -> Result<Address, &'static str> {
+fn parse_ip(text: &str) -> Result<Place, &'static str> {
     let (text, trailing_device) = match text.rsplit_once('%') {
         Some((rest, device)) if !device.contains(':') && !device.contains(']') => (rest, Some(device)),
         _ => (text, None),
@@ -78,7 +165,7 @@ fn parse_tcp(text: &str) -> Result<Address, &'static str> {
         return Err("an IPv6 address needs brackets, an IPv4 address has none");
     }
     let device = device.or(trailing_device).map(check_device).transpose()?;
-    Ok(Address::Tcp { ip, port, device })
+    Ok(Place::Ip { ip, port, device })
 }
 
 fn check_device(device: &str) -> Result<String, &'static str> {
@@ -88,17 +175,29 @@ fn check_device(device: &str) -> Result<String, &'static str> {
     }
 }
 
-impl fmt::Display for Address {
+/// Without the protocol: `IP:PORT` or a path.
+impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-            Address::Tcp { ip, port, device } => {
+            Place::Unix(path) => write!(f, "{}", path.display()),
+            Place::Ip { ip, port, device } => {
                 let device = device.as_ref().map(|device| format!("%{device}")).unwrap_or_default();
                 match ip {
                     IpAddr::V4(ip) => write!(f, "{ip}{device}:{port}"),
                     IpAddr::V6(ip) => write!(f, "[{ip}{device}]:{port}"),
                 }
             }
+        }
+    }
+}
+
+/// As it is typed; TCP, which is the default, without its scheme.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.place, self.transport) {
+            (Place::Ip { .. }, Transport::Stream) => write!(f, "{}", self.place),
+            (Place::Ip { .. }, Transport::Datagram) => write!(f, "udp://{}", self.place),
+            (Place::Unix(_), _) => write!(f, "{}:{}", self.protocol(), self.place),
         }
     }
 }
@@ -112,16 +211,48 @@ mod tests {
         for (text, printed) in [
             ("127.0.0.1:7007", "127.0.0.1:7007"),
             ("tcp://127.0.0.1:0", "127.0.0.1:0"),
+            ("udp://127.0.0.1:0", "udp://127.0.0.1:0"),
+            ("udp://[::1]:53", "udp://[::1]:53"),
             ("[::1]:7007", "[::1]:7007"),
             ("127.0.0.1%lo:7007", "127.0.0.1%lo:7007"),
             ("127.0.0.1:7007%lo", "127.0.0.1%lo:7007"),
             ("[fe80::1%eth0]:1", "[fe80::1%eth0]:1"),
             ("unix:/tmp/x", "unix:/tmp/x"),
             ("unix:///tmp/x", "unix:/tmp/x"),
+            ("unixgram:/tmp/x", "unixgram:/tmp/x"),
         ] {
             let address: Address = text.parse().unwrap();
             assert_eq!(address.to_string(), printed);
             assert_eq!(printed.parse(), Ok(address));
+        }
+    }
+
+    #[test]
+    fn an_endpoint_without_a_scheme_is_both_transports() {
+        use Transport::{Datagram, Stream};
+        for (text, transports) in [
+            ("127.0.0.1:7", &[Stream, Datagram][..]),
+            ("tcp://127.0.0.1:7", &[Stream]),
+            ("udp://127.0.0.1:7", &[Datagram]),
+            ("unix:/x", &[Stream]),
+            ("unixgram:/x", &[Datagram]),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().transports(), transports, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_others_can_reach_is_not_local() {
+        for (text, local) in [
+            ("127.0.0.2:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("unix:/x", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("192.0.2.1:1", false),
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().place.is_local(), local, "{text}");
         }
     }
 
@@ -133,6 +264,7 @@ mod tests {
             ("::1:7007", "brackets"),
             ("localhost:80", "IP address"),
             ("unix:", "empty"),
+            ("unixgram:", "empty"),
             ("http://127.0.0.1:80", "tcp://"),
             ("127.0.0.1%:80", "1 to 15"),
         ] {

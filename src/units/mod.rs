@@ -5,7 +5,7 @@
 mod address;
 mod cores;
 
-pub use address::{Address, ParseAddressError};
+pub use address::{Address, Endpoint, ParseAddressError, Place, Transport};
 pub use cores::{CoreList, CoreSelection};
 
 use std::fmt;

@@ -1,0 +1,158 @@
+//! What the engines share of serving datagrams, free of I/O: whom to answer, and what.
+//!
+//! An echo over UDP is a known weapon: a forged source makes two echo servers talk to each other for ever (CERT advisory
+//! CA-1996-01), or the server a mirror. So a source that could be a server of ours, or away from loopback any well-known
+//! one, is never answered, and no answer is longer than what it answers. What another ringmark server has answered never
+//! gets here at all: [`crate::sys::datagram::mark_answers`].
+
+use crate::service::{Answer, Service};
+use socket2::Socket;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Ports below this belong to well-known services (IPPORT_RESERVED), which may answer answers.
+const FIRST_FREE_PORT: u16 = 1024;
+/// Bytes a receive buffer for datagrams must have: more than the largest that IP carries (65 507 over IPv4).
+pub const BUFFER_BYTES: usize = 64 << 10;
+
+/// A bound datagram socket and the number by which the service knows it.
+#[derive(Debug)]
+pub struct DatagramSocket {
+    pub number: usize,
+    pub socket: Socket,
+    pub guard: Guard,
+}
+
+/// Whom a socket answers, and how much. A clone shares the list of ports.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    exposed: bool,
+    own_ports: Arc<[u16]>,
+}
+
+impl Guard {
+    /// `exposed`: others than this machine can reach the socket. `own_ports`: on which this server serves datagrams.
+    pub fn new(exposed: bool, own_ports: Arc<[u16]>) -> Guard {
+        Guard { exposed, own_ports }
+    }
+
+    /// Whether to answer a datagram from this port; `None` is a source without one (a unix socket).
+    #[inline]
+    pub fn answers(&self, source_port: Option<u16>) -> bool {
+        let Some(port) = source_port else { return true };
+        !(self.own_ports.contains(&port) || self.exposed && port < FIRST_FREE_PORT)
+    }
+}
+
+/// What to send back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// This range of the datagram that came.
+    Input(Range<usize>),
+    /// All that stands in `output`.
+    Output,
+}
+
+/// Gives a datagram to the service as a conversation of its own. `output` must be empty; `None` is no answer.
+#[inline]
+pub fn converse<S: Service>(
+    service: &mut S,
+    number: usize,
+    guard: &Guard,
+    input: &[u8],
+    output: &mut Vec<u8>,
+) -> Option<Reply> {
+    let mut session = service.open(number);
+    match service.received(&mut session, input, output) {
+        Answer::Nothing => None,
+        Answer::Input(range) => Some(Reply::Input(range)),
+        Answer::Output => {
+            if guard.exposed {
+                output.truncate(input.len());
+            }
+            Some(Reply::Output)
+        }
+    }
+}
+
+/// The datagrams that a received buffer of `len` bytes holds: one, or several of `size` bytes of which the last may be
+/// shorter (UDP_GRO, udp(7)).
+pub fn segments(len: usize, size: Option<usize>) -> impl ExactSizeIterator<Item = Range<usize>> {
+    let size = size.filter(|size| *size > 0).unwrap_or(len).max(1);
+    (0..len.div_ceil(size).max(1)).map(move |index| index * size..((index + 1) * size).min(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says more than it hears.
+    struct Chatter;
+
+    impl Service for Chatter {
+        type Session = ();
+
+        fn open(&mut self, _listener: usize) {}
+
+        fn received(&mut self, _session: &mut (), input: &[u8], output: &mut Vec<u8>) -> Answer {
+            match input.len() {
+                0 => Answer::Nothing,
+                1 => Answer::Input(0..0),
+                _ => {
+                    output.extend([7; 100]);
+                    Answer::Output
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sources_that_could_answer_back_for_ever_are_refused() {
+        let guard = |exposed| Guard::new(exposed, [7007, 7008].into());
+        for (exposed, port, answered) in [
+            (false, Some(40_000), true),
+            (false, Some(7), true),
+            (false, Some(7008), false),
+            (true, Some(7), false),
+            (true, Some(1023), false),
+            (true, Some(1024), true),
+            (true, Some(7007), false),
+            (true, None, true),
+        ] {
+            assert_eq!(guard(exposed).answers(port), answered, "{exposed} {port:?}");
+        }
+    }
+
+    #[test]
+    fn an_exposed_socket_answers_no_more_than_it_was_asked() {
+        for (exposed, len) in [(true, 3), (false, 100)] {
+            let mut output = Vec::new();
+            let reply = converse(&mut Chatter, 0, &Guard::new(exposed, [].into()), b"abc", &mut output);
+            assert_eq!((reply, output.len()), (Some(Reply::Output), len));
+        }
+    }
+
+    #[test]
+    fn an_empty_answer_is_one_and_silence_is_none() {
+        let guard = Guard::new(true, [].into());
+        assert_eq!(converse(&mut Chatter, 0, &guard, b"a", &mut Vec::new()), Some(Reply::Input(0..0)));
+        assert_eq!(converse(&mut Chatter, 0, &guard, b"", &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn segments_cover_what_came_once() {
+        for (len, size, ends) in [
+            (10, Some(4), &[4, 8, 10][..]),
+            (8, Some(4), &[4, 8]),
+            (3, Some(4), &[3]),
+            (5, None, &[5]),
+            (0, None, &[0]),
+            (0, Some(4), &[0]),
+            (5, Some(0), &[5]),
+        ] {
+            let all: Vec<_> = segments(len, size).collect();
+            assert!(all[0].start == 0 && all.windows(2).all(|pair| pair[0].end == pair[1].start), "{all:?}");
+            assert_eq!(all.iter().map(|range| range.end).collect::<Vec<_>>(), ends, "{len} {size:?}");
+        }
+    }
+}
