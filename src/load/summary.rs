@@ -31,6 +31,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
         warnings: validity::warnings(&facts),
         cpu,
         histogram: histogram::encode(recorder.service()),
+        ..LoadReport::default()
     }
 }
 
@@ -67,6 +68,7 @@ fn workload(config: &Config) -> WorkloadRecord {
         seed: config.seed,
         engine: config.engine.name().into(),
         cores: config.pin.as_ref().map(ToString::to_string),
+        ..WorkloadRecord::default()
     }
 }
 

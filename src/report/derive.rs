@@ -42,7 +42,7 @@ fn fill_figures(contestant: &mut ContestantRecord) -> Result<(), HistogramError>
     let server = per_request(valid.iter().filter_map(|load| Some((load.cpu.server_ns?, load.requests))));
     let generator = per_request(valid.iter().map(|load| (load.cpu.generator_ns, load.requests)));
     contestant.rounds = valid.len() as u64;
-    contestant.latency_ns = added(valid.iter().map(|load| load.histogram.as_str()))?;
+    contestant.latency_ns = added(valid.iter().map(|load| load.waiting_histogram()))?;
     contestant.throughput_per_s = median(&rates);
     contestant.server_cpu_ns_per_request = server;
     contestant.generator_cpu_ns_per_request = generator;
@@ -95,13 +95,10 @@ pub(super) mod tests {
                 threads: 1,
                 size: 64,
                 depth: 1,
-                connect_per_request: false,
                 warmup_ns: 1,
                 timeout_ns: 1,
-                spin_ns: 0,
-                seed: 0,
                 engine: "epoll".into(),
-                cores: None,
+                ..WorkloadRecord::default()
             },
             requests: 100,
             duration_ns: 1_000_000,
@@ -109,9 +106,9 @@ pub(super) mod tests {
             latency_ns: LatencyRecord::default(),
             errors: Default::default(),
             invalid: invalid.iter().map(|reason| reason.to_string()).collect(),
-            warnings: vec![],
             cpu: CpuRecord { generator_ns: 1_000, server_ns: Some(2_000), ..Default::default() },
             histogram: stored(&[1_000]),
+            ..LoadReport::default()
         };
         TrialRecord { round, position: 1, load: Some(load), failed: None, connections_per_shard: None }
     }
@@ -142,12 +139,12 @@ pub(super) mod tests {
                 duration_ns: 1_000_000_000,
                 warmup_ns: 300_000_000,
                 timeout_ns: 5_000_000_000,
-                spin_ns: 0,
+                ..LoadSettings::default()
             },
             rounds: 7,
             baseline: "epoll".into(),
             stopped: Stopped::Rounds,
-            cells: vec![CellRecord { connections: 64, size: 64, depth: 1, connect_per_request: false, contestants }],
+            cells: vec![CellRecord { connections: 64, size: 64, depth: 1, contestants, ..CellRecord::default() }],
         };
         fill(&mut report).unwrap();
         report

@@ -50,6 +50,8 @@ pub fn parse(text: &str) -> Result<Stored, ReadError> {
         LOAD_SCHEMA => {
             let mut report: LoadReport = serde_json::from_value(value).map_err(malformed)?;
             report.latency_ns = histogram::latency(&report.histogram)?;
+            report.response_ns = report.response_histogram.as_deref().map(histogram::latency).transpose()?;
+            report.send_lag_ns = report.send_lag_histogram.as_deref().map(histogram::latency).transpose()?;
             Ok(Stored::Load(Box::new(report)))
         }
         _ => Err(ReadError::OtherVersion { found: schema, writer }),

@@ -12,7 +12,7 @@ pub const LOAD_SCHEMA: &str = "ringload/1";
 pub const COMPARE_SCHEMA: &str = "ringmark.compare/1";
 
 /// What `ringload --format json` prints: one run of the generator.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadReport {
     /// [`LOAD_SCHEMA`].
     pub schema: String,
@@ -25,7 +25,8 @@ pub struct LoadReport {
     /// Length of the counted time.
     pub duration_ns: u64,
     pub throughput_per_s: f64,
-    /// Service time, the only one that a closed loop knows: from `sent` to `done`.
+    /// Service time, the only one that a closed loop knows: from `sent` to `done`. In an open loop it hides how long a
+    /// request waited to be sent: read `response_ns` there.
     ///
     /// `sent` is read once per turn of a generator's thread, right before it begins to submit, and is that of all
     /// requests sent in that turn: a request's place in the turn is part of its latency (with `uring` they then go to
@@ -40,21 +41,92 @@ pub struct LoadReport {
     /// What the reader should know though the figures stand.
     pub warnings: Vec<String>,
     pub cpu: CpuRecord,
-    /// The latency histogram: HdrHistogram V2 deflate, base64; values in nanoseconds, 3 significant digits.
+    /// The histogram of `latency_ns`: HdrHistogram V2 deflate, base64; values in nanoseconds, 3 significant digits.
     pub histogram: String,
+    /// Response time, from the *intended* instant to `done`: what a user meets who comes when he comes. Open loop only.
+    #[serde(default)]
+    pub response_ns: Option<LatencyRecord>,
+    /// The histogram of `response_ns`, in the form of `histogram`.
+    #[serde(default)]
+    pub response_histogram: Option<String>,
+    /// Send lag, from the intended instant to `sent`: response time without service time. Open loop only.
+    #[serde(default)]
+    pub send_lag_ns: Option<LatencyRecord>,
+    #[serde(default)]
+    pub send_lag_histogram: Option<String>,
+    /// The generator's own share of the send lag: that of the requests for which a connection was free when they were
+    /// due. It is the error of the timer, and what the generator did meanwhile. Open loop only.
+    #[serde(default)]
+    pub timer_error_ns: Option<LatencyRecord>,
+    /// How the warm-up ended; `None` where none was asked for.
+    #[serde(default)]
+    pub steady: Option<SteadyRecord>,
+    /// The counted time second by second; empty where it has no more than one.
+    #[serde(default)]
+    pub intervals: Vec<IntervalRecord>,
+}
+
+/// How the warm-up ended.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SteadyRecord {
+    /// Its length; what ran before is not counted.
+    pub warmup_ns: u64,
+    /// Throughput was steady by then; else the longest warm-up allowed was over.
+    pub reached: bool,
+    /// The last look: the slope of the intervals' throughput, as a share of its mean per interval. 0 without a look.
+    pub slope_per_interval: f64,
+    pub interval_ns: u64,
+}
+
+/// A part of the counted time. The parts' histograms add up to the report's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IntervalRecord {
+    /// Since the counted time began.
+    pub start_ns: u64,
+    pub length_ns: u64,
+    pub requests: u64,
+    /// Service times, in the form of [`LoadReport::histogram`].
+    pub histogram: String,
+    /// Response times. Open loop only.
+    pub response_histogram: Option<String>,
+}
+
+impl LoadReport {
+    /// The histogram of what a client waits: response time where it is known, else service time.
+    pub fn waiting_histogram(&self) -> &str {
+        self.response_histogram.as_deref().unwrap_or(&self.histogram)
+    }
 }
 
 /// The workload as it was run, every default spelled out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadRecord {
     pub connections: u64,
+    /// Connections beside them that are open and silent.
+    #[serde(default)]
+    pub idle: u64,
     pub threads: u64,
-    /// Bytes of a request; the answer has as many.
+    /// Bytes of a request, of a mix the mean; the answer has as many.
     pub size: u64,
-    /// Requests in flight per connection.
+    /// Sizes and their shares, as `64:90,1400:10`; `None` where all are the same.
+    #[serde(default)]
+    pub size_mix: Option<String>,
+    /// Requests in flight per connection; in an open loop the most that may be.
     pub depth: u64,
     pub connect_per_request: bool,
+    /// Requests per second asked for, over all connections (the mean of a ramp); `None` in a closed loop.
+    #[serde(default)]
+    pub rate_per_s: Option<u64>,
+    /// How they are spaced: `constant`, `poisson`, `burst:N`, `ramp:FROM..TO`. Open loop only.
+    #[serde(default)]
+    pub arrival: Option<String>,
+    /// How the generator waits for a request's instant: `hybrid`, `sleep`, `spin`. Open loop only.
+    #[serde(default)]
+    pub timer: Option<String>,
+    /// Shortest and longest warm-up.
     pub warmup_ns: u64,
+    #[serde(default)]
+    pub warmup_max_ns: u64,
     pub timeout_ns: u64,
     pub spin_ns: u64,
     pub seed: u64,
@@ -129,16 +201,28 @@ pub struct HostRecord {
 }
 
 /// What all cells share of the generator's settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadSettings {
     /// `uring` or `epoll`.
     pub engine: String,
     pub threads: u64,
     /// Counted time of a trial.
     pub duration_ns: u64,
+    /// Shortest and longest warm-up.
     pub warmup_ns: u64,
+    #[serde(default)]
+    pub warmup_max_ns: u64,
     pub timeout_ns: u64,
     pub spin_ns: u64,
+    /// As in [`WorkloadRecord`].
+    #[serde(default)]
+    pub rate_per_s: Option<u64>,
+    #[serde(default)]
+    pub arrival: Option<String>,
+    #[serde(default)]
+    pub timer: Option<String>,
+    #[serde(default)]
+    pub idle: u64,
 }
 
 /// Why no further trial was run. A comparison that still runs, or that was killed, says `interrupted`.
@@ -150,12 +234,15 @@ pub enum Stopped {
 }
 
 /// One workload and how every contestant did under it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CellRecord {
     pub connections: u64,
-    /// Bytes of a request; the answer has as many.
+    /// Bytes of a request, of a mix the mean; the answer has as many.
     pub size: u64,
-    /// Requests in flight per connection.
+    /// As in [`WorkloadRecord`].
+    #[serde(default)]
+    pub size_mix: Option<String>,
+    /// Requests in flight per connection; in an open loop the most that may be.
     pub depth: u64,
     pub connect_per_request: bool,
     pub contestants: Vec<ContestantRecord>,

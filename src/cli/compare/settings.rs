@@ -150,6 +150,7 @@ fn empty_report(plan: &Plan, baseline: String, split: &Split, started: String) -
             warmup_ns: load.warmup.0,
             timeout_ns: load.timeout.0,
             spin_ns: load.spin.0,
+            ..LoadSettings::default()
         },
         rounds: plan.rounds,
         baseline,
@@ -170,6 +171,7 @@ fn empty_cell(plan: &Plan, cell: &Cell) -> CellRecord {
         depth: cell.depth,
         connect_per_request: cell.connect_per_request,
         contestants: plan.contestants.iter().map(contestant).collect(),
+        ..CellRecord::default()
     }
 }
 

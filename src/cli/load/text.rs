@@ -81,17 +81,11 @@ mod tests {
             threads: 1,
             size: 16 << 10,
             depth: 2,
-            connect_per_request: false,
             warmup_ns: 1_000_000_000,
-            timeout_ns: 1,
-            spin_ns: 0,
-            seed: 1,
             engine: "epoll".into(),
-            cores: None,
+            ..WorkloadRecord::default()
         };
         let report = LoadReport {
-            schema: String::new(),
-            ringmark: String::new(),
             target: "127.0.0.1:1".into(),
             workload,
             requests: 6400,
@@ -102,7 +96,7 @@ mod tests {
             invalid: vec!["errors: corrupt 3".into()],
             warnings: vec!["mind the gap".into()],
             cpu: CpuRecord { generator_ns_per_request: Some(2500.0), ..CpuRecord::default() },
-            histogram: String::new(),
+            ..LoadReport::default()
         };
         let text = render(&report);
         assert!(text.starts_with("INVALID: errors: corrupt 3\ntarget    127.0.0.1:1\n"), "{text}");
