@@ -4,6 +4,7 @@ mod live;
 pub mod text;
 
 use crate::load::{self, Config, EngineKind, LoadError};
+use crate::report::derive;
 use crate::report::schema::LoadReport;
 use crate::sys::affinity::{self, AffinityError};
 use crate::units::{Address, Bytes, CoreList, CoreSelection, Nanos};
@@ -177,7 +178,9 @@ pub fn run(args: &LoadArgs) -> ExitCode {
 
 fn measure(config: &Config, args: &LoadArgs, stop: &AtomicBool) -> Result<LoadReport, LoadError> {
     let mut live = LiveLine::new(config, args.quiet);
-    load::run(config, stop, &mut |progress| live.show(progress))
+    let mut report = load::run(config, stop, &mut |progress| live.show(progress))?;
+    derive::fill_load(&mut report).expect("histograms just written can be read");
+    Ok(report)
 }
 
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {

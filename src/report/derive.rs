@@ -1,9 +1,12 @@
 //! From raw trials to figures. Everything derived in a report is computed here and only here, by `compare` and by
 //! `report` alike, so a stored file renders to the same text again.
 
-use super::histogram::{HistogramError, added};
-use super::schema::{CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, TrialRecord};
+use super::histogram::{self, HistogramError};
+use super::schema::{
+    CellRecord, CompareReport, ContestantRecord, IntervalRecord, LoadReport, RatioRecord, TrialRecord,
+};
 use super::verdict::verdict;
+use super::{outliers, quantiles};
 use crate::stats::{median, mix, paired_ratio};
 
 /// Computes all figures of a report again.
@@ -20,6 +23,16 @@ pub fn fill(report: &mut CompareReport) -> Result<(), HistogramError> {
 pub fn fill_at(report: &mut CompareReport, index: usize) -> Result<(), HistogramError> {
     let seed = mix(report.seed, index as u64);
     report.cells.get_mut(index).map_or(Ok(()), |cell| fill_cell(cell, &report.baseline, seed))
+}
+
+/// Computes the figures of a single run again.
+pub fn fill_load(report: &mut LoadReport) -> Result<(), HistogramError> {
+    report.latency_ns = histogram::latency(&report.histogram)?;
+    report.response_ns = report.response_histogram.as_deref().map(histogram::latency).transpose()?;
+    report.send_lag_ns = report.send_lag_histogram.as_deref().map(histogram::latency).transpose()?;
+    let batches = histogram::read_all(report.intervals.iter().map(IntervalRecord::waiting_histogram))?;
+    report.quantiles = quantiles::records(&histogram::read(report.waiting_histogram())?, &batches);
+    Ok(())
 }
 
 fn fill_cell(cell: &mut CellRecord, baseline: &str, seed: u64) -> Result<(), HistogramError> {
@@ -41,8 +54,11 @@ fn fill_figures(contestant: &mut ContestantRecord) -> Result<(), HistogramError>
     let rates: Vec<f64> = valid.iter().map(|load| load.throughput_per_s).collect();
     let server = per_request(valid.iter().filter_map(|load| Some((load.cpu.server_ns?, load.requests))));
     let generator = per_request(valid.iter().map(|load| (load.cpu.generator_ns, load.requests)));
+    let batches = histogram::read_all(valid.iter().map(|load| load.waiting_histogram()))?;
+    let all = histogram::sum(&batches)?;
     contestant.rounds = valid.len() as u64;
-    contestant.latency_ns = added(valid.iter().map(|load| load.waiting_histogram()))?;
+    contestant.latency_ns = (!all.is_empty()).then(|| histogram::figures(&all));
+    contestant.quantiles = quantiles::records(&all, &batches);
     contestant.throughput_per_s = median(&rates);
     contestant.server_cpu_ns_per_request = server;
     contestant.generator_cpu_ns_per_request = generator;
@@ -51,7 +67,9 @@ fn fill_figures(contestant: &mut ContestantRecord) -> Result<(), HistogramError>
 
 /// How it relates to the baseline.
 fn fill_comparison(contestant: &mut ContestantRecord, base: &[TrialRecord], is_baseline: bool, seed: u64) {
-    let ratio = paired_ratio(&pairs(&contestant.trials, base), seed);
+    let pairs = pairs(&contestant.trials, base);
+    let throughputs: Vec<(f64, f64)> = pairs.iter().map(|(_, both)| *both).collect();
+    let ratio = paired_ratio(&throughputs, seed);
     contestant.ratio = ratio.map(|ratio| RatioRecord {
         median: ratio.median,
         low: ratio.interval.low,
@@ -59,15 +77,17 @@ fn fill_comparison(contestant: &mut ContestantRecord, base: &[TrialRecord], is_b
         pairs: ratio.pairs as u64,
     });
     contestant.verdict = contestant.unavailable.is_none().then(|| verdict(contestant.ratio.as_ref(), is_baseline));
+    let of_interest = |(ours, base): (f64, f64)| if is_baseline { ours } else { ours / base };
+    contestant.outliers = outliers::records(pairs.iter().map(|(round, both)| (*round, of_interest(*both))));
 }
 
-/// Throughput of both in the rounds in which both are valid.
-fn pairs(trials: &[TrialRecord], base: &[TrialRecord]) -> Vec<(f64, f64)> {
+/// Throughput of both in the rounds in which both are valid, and which rounds these are.
+fn pairs(trials: &[TrialRecord], base: &[TrialRecord]) -> Vec<(u64, (f64, f64))> {
     let of_round = |round| base.iter().find(|trial| trial.round == round)?.valid();
-    trials
-        .iter()
-        .filter_map(|trial| Some((trial.valid()?.throughput_per_s, of_round(trial.round)?.throughput_per_s)))
-        .collect()
+    let pair = |trial: &TrialRecord| {
+        Some((trial.round, (trial.valid()?.throughput_per_s, of_round(trial.round)?.throughput_per_s)))
+    };
+    trials.iter().filter_map(pair).collect()
 }
 
 /// Total CPU time by total requests.
@@ -176,6 +196,18 @@ pub(super) mod tests {
         assert_eq!((uring.rounds, uring.ratio.unwrap().pairs), (5, 5));
         assert_eq!(uring.verdict, Some(Verdict::TooFewRounds));
         assert!(uring.throughput_per_s.unwrap() < 130_000.0);
+    }
+
+    #[test]
+    fn a_round_that_stands_apart_is_shown_and_counts() {
+        let mut trials = steady(120_000.0);
+        trials[3] = trial(4, 60_000.0, &[]);
+        let report = report(vec![contestant("epoll", steady(100_000.0)), contestant("uring", trials)]);
+        let [epoll, uring] = &report.cells[0].contestants[..] else { panic!() };
+        assert_eq!((epoll.outliers.len(), uring.outliers.len()), (0, 1));
+        let outlier = uring.outliers[0];
+        assert!(outlier.round == 4 && (outlier.value - 0.6).abs() < 0.01 && outlier.score < -3.5, "{outlier:?}");
+        assert_eq!((uring.rounds, uring.ratio.unwrap().pairs), (7, 7));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reading stored results, and writing them so that a reader never sees half of one.
 
 use super::derive;
-use super::histogram::{self, HistogramError};
+use super::histogram::HistogramError;
 use super::schema::{COMPARE_SCHEMA, CompareReport, LOAD_SCHEMA, LoadReport};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -49,9 +49,7 @@ pub fn parse(text: &str) -> Result<Stored, ReadError> {
         }
         LOAD_SCHEMA => {
             let mut report: LoadReport = serde_json::from_value(value).map_err(malformed)?;
-            report.latency_ns = histogram::latency(&report.histogram)?;
-            report.response_ns = report.response_histogram.as_deref().map(histogram::latency).transpose()?;
-            report.send_lag_ns = report.send_lag_histogram.as_deref().map(histogram::latency).transpose()?;
+            derive::fill_load(&mut report)?;
             Ok(Stored::Load(Box::new(report)))
         }
         _ => Err(ReadError::OtherVersion { found: schema, writer }),

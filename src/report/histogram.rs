@@ -15,18 +15,23 @@ const DIGITS: u8 = 3;
 #[error("a histogram in it cannot be read ({0}); the file is damaged")]
 pub struct HistogramError(String);
 
-/// The latency of all these runs together. `None` when they recorded nothing.
-pub fn added<'a>(stored: impl Iterator<Item = &'a str>) -> Result<Option<LatencyRecord>, HistogramError> {
+/// Histograms out of their stored form.
+pub fn read_all<'a>(stored: impl Iterator<Item = &'a str>) -> Result<Vec<Histogram<u64>>, HistogramError> {
+    stored.map(read).collect()
+}
+
+/// All samples together.
+pub fn sum(parts: &[Histogram<u64>]) -> Result<Histogram<u64>, HistogramError> {
     let mut sum: Histogram<u64> = Histogram::new(DIGITS).map_err(|error| HistogramError(error.to_string()))?;
-    for text in stored {
-        sum.add(decode(text)?).map_err(|error| HistogramError(error.to_string()))?;
+    for part in parts {
+        sum.add(part).map_err(|error| HistogramError(error.to_string()))?;
     }
-    Ok((!sum.is_empty()).then(|| figures(&sum)))
+    Ok(sum)
 }
 
 /// The latency of one run.
 pub fn latency(stored: &str) -> Result<LatencyRecord, HistogramError> {
-    Ok(figures(&decode(stored)?))
+    Ok(figures(&read(stored)?))
 }
 
 /// The stored form.
@@ -36,7 +41,8 @@ pub fn encode(histogram: &Histogram<u64>) -> String {
     STANDARD.encode(bytes)
 }
 
-fn decode(text: &str) -> Result<Histogram<u64>, HistogramError> {
+/// A histogram out of its stored form.
+pub fn read(text: &str) -> Result<Histogram<u64>, HistogramError> {
     let bytes = STANDARD.decode(text.trim()).map_err(|error| HistogramError(error.to_string()))?;
     Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(|error| HistogramError(format!("{error:?}")))
 }
@@ -72,17 +78,20 @@ pub(super) mod tests {
     fn percentiles_come_from_the_sum_and_are_not_averaged() {
         let fast: Vec<u64> = vec![100; 990];
         let slow: Vec<u64> = vec![1000; 10];
-        let both = added([stored(&fast), stored(&slow)].iter().map(String::as_str)).unwrap().unwrap();
+        let both = figures(&added(&[&stored(&fast), &stored(&slow)]));
         assert_eq!((both.p50, both.p99, both.p999, both.max), (100, 100, 1000, 1000));
-        assert_eq!(added(std::iter::empty()).unwrap(), None);
-        assert_eq!(added([stored(&[])].iter().map(String::as_str)).unwrap(), None);
+        assert!(added(&[]).is_empty() && added(&[&stored(&[])]).is_empty());
+    }
+
+    fn added(stored: &[&str]) -> Histogram<u64> {
+        sum(&read_all(stored.iter().copied()).unwrap()).unwrap()
     }
 
     #[test]
     fn what_was_stored_reads_back() {
         let mut histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000_000, DIGITS).unwrap();
         (1..=1000u64).for_each(|value| histogram.saturating_record(value * 1000));
-        assert_eq!(decode(&encode(&histogram)).unwrap(), histogram);
+        assert_eq!(read(&encode(&histogram)).unwrap(), histogram);
         assert_eq!(latency(&encode(&histogram)).unwrap(), figures(&histogram));
         assert_eq!(latency(&stored(&[])).unwrap(), LatencyRecord::default());
     }
@@ -90,7 +99,7 @@ pub(super) mod tests {
     #[test]
     fn what_is_no_histogram_is_an_error() {
         for text in ["", "x", "AAAA", "HISTFAAAAA=="] {
-            assert!(added(std::iter::once(text)).is_err(), "{text}");
+            assert!(read(text).is_err(), "{text}");
         }
     }
 }

@@ -3,7 +3,10 @@
 pub mod derive;
 pub mod file;
 pub mod histogram;
+pub mod intervals;
 pub mod json;
+mod outliers;
+pub mod quantiles;
 pub mod schema;
 pub mod terminal;
 pub mod verdict;

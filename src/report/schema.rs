@@ -64,6 +64,10 @@ pub struct LoadReport {
     /// The counted time second by second; empty where it has no more than one.
     #[serde(default)]
     pub intervals: Vec<IntervalRecord>,
+    /// How far the quantiles of what a client waits can be trusted (response time where it is known, else service time),
+    /// the intervals being the batches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantiles: Vec<QuantileRecord>,
 }
 
 /// How the warm-up ended.
@@ -93,6 +97,18 @@ pub struct IntervalRecord {
 
 impl LoadReport {
     /// The histogram of what a client waits: response time where it is known, else service time.
+    pub fn waiting_histogram(&self) -> &str {
+        self.response_histogram.as_deref().unwrap_or(&self.histogram)
+    }
+
+    /// What a client waits: response time where it is known, else service time.
+    pub fn waiting_ns(&self) -> &LatencyRecord {
+        self.response_ns.as_ref().unwrap_or(&self.latency_ns)
+    }
+}
+
+impl IntervalRecord {
+    /// As [`LoadReport::waiting_histogram`], of the interval.
     pub fn waiting_histogram(&self) -> &str {
         self.response_histogram.as_deref().unwrap_or(&self.histogram)
     }
@@ -146,6 +162,22 @@ pub struct LatencyRecord {
     pub p99: u64,
     pub p999: u64,
     pub max: u64,
+}
+
+/// A quantile of the latency and its 95 % interval, by ranks in the sample. A bound is `None` where the data cannot carry
+/// it: too few batches, or too few samples beyond the quantile.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuantileRecord {
+    /// 0.99 for the 99th percentile.
+    pub quantile: f64,
+    pub value_ns: u64,
+    pub low_ns: Option<u64>,
+    pub high_ns: Option<u64>,
+    /// How many independent samples the samples are worth, judged by how much the batches differ (batch means). `None`
+    /// with fewer than 6 batches, which do not tell.
+    pub effective_samples: Option<u64>,
+    /// Stretches of samples that were kept apart: the valid rounds of a comparison, the intervals of a run.
+    pub batches: u64,
 }
 
 /// CPU time of both processes, all their threads (user and system), within the counted time.
@@ -261,6 +293,9 @@ pub struct ContestantRecord {
     pub throughput_per_s: Option<f64>,
     /// Of the added histograms of the valid rounds.
     pub latency_ns: Option<LatencyRecord>,
+    /// How far the quantiles of the latency can be trusted, the valid rounds being the batches.
+    #[serde(default)]
+    pub quantiles: Vec<QuantileRecord>,
     /// CPU time of all valid rounds by all their requests, user and system, all threads.
     pub server_cpu_ns_per_request: Option<f64>,
     pub generator_cpu_ns_per_request: Option<f64>,
@@ -269,6 +304,9 @@ pub struct ContestantRecord {
     pub verdict: Option<Verdict>,
     /// Valid rounds.
     pub rounds: u64,
+    /// Valid rounds that stand apart from the others. They count all the same.
+    #[serde(default)]
+    pub outliers: Vec<OutlierRecord>,
     pub trials: Vec<TrialRecord>,
 }
 
@@ -280,6 +318,16 @@ pub struct RatioRecord {
     pub high: f64,
     /// Rounds in which both are valid.
     pub pairs: u64,
+}
+
+/// A round that stands apart: its modified Z-score (Iglewicz and Hoaglin 1993) is beyond 3.5.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutlierRecord {
+    pub round: u64,
+    /// The ratio to the baseline in that round; of the baseline itself its requests per second.
+    pub value: f64,
+    /// The modified Z-score; negative where the value is a low one.
+    pub score: f64,
 }
 
 /// What the ratio says.

@@ -2,6 +2,7 @@
 //!
 //! Plain ASCII, at most 120 columns, and the same bytes wherever it is written, so that two renderings can be compared.
 
+use super::intervals;
 use super::schema::{
     CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, Stopped, TrialRecord, Verdict,
 };
@@ -166,12 +167,13 @@ fn setting(report: &CompareReport) -> String {
 fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
     let connecting = if cell.connect_per_request { ", a new connection for each request" } else { "" };
     format!(
-        "{}, requests of {} B, {} in flight on each{connecting}:\n{}\n{}",
+        "{}, requests of {} B, {} in flight on each{connecting}:\n{}\n{}{}",
         counted(cell.connections, "connection"),
         cell.size,
         cell.depth,
         table(report, cell),
-        conclusion(cell, &report.baseline)
+        conclusion(cell, &report.baseline),
+        intervals::lines(cell).into_iter().map(|line| format!("\n{line}")).collect::<String>()
     )
 }
 

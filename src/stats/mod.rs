@@ -1,14 +1,21 @@
-//! What the figures mean: medians, paired ratios, intervals, and the random numbers they need.
+//! What the figures mean: medians, paired ratios, intervals, quantiles, outliers, and the random numbers they need.
 //!
 //! Pure functions of their arguments: the same numbers and the same seed give the same answer on every machine.
 //! Nothing here reads a clock, a file or the kernel's randomness.
 
 mod bootstrap;
 mod center;
+mod distributions;
+mod outliers;
 mod paired;
+mod proportion;
+mod quantile;
 mod random;
 
-pub use bootstrap::{Interval, RESAMPLES, median_interval};
+pub use bootstrap::{Interval, RESAMPLES, median_interval, median_ratio};
 pub use center::median;
+pub use outliers::{OUTLIER_SCORE, modified_z_scores};
 pub use paired::{MIN_PAIRS, PairedRatio, paired_ratio};
+pub use proportion::proportion_interval;
+pub use quantile::{Batch, MIN_BATCHES, Ranks, effective_samples, ranks};
 pub use random::{Random, mix, splitmix64};

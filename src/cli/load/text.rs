@@ -1,5 +1,6 @@
 //! The report for eyes. Everything in it is in the JSON too.
 
+use crate::report::intervals::quantiles;
 use crate::report::schema::{LoadReport, WorkloadRecord};
 use crate::units::{Bytes, Nanos, three_digits};
 
@@ -15,8 +16,10 @@ pub fn render(report: &LoadReport) -> String {
         format!("CPU       {}", cpu(report)),
         format!("errors    {}", errors(report)),
     ];
+    let bounds =
+        (!report.intervals.is_empty()).then(|| format!("95 % in   {}", quantiles(&report.quantiles).join(", ")));
     let warnings = report.warnings.iter().map(|warning| format!("warning: {warning}"));
-    reasons.chain(figures).chain(warnings).map(|line| line + "\n").collect()
+    reasons.chain(figures).chain(bounds).chain(warnings).map(|line| line + "\n").collect()
 }
 
 fn load(workload: &WorkloadRecord) -> String {

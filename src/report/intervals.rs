@@ -1,0 +1,88 @@
+//! How far each figure of a cell can be trusted, for eyes: the quantiles' intervals and the rounds that stand apart.
+
+use super::schema::{CellRecord, ContestantRecord, OutlierRecord, QuantileRecord, Verdict};
+use super::verdict::short_name;
+use crate::units::{Nanos, three_digits};
+
+/// The quantiles whose intervals are shown; the others' are in the JSON.
+const SHOWN: [(f64, &str); 3] = [(0.5, "p50"), (0.99, "p99"), (0.999, "p99.9")];
+const INSUFFICIENT: &str = "insufficient data";
+
+/// A line per contestant that was measured, and one per contestant with rounds that stand apart.
+pub fn lines(cell: &CellRecord) -> Vec<String> {
+    let measured = || cell.contestants.iter().filter(|contestant| !contestant.quantiles.is_empty());
+    let width = measured().map(|contestant| short_name(&contestant.name).chars().count()).max().unwrap_or(0).min(30);
+    let quantiles = measured().map(|contestant| {
+        format!("  {:width$}  {}", short_name(&contestant.name), quantiles(&contestant.quantiles).join(", "))
+    });
+    let title = measured().next().map(|_| "95 % intervals of the latencies, rounds as batches:".to_owned());
+    title.into_iter().chain(quantiles).chain(cell.contestants.iter().filter_map(outliers)).collect()
+}
+
+/// `p50 [510us, 525us]` of each that is shown.
+pub fn quantiles(records: &[QuantileRecord]) -> Vec<String> {
+    let shown = SHOWN.iter().filter_map(|(quantile, name)| {
+        records.iter().find(|record| record.quantile == *quantile).map(|record| format!("{name} {}", interval(record)))
+    });
+    shown.collect()
+}
+
+fn interval(record: &QuantileRecord) -> String {
+    let bound = |bound: Option<u64>| bound.map(|nanos| Nanos(nanos).to_string());
+    match (bound(record.low_ns), bound(record.high_ns)) {
+        (None, None) => INSUFFICIENT.to_owned(),
+        (Some(low), None) => format!("[{low}, {INSUFFICIENT}]"),
+        (None, Some(high)) => format!("[{INSUFFICIENT}, {high}]"),
+        (Some(low), Some(high)) => format!("[{low}, {high}]"),
+    }
+}
+
+fn outliers(contestant: &ContestantRecord) -> Option<String> {
+    const MAX_SHOWN: usize = 4;
+    let baseline = contestant.verdict == Some(Verdict::Baseline);
+    let one = |outlier: &OutlierRecord| {
+        let value = match baseline {
+            true => format!("{} req/s", three_digits(outlier.value.round())),
+            false => format!("ratio {}", three_digits(outlier.value)),
+        };
+        format!("round {} ({value}, M {:+.1})", outlier.round, outlier.score)
+    };
+    let shown: Vec<String> = contestant.outliers.iter().take(MAX_SHOWN).map(one).collect();
+    let more = contestant.outliers.len().saturating_sub(MAX_SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!shown.is_empty()).then(|| {
+        format!("Outliers of {}, counted all the same: {}{more}.", short_name(&contestant.name), shown.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::derive::tests::{contestant, report, steady, trial};
+    use super::*;
+
+    #[test]
+    fn what_the_data_cannot_carry_is_called_insufficient() {
+        let record = |low_ns, high_ns| QuantileRecord {
+            quantile: 0.99,
+            value_ns: 20_000,
+            low_ns,
+            high_ns,
+            effective_samples: Some(9),
+            batches: 7,
+        };
+        assert_eq!(quantiles(&[record(Some(10_000), Some(30_000))]), ["p99 [10us, 30us]"]);
+        assert_eq!(quantiles(&[record(Some(10_000), None)]), ["p99 [10us, insufficient data]"]);
+        assert_eq!(quantiles(&[record(None, None)]), ["p99 insufficient data"]);
+    }
+
+    #[test]
+    fn rounds_that_stand_apart_are_named() {
+        let mut trials = steady(120_000.0);
+        trials[3] = trial(4, 60_000.0, &[]);
+        let cell = &report(vec![contestant("epoll", steady(100_000.0)), contestant("uring", trials)]).cells[0];
+        let lines = lines(cell);
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        assert!(lines[3].starts_with("Outliers of uring, counted all the same: round 4 (ratio 0.60, M -"), "{lines:?}");
+        assert!(lines[1].starts_with("  epoll  p50 "), "{lines:?}");
+    }
+}

@@ -1,0 +1,68 @@
+//! Quantiles of a histogram and how far they can be trusted, judged by the histograms that it was added up from.
+
+use super::schema::QuantileRecord;
+use crate::stats::{Batch, Ranks, effective_samples, ranks};
+use hdrhistogram::Histogram;
+
+/// Those that are reported: p50, p90, p99, p99.9.
+pub const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
+
+/// A record of each of [`QUANTILES`]; none where nothing was recorded. `all` is the sum of the batches.
+pub fn records(all: &Histogram<u64>, batches: &[Histogram<u64>]) -> Vec<QuantileRecord> {
+    if all.is_empty() {
+        return Vec::new();
+    }
+    QUANTILES.iter().map(|quantile| record(*quantile, all, batches)).collect()
+}
+
+fn record(quantile: f64, all: &Histogram<u64>, batches: &[Histogram<u64>]) -> QuantileRecord {
+    let value = all.value_at_quantile(quantile);
+    let count = |batch: &Histogram<u64>| Batch { samples: batch.len(), below: batch.count_between(0, value) };
+    let counts: Vec<Batch> = batches.iter().map(count).collect();
+    let effective = effective_samples(&counts);
+    let bounds = effective.map(|effective| ranks(quantile, effective, batches.len()));
+    let at = |bound: fn(Ranks) -> Option<f64>| bounds.and_then(bound).map(|share| all.value_at_quantile(share));
+    QuantileRecord {
+        quantile,
+        value_ns: value,
+        low_ns: at(|bounds| bounds.low),
+        high_ns: at(|bounds| bounds.high),
+        effective_samples: effective.map(|effective| effective.round() as u64),
+        batches: batches.len() as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::histogram::sum;
+    use super::*;
+
+    fn histogram(values: impl Iterator<Item = u64>) -> Histogram<u64> {
+        let mut histogram = Histogram::new(3).unwrap();
+        values.for_each(|value| histogram.record(value).unwrap());
+        histogram
+    }
+
+    #[test]
+    fn even_batches_give_narrow_intervals_and_a_tail_of_few_gives_none() {
+        let batches: Vec<_> = (0..8).map(|_| histogram(1..=250)).collect();
+        let all = sum(&batches).unwrap();
+        let [p50, p90, p99, p999] = records(&all, &batches)[..] else { panic!() };
+        assert_eq!((p50.value_ns, p50.effective_samples, p50.batches), (125, Some(2000), 8));
+        assert!((115..=124).contains(&p50.low_ns.unwrap()) && (126..=135).contains(&p50.high_ns.unwrap()), "{p50:?}");
+        assert!(p90.low_ns < Some(p90.value_ns) && p90.high_ns > Some(p90.value_ns), "{p90:?}");
+        assert!(p99.high_ns.is_some(), "20 samples beyond: {p99:?}");
+        assert_eq!((p999.low_ns.is_some(), p999.high_ns), (true, None), "2 samples beyond: {p999:?}");
+    }
+
+    #[test]
+    fn batches_that_differ_give_wide_intervals_and_few_none() {
+        let batches: Vec<_> = (0..8).map(|batch| histogram((1..=250).map(move |value| value + 20 * batch))).collect();
+        let all = sum(&batches).unwrap();
+        let drifting = records(&all, &batches)[0];
+        assert!(drifting.effective_samples.unwrap() < 200, "{drifting:?}");
+        let few = records(&all, std::slice::from_ref(&all))[0];
+        assert_eq!((few.low_ns, few.high_ns, few.effective_samples, few.batches), (None, None, None, 1));
+        assert!(records(&histogram(1..1), &[]).is_empty());
+    }
+}
