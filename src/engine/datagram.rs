@@ -15,6 +15,18 @@ const FIRST_FREE_PORT: u16 = 1024;
 /// Bytes a receive buffer for datagrams must have: more than the largest that IP carries (65 507 over IPv4).
 pub const BUFFER_BYTES: usize = 64 << 10;
 
+/// How datagrams are received, by the engines that offer a choice.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct DatagramOptions {
+    /// Take datagrams that were sent as one batch as one batch, and answer them so (UDP_GRO, Linux 5.0).
+    ///
+    /// What a sender hands over with one call (UDP_SEGMENT: `ringload --gso`, QUIC stacks) passes through the kernel's
+    /// network stack once instead of datagram by datagram, in both directions. Does nothing for datagrams that were
+    /// sent one by one, on loopback and between namespaces, nor for unix sockets; a network card may batch those too.
+    #[arg(long, help_heading = "Datagrams")]
+    pub gro: bool,
+}
+
 /// A bound datagram socket and the number by which the service knows it.
 #[derive(Debug)]
 pub struct DatagramSocket {

@@ -1,7 +1,10 @@
-//! What datagram sockets offer beyond socket2: marks against echo loops, and the kernel's count of what it dropped.
+//! What datagram sockets offer beyond socket2: marks against echo loops, batches that arrive as one, and the kernel's
+//! count of what it dropped.
 
+mod gro;
 mod mark;
 
+pub use gro::set_gro;
 pub use mark::mark_answers;
 
 use socket2::Socket;

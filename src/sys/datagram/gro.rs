@@ -1,0 +1,50 @@
+//! Batches of datagrams that pass through the kernel as one (udp(7)): UDP_GRO where they arrive.
+
+use socket2::{Domain, Socket};
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Lets batches of UDP datagrams arrive whole, each with its segment size as ancillary data (UDP_GRO, Linux 5.0). A unix
+/// socket has no batches and is left as it is.
+///
+/// # Errors
+/// ENOPROTOOPT: the kernel is older.
+pub fn set_gro(socket: &Socket) -> io::Result<()> {
+    if !matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6) {
+        return Ok(());
+    }
+    let on: libc::c_int = 1;
+    let len = size_of_val(&on) as libc::socklen_t;
+    // SAFETY: the socket is open, and the kernel reads `len` bytes from an integer of that size.
+    let outcome =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, (&raw const on).cast(), len) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+    use std::os::unix::net::UnixDatagram;
+
+    fn gro(socket: &Socket) -> libc::c_int {
+        let (mut on, mut len) = (-1, size_of::<libc::c_int>() as libc::socklen_t);
+        // SAFETY: the socket is open, and the kernel writes at most `len` bytes to an integer of that size.
+        unsafe {
+            let to = (&raw mut on).cast();
+            libc::getsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, to, &mut len)
+        };
+        on
+    }
+
+    #[test]
+    fn is_on_for_udp_and_nothing_for_unix_sockets() {
+        for at in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = Socket::from(UdpSocket::bind(at).unwrap());
+            assert_eq!(gro(&socket), 0);
+            set_gro(&socket).unwrap();
+            assert_eq!(gro(&socket), 1);
+        }
+        set_gro(&UnixDatagram::unbound().unwrap().into()).unwrap();
+    }
+}
