@@ -2,6 +2,7 @@
 //! whose code paths differ. The server is the real program in a process of its own, the clients are plain blocking
 //! sockets; every byte is checked, no time is measured.
 
+#[macro_use]
 mod support;
 
 use ringmark::engine::Engine;
@@ -9,6 +10,7 @@ use signal_hook::consts::SIGTERM;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use support::cell::Cell;
 use support::client::{Peer, Served, Stream, send_until_stuck, who_is_served};
 use support::pattern::Random;
 use support::server::{Server, fields, ringmark};
@@ -18,50 +20,6 @@ const BOUND_BYTES: u64 = 4 << 20;
 const SMALL_BUFFERS: [&str; 4] = ["--sndbuf", "64k", "--rcvbuf", "64k"];
 /// For crowds. A single connection would crawl with windows below a segment.
 const SMALLEST_BUFFERS: [&str; 4] = ["--sndbuf", "16k", "--rcvbuf", "16k"];
-
-/// What the suite is instantiated for: the words after `ringmark serve`.
-struct Cell {
-    engine: &'static str,
-    options: &'static [&'static str],
-}
-
-impl Cell {
-    /// `None`, with the reason printed, where it cannot run.
-    fn words(&self, more: &[&'static str]) -> Option<Vec<&'static str>> {
-        if self.engine.contains("uring")
-            && let Some(reason) = support::without_uring()
-        {
-            println!("skipped: {reason}");
-            return None;
-        }
-        if self.options.windows(2).any(|pair| pair == ["--cores", "2"])
-            && thread::available_parallelism().is_ok_and(|cores| cores.get() < 2)
-        {
-            println!("skipped: two shards need two cores");
-            return None;
-        }
-        Some([&[self.engine], self.options, more].concat())
-    }
-
-    fn start(&self, more: &[&'static str]) -> Option<Server> {
-        Some(Server::start(&self.words(more)?))
-    }
-
-    fn accepts_by_reuseport(&self) -> bool {
-        self.options.contains(&"reuseport")
-    }
-}
-
-macro_rules! instantiate {
-    ($name:ident, $cell:expr, [$($case:ident)*]) => {
-        #[allow(non_snake_case, reason = "named after the engine's variant")]
-        mod $name {
-            use super::*;
-            const CELL: Cell = $cell;
-            $(#[test] fn $case() { super::$case(&CELL); })*
-        }
-    };
-}
 
 macro_rules! suite {
     ($name:ident, $cell:expr) => {

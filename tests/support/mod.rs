@@ -2,7 +2,10 @@
 //! hang, and streams of bytes that tell when one of them is wrong.
 #![allow(dead_code, reason = "each suite uses a part of it")]
 
+#[macro_use]
+pub mod cell;
 pub mod client;
+pub mod datagrams;
 pub mod pattern;
 pub mod server;
 

@@ -1,7 +1,7 @@
 //! The program `ringmark serve` as a process: started, read, signalled, and gone when its guard is dropped.
 
 use super::client::Peer;
-use super::{WATCHDOG, wait_until};
+use super::{WATCHDOG, datagrams, wait_until};
 use ringmark::sys::process;
 use signal_hook::consts::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
 use std::collections::HashMap;
@@ -161,6 +161,16 @@ impl Server {
     pub fn path(&self, listener: usize) -> PathBuf {
         let line = &self.listeners[listener];
         line.split_once(" unix:").unwrap_or_else(|| panic!("not a unix listener: {line}")).1.into()
+    }
+
+    /// Where a datagram socket is.
+    pub fn datagrams(&self, listener: usize) -> datagrams::Place {
+        let line = &self.listeners[listener];
+        match (line.split_once(" udp "), line.split_once(" unixgram:")) {
+            (Some((_, address)), _) => datagrams::Place::Udp(address.parse().expect("an address")),
+            (_, Some((_, path))) => datagrams::Place::Unix(path.into()),
+            _ => panic!("no datagram socket: {line}"),
+        }
     }
 
     pub fn connect(&self, seed: u64) -> Peer {

@@ -1,0 +1,313 @@
+//! The datagram part of the engine contract (src/engine/mod.rs), from outside: one suite, instantiated for every engine
+//! and for the variants whose code paths differ, over IPv4, IPv6 and unix sockets. The server is the real program in a
+//! process of its own, the clients are plain blocking sockets; every byte is checked, no time is measured.
+
+#[macro_use]
+mod support;
+
+use ringmark::engine::Engine;
+use signal_hook::consts::SIGTERM;
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::Duration;
+use support::cell::Cell;
+use support::datagrams::{Client, LARGEST, Place};
+use support::pattern;
+use support::server::{Server, ringmark};
+use tempfile::TempDir;
+
+macro_rules! suite {
+    ($name:ident, $cell:expr) => {
+        instantiate!($name, $cell, [
+            every_size_comes_back_whole
+            many_clients_each_get_their_own_answers
+            a_burst_is_answered_once_each
+            a_client_that_is_gone_harms_nobody
+            sources_that_could_loop_are_refused
+            two_servers_pointed_at_each_other_fall_silent
+            what_is_longer_than_the_buffer_is_counted_and_not_answered
+            discarding_answers_nothing
+            streams_and_datagrams_share_a_server
+            drain_answers_what_had_arrived
+            waiting_costs_nothing
+        ]);
+    };
+}
+
+macro_rules! engines {
+    ($($variant:ident, $engine:ty, $about:literal;)*) => {
+        $(suite!($variant, Cell { engine: <$engine as Engine>::NAME, options: &["--cores", "1"] });)*
+    };
+}
+
+macro_rules! variants {
+    ($($name:ident: $engine:literal $($option:literal)*;)*) => {
+        $(suite!($name, Cell { engine: $engine, options: &[$($option),*] });)*
+    };
+}
+
+ringmark::for_each_engine!(engines);
+
+variants! {
+    uring_two_cores: "uring" "--cores" "2";
+    uring_oneshot: "uring" "--cores" "1" "--recv" "oneshot";
+    uring_fd: "uring" "--cores" "1" "--files" "fd";
+    uring_coop: "uring" "--cores" "1" "--taskrun" "coop";
+    uring_taskrun_none: "uring" "--cores" "1" "--taskrun" "none";
+    uring_sqpoll: "uring" "--cores" "1" "--sqpoll";
+    uring_tiny_pool: "uring" "--cores" "1" "--buffers" "1";
+    uring_gro: "uring" "--cores" "1" "--gro";
+    epoll_two_cores: "epoll" "--cores" "2";
+    epoll_gro: "epoll" "--cores" "1" "--gro";
+    threads_two_cores: "threads" "--cores" "2";
+    tokio_two_cores: "tokio" "--cores" "2";
+}
+
+/// A server of one endpoint, and what must live as long.
+struct Running {
+    server: Server,
+    place: Place,
+    _directory: TempDir,
+}
+
+/// The places a server can be at.
+fn families() -> [&'static str; 3] {
+    ["udp://127.0.0.1:0", "udp://[::1]:0", "unixgram:DIRECTORY/echo"]
+}
+
+fn start(cell: &Cell, kind: &str, address: &str, more: &[&str]) -> Option<Running> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let address = address.replace("DIRECTORY", &directory.path().display().to_string());
+    let words = cell.words(&[more, &[kind, &address]].concat())?;
+    let server = Server::spawn(ringmark(["serve"].into_iter().chain(words)), 1);
+    let place = server.datagrams(0);
+    Some(Running { server, place, _directory: directory })
+}
+
+fn echo_server(cell: &Cell, address: &str) -> Option<Running> {
+    start(cell, "--echo", address, &["--stats", "20ms"])
+}
+
+// Bytes
+
+fn every_size_comes_back_whole(cell: &Cell) {
+    const SIZES: [usize; 8] = [0, 1, 63, 64, 1472, 9000, 32_768, LARGEST];
+    for address in families() {
+        let Some(Running { server, place, _directory }) = echo_server(cell, address) else { return };
+        let client = Client::new(&place);
+        for (seed, size) in SIZES.into_iter().chain(SIZES.into_iter().rev()).enumerate() {
+            client.echo(seed as u64, size);
+        }
+        client.expect_silence();
+        let ended = server.drain();
+        let bytes = 2 * SIZES.iter().sum::<usize>() as u64;
+        assert_eq!((ended.count("datagrams_in"), ended.count("datagrams_out")), (16, 16), "{address}");
+        assert_eq!((ended.count("bytes_in"), ended.count("bytes_out")), (bytes, bytes), "{address}");
+        assert_eq!((ended.count("truncated"), ended.count("unsent"), ended.count("refused")), (0, 0, 0), "{address}");
+    }
+}
+
+fn many_clients_each_get_their_own_answers(cell: &Cell) {
+    const CLIENTS: u64 = 50;
+    const EACH: usize = 8;
+    for address in families() {
+        let Some(Running { server, place, _directory }) = echo_server(cell, address) else { return };
+        let clients: Vec<Client> = (0..CLIENTS).map(|_| Client::new(&place)).collect();
+        for round in 0..3 {
+            let size = 40 + 700 * round;
+            for (seed, client) in clients.iter().enumerate() {
+                (0..EACH).for_each(|index| client.send(&pattern::bytes(seed as u64, (index * size) as u64, size)));
+            }
+            for (seed, client) in clients.iter().enumerate() {
+                // One server thread per socket and one socket per client's hash: what a client sent stays in order.
+                for index in 0..EACH {
+                    let answer = client.receive();
+                    assert_eq!(answer.len(), size);
+                    pattern::check(seed as u64, (index * size) as u64, &answer);
+                }
+            }
+        }
+        let ended = server.drain();
+        assert_eq!(ended.count("datagrams_out"), CLIENTS * EACH as u64 * 3, "{address}");
+    }
+}
+
+fn a_burst_is_answered_once_each(cell: &Cell) {
+    const BURST: u64 = 150;
+    let Some(Running { server, place, _directory }) = echo_server(cell, "udp://127.0.0.1:0") else { return };
+    let client = Client::new(&place);
+    client.echo(0, 10);
+    server.freeze();
+    (0..BURST).for_each(|number| client.send(&number.to_le_bytes()));
+    server.thaw();
+    let mut answers: Vec<u64> =
+        (0..BURST).map(|_| u64::from_le_bytes(client.receive().try_into().expect("eight bytes"))).collect();
+    client.expect_silence();
+    answers.sort_unstable();
+    assert_eq!(answers, (0..BURST).collect::<Vec<_>>());
+    assert_eq!(server.drain().count("datagrams_in"), BURST + 1);
+}
+
+// Neighbours
+
+fn a_client_that_is_gone_harms_nobody(cell: &Cell) {
+    for address in families() {
+        let Some(Running { server, place, _directory }) = echo_server(cell, address) else { return };
+        let stays = Client::new(&place);
+        for round in 0..5 {
+            let gone = Client::new(&place);
+            gone.echo(round, 10);
+            server.freeze();
+            (0..5).for_each(|_| gone.send(b"nobody waits for this"));
+            drop(gone);
+            stays.send(&pattern::bytes(round, 0, 500));
+            server.thaw();
+            pattern::check(round, 0, &stays.receive());
+            stays.echo(round, 1000);
+        }
+        server.drain();
+    }
+}
+
+fn sources_that_could_loop_are_refused(cell: &Cell) {
+    let Some(Running { server, place, _directory }) = echo_server(cell, "udp://127.0.0.1:0") else { return };
+    let Place::Udp(address) = place else { panic!("a UDP server") };
+    // The server's own port, on another address of this machine.
+    let twin = Client::at(SocketAddr::new([127, 0, 0, 2].into(), address.port()), address);
+    twin.send(b"answer me");
+    server.wait_for_stats("refused", 1);
+    twin.expect_silence();
+    Client::new(&place).echo(1, 100);
+    let ended = server.drain();
+    assert_eq!((ended.count("refused"), ended.count("datagrams_out")), (1, 1));
+}
+
+fn two_servers_pointed_at_each_other_fall_silent(cell: &Cell) {
+    for address in ["udp://127.0.0.1:0", "udp://[::1]:0"] {
+        let Some(first) = echo_server(cell, address) else { return };
+        let Place::Udp(to) = first.place else { panic!("a UDP server") };
+        Client::new(&first.place).echo(1, 10);
+        first.server.freeze();
+        // A request whose source will be another server by the time it is answered.
+        let forged = UdpSocket::bind(SocketAddr::new(to.ip(), 0)).expect("binding");
+        forged.send_to(b"pass it on", to).expect("sending");
+        let source = forged.local_addr().expect("an address");
+        drop(forged);
+        let Some(second) = echo_server(cell, &format!("udp://{source}")) else { return };
+        first.server.thaw();
+        first.server.wait_for_stats("datagrams_out", 2);
+        thread::sleep(Duration::from_millis(200));
+        let (first, second) = (first.server.drain(), second.server.drain());
+        assert_eq!((first.count("datagrams_in"), second.count("datagrams_in")), (2, 0));
+    }
+}
+
+fn what_is_longer_than_the_buffer_is_counted_and_not_answered(cell: &Cell) {
+    // Only unix sockets carry datagrams of this length.
+    let Some(Running { server, place, _directory }) = echo_server(cell, "unixgram:DIRECTORY/echo") else { return };
+    let client = Client::new(&place);
+    client.send(&vec![7; 100_000]);
+    server.wait_for_stats("truncated", 1);
+    client.expect_silence();
+    client.echo(1, LARGEST);
+    let ended = server.drain();
+    assert_eq!((ended.count("datagrams_in"), ended.count("datagrams_out")), (2, 1));
+}
+
+// Services and transports
+
+fn discarding_answers_nothing(cell: &Cell) {
+    for address in families() {
+        let Some(running) = start(cell, "--discard", address, &["--stats", "20ms"]) else { return };
+        let client = Client::new(&running.place);
+        (0..10).for_each(|size| client.send(&vec![1; size * 100]));
+        running.server.wait_for_stats("datagrams_in", 10);
+        client.expect_silence();
+        let ended = running.server.drain();
+        assert_eq!((ended.count("bytes_in"), ended.count("datagrams_out")), (4500, 0));
+    }
+}
+
+fn streams_and_datagrams_share_a_server(cell: &Cell) {
+    let Some(words) = cell.words(&["--echo", "127.0.0.1:0", "--echo", "[::1]:0", "--discard", "udp://127.0.0.1:0"])
+    else {
+        return;
+    };
+    let server = Server::spawn(ringmark(["serve"].into_iter().chain(words)), 5);
+    let kinds: Vec<_> = server.listeners.iter().map(|line| line.rsplit_once(' ').expect("an address")).collect();
+    let names: Vec<&str> = kinds.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(names, ["echo tcp", "echo udp", "echo tcp", "echo udp", "discard udp"]);
+    assert!(kinds[0].1 == kinds[1].1 && kinds[2].1 == kinds[3].1, "one port for both: {kinds:?}");
+    let mut stream = server.connect(1);
+    let clients = [1, 3].map(|listener| Client::new(&server.datagrams(listener)));
+    let silent = Client::new(&server.datagrams(4));
+    for round in 0..20 {
+        stream.send(1000);
+        clients.iter().for_each(|client| client.echo(round, 300));
+        silent.send(b"nothing");
+        stream.receive_all();
+    }
+    silent.expect_silence();
+    drop(stream);
+    let ended = server.drain();
+    assert_eq!((ended.count("connections"), ended.count("datagrams_out")), (1, 40));
+}
+
+// The end
+
+fn drain_answers_what_had_arrived(cell: &Cell) {
+    const WAITING: u64 = 40;
+    for address in families() {
+        let Some(Running { server, place, _directory }) = echo_server(cell, address) else { return };
+        let clients = [Client::new(&place), Client::new(&place)];
+        clients.iter().for_each(|client| client.echo(1, 10));
+        server.freeze();
+        // A unix socket holds ten or so datagrams for a reader (net.unix.max_dgram_qlen).
+        let each = if matches!(place, Place::Unix(_)) { 4 } else { WAITING };
+        clients.iter().for_each(|client| (0..each).for_each(|number| client.send(&number.to_le_bytes())));
+        server.process.signal(SIGTERM);
+        server.thaw();
+        for client in &clients {
+            let mut answers: Vec<_> = (0..each).map(|_| client.receive()).collect();
+            answers.sort();
+            let mut expected: Vec<_> = (0..each).map(|number| number.to_le_bytes().to_vec()).collect();
+            expected.sort();
+            assert_eq!(answers, expected);
+        }
+        assert_eq!(server.drained().count("datagrams_out"), 2 + 2 * each, "{address}");
+        if let Place::Unix(path) = place {
+            assert!(!path.exists(), "the socket's file is still there");
+        }
+    }
+}
+
+fn waiting_costs_nothing(cell: &Cell) {
+    let Some(Running { server, place, _directory }) = start(cell, "--echo", "udp://127.0.0.1:0", &[]) else { return };
+    let client = Client::new(&place);
+    (0..100).for_each(|seed| client.echo(seed, 100));
+    let before = server.process.cpu_ticks();
+    thread::sleep(Duration::from_millis(500));
+    let used = server.process.cpu_ticks() - before;
+    assert!(used < 20, "{used}0 ms of CPU used in 500 ms of waiting");
+    server.drain();
+}
+
+/// Only tests that somebody else's socket on the port is noticed, though the server binds several itself.
+#[test]
+fn a_port_that_is_taken_is_an_error() {
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("binding");
+    let address = format!("udp://{}", taken.local_addr().expect("an address"));
+    for cores in ["1", "2"] {
+        let ended = support::server::run(["serve", "epoll", "--cores", cores, "--echo", &address]);
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("another program listens there"), "{ended:?}");
+    }
+    let Some(first) = Cell { engine: "epoll", options: &["--cores", "2"] }.words(&["--echo", "udp://127.0.0.1:0"])
+    else {
+        return;
+    };
+    let first = Server::spawn(ringmark(["serve"].into_iter().chain(first)), 1);
+    let Place::Udp(address) = first.datagrams(0) else { panic!("a UDP server") };
+    let ended = support::server::run(["serve", "epoll", "--cores", "2", "--echo", &format!("udp://{address}")]);
+    assert!(ended.stderr.contains("another program listens there"), "{ended:?}");
+}
