@@ -219,6 +219,27 @@ fn the_table_of_a_run_is_the_table_of_its_file() {
 }
 
 #[test]
+fn rounds_end_when_precise_or_at_their_limits_and_say_which() {
+    let scene = Scene::new();
+    let server = scene.server("good");
+    for (options, stopped, rounds) in [
+        // Half-widths below 99 % are reached as soon as there is an interval, however noisy the machine is.
+        (&["--rounds", "2", "--precision", "99%"][..], "precision", 6..=6),
+        (&["--rounds", "1", "--precision", "0.001%", "--max-rounds", "2"], "max-rounds", 2..=2),
+        (&["--precision", "1%", "--max-time", "1ms"], "max-time", 1..=1),
+        (&["--rounds", "2"], "rounds", 2..=2),
+    ] {
+        let out = scene.compare(&[&server, &server], &[&["-c", "1"], options].concat());
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let report = scene.saved();
+        assert_eq!((&report["stopped"], &report["cells"][0]["stopped"]), (&stopped.into(), &stopped.into()));
+        let run = contestant(&report, 0, 1)["trials"].as_array().unwrap().len();
+        assert!(rounds.contains(&run), "{run} rounds with {options:?}");
+        assert_eq!(text(&out.stdout).contains("Stopped after"), stopped != "rounds", "{}", text(&out.stdout));
+    }
+}
+
+#[test]
 fn servers_that_fail_fail_alone() {
     let scene = Scene::new();
     let servers = ["good", "dies", "silent", "hangs", "crashes", "stubborn"].map(|mode| scene.server(mode));
@@ -290,6 +311,9 @@ fn what_makes_no_sense_is_refused_before_anything_runs() {
         (&["uring --no-such-option"], "--no-such-option"),
         (&["--baseline", "apache"], "one of: exec touch started {port}"),
         (&["--rounds", "0"], "0 is not in"),
+        (&["--precision", "200%"], "is no share"),
+        (&["--max-rounds", "9"], "--precision"),
+        (&["--precision", "2%", "--max-rounds", "3"], "is less than --rounds 7"),
         (&["-c", "0"], "0 is not in"),
         (&["-s", "64,x"], "'x'"),
         (&["--timeout", "1"], "with a unit"),

@@ -11,7 +11,7 @@ use crate::report::file::Stored;
 use crate::report::schema::{CompareReport, Stopped};
 use crate::sys::process;
 use crate::trial::Cancel;
-use crate::units::{Bytes, CoreSelection, Nanos};
+use crate::units::{Bytes, CoreSelection, Nanos, Share};
 use anyhow::{Context, Result};
 use clap::Args;
 use session::Session;
@@ -58,9 +58,21 @@ pub struct CompareArgs {
     /// Load without counting, before each trial
     #[arg(long, value_name = "TIME", default_value = "300ms")]
     warmup: Nanos,
-    /// Rounds; every contestant runs once in each. Fewer than 6 show nothing
+    /// Rounds; every contestant runs once in each. Fewer than 6 show nothing. With --precision the least number of them
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rounds: u64,
+    /// Add rounds until every ratio's 95 % interval reaches at most this far to each side, as a share of the ratio: 2%
+    ///
+    /// What the intervals say never ends the rounds, only how wide they are: a comparison that stops as soon as a
+    /// difference shows finds one where there is none.
+    #[arg(long, value_name = "SHARE")]
+    precision: Option<Share>,
+    /// Rounds at most, where --precision is not reached before [default: 50, or --rounds if that is more]
+    #[arg(long, value_name = "N", requires = "precision", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    max_rounds: Option<u64>,
+    /// Begin no further round after this time, shared evenly by the cells
+    #[arg(long, value_name = "TIME", value_parser = crate::cli::load::positive)]
+    max_time: Option<Nanos>,
     /// Contestant that the others are compared to [default: epoll if it runs, else the first that does]
     #[arg(long, value_name = "NAME")]
     baseline: Option<String>,
@@ -103,6 +115,7 @@ Examples:
   ringmark compare                                            every engine, 64 connections, 64 bytes
   ringmark compare uring \"uring --recv oneshot\" --baseline uring
   ringmark compare uring epoll -c 1,64,1000 -s 64,4k          six cells
+  ringmark compare uring epoll --precision 2% --max-time 5m   as many rounds as it takes
   ringmark compare epoll \"exec ./my-server --listen {ip}:{port}\"";
 
 pub fn run(args: CompareArgs) -> Result<ExitCode> {
@@ -128,8 +141,8 @@ fn exit_code(report: &CompareReport) -> ExitCode {
     let measured = report.cells.iter().flat_map(|cell| &cell.contestants).any(|contestant| contestant.rounds > 0);
     match report.stopped {
         Stopped::Interrupted => EXIT_INTERRUPTED.into(),
-        Stopped::Rounds if measured => ExitCode::SUCCESS,
-        Stopped::Rounds => EXIT_NOTHING_MEASURED.into(),
+        _ if measured => ExitCode::SUCCESS,
+        _ => EXIT_NOTHING_MEASURED.into(),
     }
 }
 

@@ -162,6 +162,7 @@ pub(super) mod tests {
                 ..LoadSettings::default()
             },
             rounds: 7,
+            limits: None,
             baseline: "epoll".into(),
             stopped: Stopped::Rounds,
             cells: vec![CellRecord { connections: 64, size: 64, depth: 1, contestants, ..CellRecord::default() }],

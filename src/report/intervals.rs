@@ -2,6 +2,7 @@
 
 use super::schema::{CellRecord, ContestantRecord, OutlierRecord, QuantileRecord, Verdict};
 use super::verdict::short_name;
+use crate::stats::MIN_BATCHES;
 use crate::units::{Nanos, three_digits};
 
 /// The quantiles whose intervals are shown; the others' are in the JSON.
@@ -15,8 +16,14 @@ pub fn lines(cell: &CellRecord) -> Vec<String> {
     let quantiles = measured().map(|contestant| {
         format!("  {:width$}  {}", short_name(&contestant.name), quantiles(&contestant.quantiles).join(", "))
     });
-    let title = measured().next().map(|_| "95 % intervals of the latencies, rounds as batches:".to_owned());
-    title.into_iter().chain(quantiles).chain(cell.contestants.iter().filter_map(outliers)).collect()
+    let title = |text: &str| vec![format!("95 % intervals of the latencies{text}")];
+    let known = |contestant: &ContestantRecord| contestant.quantiles.iter().any(|one| one.effective_samples.is_some());
+    let intervals = match (measured().next(), measured().any(known)) {
+        (None, _) => Vec::new(),
+        (Some(_), false) => title(&format!(": {INSUFFICIENT}, they take {MIN_BATCHES} valid rounds.")),
+        (Some(_), true) => title(", rounds as batches:").into_iter().chain(quantiles).collect(),
+    };
+    intervals.into_iter().chain(cell.contestants.iter().filter_map(outliers)).collect()
 }
 
 /// `p50 [510us, 525us]` of each that is shown.
@@ -73,6 +80,13 @@ mod tests {
         assert_eq!(quantiles(&[record(Some(10_000), Some(30_000))]), ["p99 [10us, 30us]"]);
         assert_eq!(quantiles(&[record(Some(10_000), None)]), ["p99 [10us, insufficient data]"]);
         assert_eq!(quantiles(&[record(None, None)]), ["p99 insufficient data"]);
+    }
+
+    #[test]
+    fn few_rounds_are_told_in_one_line() {
+        let few = |name| contestant(name, vec![trial(1, 1e5, &[])]);
+        let cell = &report(vec![few("epoll"), few("uring")]).cells[0];
+        assert_eq!(lines(cell), ["95 % intervals of the latencies: insufficient data, they take 6 valid rounds."]);
     }
 
     #[test]

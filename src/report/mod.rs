@@ -8,5 +8,6 @@ pub mod json;
 mod outliers;
 pub mod quantiles;
 pub mod schema;
+pub mod stopping;
 pub mod terminal;
 pub mod verdict;

@@ -216,7 +216,12 @@ pub struct CompareReport {
     pub siblings_shared: bool,
     pub load: LoadSettings,
     /// Rounds asked for; how many of them count is in [`ContestantRecord::rounds`].
+    ///
+    /// With `limits` it is the least number of them.
     pub rounds: u64,
+    /// When the rounds end, where their number was not fixed.
+    #[serde(default)]
+    pub limits: Option<LimitsRecord>,
     /// Name of the contestant that the others are compared to.
     pub baseline: String,
     pub stopped: Stopped,
@@ -257,11 +262,32 @@ pub struct LoadSettings {
     pub idle: u64,
 }
 
-/// Why no further trial was run. A comparison that still runs, or that was killed, says `interrupted`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// When the rounds of a cell end. A rule looks at how wide the intervals are, never at what they say: who stops as soon
+/// as a difference shows finds one where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LimitsRecord {
+    /// Every ratio's interval is at most this wide to each side, as a share of the ratio.
+    pub precision: Option<f64>,
+    pub max_rounds: u64,
+    /// For all cells together; each gets its part.
+    pub max_time_ns: Option<u64>,
+}
+
+/// Why no further trial was run. A comparison that still runs, or that was killed, says `interrupted`; of several cells
+/// the last in this order that is true of any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stopped {
+    /// The fixed number of rounds was run.
+    #[serde(rename = "rounds")]
     Rounds,
+    /// Every interval is narrow enough.
+    #[serde(rename = "precision")]
+    Precision,
+    #[serde(rename = "max-rounds")]
+    MaxRounds,
+    #[serde(rename = "max-time")]
+    MaxTime,
+    #[serde(rename = "interrupted")]
     Interrupted,
 }
 
@@ -277,6 +303,9 @@ pub struct CellRecord {
     /// Requests in flight per connection; in an open loop the most that may be.
     pub depth: u64,
     pub connect_per_request: bool,
+    /// Why no further round of it was run; `None` of a cell that was not run to its end.
+    #[serde(default)]
+    pub stopped: Option<Stopped>,
     pub contestants: Vec<ContestantRecord>,
 }
 

@@ -6,6 +6,7 @@ use super::intervals;
 use super::schema::{
     CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, Stopped, TrialRecord, Verdict,
 };
+use super::stopping;
 use super::verdict::{conclusion, short_name};
 use crate::stats::MIN_PAIRS;
 use crate::units::{Bytes, Nanos, three_digits};
@@ -147,7 +148,7 @@ fn setting(report: &CompareReport) -> String {
         ),
         format!(
             "{} of {} counted after {} of warm-up, contestants in an order shuffled by seed {}, servers restarted.",
-            counted(report.rounds, "round"),
+            planned(report),
             time(load.duration_ns),
             time(load.warmup_ns),
             report.seed
@@ -164,6 +165,16 @@ fn setting(report: &CompareReport) -> String {
     .join("\n")
 }
 
+/// `7 rounds`, or `7 to 50 rounds`.
+fn planned(report: &CompareReport) -> String {
+    match &report.limits {
+        Some(limits) if limits.max_rounds > report.rounds => {
+            format!("{} to {}", report.rounds, counted(limits.max_rounds, "round"))
+        }
+        _ => counted(report.rounds, "round"),
+    }
+}
+
 fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
     let connecting = if cell.connect_per_request { ", a new connection for each request" } else { "" };
     format!(
@@ -173,7 +184,11 @@ fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
         cell.depth,
         table(report, cell),
         conclusion(cell, &report.baseline),
-        intervals::lines(cell).into_iter().map(|line| format!("\n{line}")).collect::<String>()
+        stopping::line(report, cell)
+            .into_iter()
+            .chain(intervals::lines(cell))
+            .map(|line| format!("\n{line}"))
+            .collect::<String>()
     )
 }
 
@@ -182,7 +197,8 @@ fn table(report: &CompareReport, cell: &CellRecord) -> String {
     table.load_preset("     -             ").set_width(WIDTH).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(HEADER.iter().enumerate().map(|(column, title)| aligned(column, title.to_string())));
     for contestant in &cell.contestants {
-        table.add_row(row(report, contestant).into_iter().enumerate().map(|(column, text)| aligned(column, text)));
+        table
+            .add_row(row(report, cell, contestant).into_iter().enumerate().map(|(column, text)| aligned(column, text)));
     }
     // Only names are broken into lines: a figure is read at a glance or not at all.
     table.column_iter_mut().skip(1).for_each(|column| {
@@ -197,7 +213,7 @@ fn aligned(column: usize, text: String) -> Cell {
     Cell::new(text).set_alignment(if words { CellAlignment::Left } else { CellAlignment::Right })
 }
 
-fn row(report: &CompareReport, contestant: &ContestantRecord) -> [String; HEADER.len()] {
+fn row(report: &CompareReport, cell: &CellRecord, contestant: &ContestantRecord) -> [String; HEADER.len()] {
     let latency = |pick: fn(&super::schema::LatencyRecord) -> u64| {
         contestant.latency_ns.as_ref().map_or(ABSENT.to_owned(), |latency| Nanos(pick(latency)).to_string())
     };
@@ -211,7 +227,7 @@ fn row(report: &CompareReport, contestant: &ContestantRecord) -> [String; HEADER
         latency(|latency| latency.max),
         cpu(contestant.server_cpu_ns_per_request),
         cpu(contestant.generator_cpu_ns_per_request),
-        rounds(report, contestant),
+        rounds(stopping::rounds(report, cell), contestant),
         contestant
             .ratio
             .as_ref()
@@ -222,10 +238,10 @@ fn row(report: &CompareReport, contestant: &ContestantRecord) -> [String; HEADER
 }
 
 /// `7`, or `5 of 7` where some do not count.
-fn rounds(report: &CompareReport, contestant: &ContestantRecord) -> String {
+fn rounds(planned: u64, contestant: &ContestantRecord) -> String {
     match contestant.rounds {
-        valid if valid == report.rounds => valid.to_string(),
-        valid => format!("{valid} of {}", report.rounds),
+        valid if valid == planned => valid.to_string(),
+        valid => format!("{valid} of {planned}"),
     }
 }
 

@@ -15,7 +15,7 @@ mod random;
 pub use bootstrap::{Interval, RESAMPLES, median_interval, median_ratio};
 pub use center::median;
 pub use outliers::{OUTLIER_SCORE, modified_z_scores};
-pub use paired::{MIN_PAIRS, PairedRatio, paired_ratio};
+pub use paired::{MIN_PAIRS, PairedRatio, paired_ratio, relative_half_width};
 pub use proportion::proportion_interval;
 pub use quantile::{Batch, MIN_BATCHES, Ranks, effective_samples, ranks};
 pub use random::{Random, mix, splitmix64};

@@ -25,10 +25,28 @@ pub struct Plan {
     pub program: PathBuf,
     pub contestants: Vec<Contestant>,
     pub cells: Vec<Cell>,
-    pub rounds: u64,
+    pub rounds: Rounds,
     pub seed: u64,
     pub server_cores: CoreList,
     pub load: Load,
+}
+
+/// When a cell has had enough rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rounds {
+    /// At least so many, unless the time is over before.
+    pub min: u64,
+    pub max: u64,
+    /// Stop in between once the observer says that the figures are precise enough.
+    pub until_precise: bool,
+    /// For all cells together; no round begins after it.
+    pub max_time: Option<Nanos>,
+}
+
+impl Rounds {
+    pub fn fixed(count: u64) -> Rounds {
+        Rounds { min: count, max: count, until_precise: false, max_time: None }
+    }
 }
 
 /// A server to measure.

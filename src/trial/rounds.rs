@@ -1,15 +1,18 @@
 //! Which trial runs when.
 //!
 //! Cell after cell; in a cell, round after round; in a round every contestant once, in an order that the seed decides.
-//! The number of rounds is fixed beforehand: stopping as soon as a difference shows would find one where there is none.
+//! The number of rounds is fixed beforehand, or they end when all intervals are narrow, whatever they say: stopping as
+//! soon as a difference shows would find one where there is none.
 
 use super::disturbance::Watch;
 use super::error::TrialError;
 use super::generator::{self, Target};
 use super::server::Server;
-use super::{Cancel, Plan};
+use super::{Cancel, Plan, Rounds};
+use crate::clock::Clock;
 use crate::report::schema::{LoadReport, Stopped, TrialRecord};
 use crate::stats::{Random, mix};
+use crate::units::Nanos;
 
 /// A contestant that gave no answer this often in a row is not tried again in that cell.
 const MAX_FAILURES_IN_A_ROW: usize = 2;
@@ -31,6 +34,10 @@ pub struct Schedule {
 pub trait Observer {
     fn starting(&mut self, trial: Schedule);
     fn finished(&mut self, trial: Schedule, record: TrialRecord);
+    /// Whether the figures of this cell are as precise as was asked for.
+    fn is_precise(&self, cell: usize) -> bool;
+    /// No further round of this cell is run.
+    fn ended(&mut self, cell: usize, why: Stopped);
 }
 
 /// Starts and stops every contestant once: who cannot run here, and why. `Err` when interrupted.
@@ -46,31 +53,70 @@ pub fn check(plan: &Plan, cancel: Cancel) -> Result<Vec<Option<String>>, TrialEr
         .collect()
 }
 
-/// The trials of one cell, in order, of the contestants that can run.
-pub fn schedule(plan: &Plan, cell: usize, able: &[usize]) -> Vec<Schedule> {
-    let mut random = Random::new(mix(plan.seed, cell as u64));
-    let mut trials = Vec::new();
-    for round in 1..=plan.rounds {
-        let mut order = able.to_vec();
-        random.shuffle(&mut order);
-        trials.extend((1..).zip(order).map(|(position, contestant)| Schedule { cell, contestant, round, position }));
+/// Runs the trials of the contestants that can run, until every cell has had enough or an interrupt.
+pub fn run(plan: &Plan, able: &[usize], cancel: Cancel, observer: &mut dyn Observer) -> Stopped {
+    let clock = Clock::start();
+    let cells = plan.cells.len();
+    let mut all = Stopped::Rounds;
+    for cell in 0..cells {
+        // A cell that needs less leaves the rest of its time to those after it.
+        let until = plan.rounds.max_time.map(|time| Nanos(time.0 / cells as u64 * (cell as u64 + 1)));
+        let why = run_cell(plan, cell, able, cancel, observer, &|| until.is_some_and(|until| clock.now() >= until));
+        observer.ended(cell, why);
+        all = all.max(why);
+        if why == Stopped::Interrupted {
+            break;
+        }
     }
-    trials
+    all
 }
 
-/// Runs all trials of the contestants that can run, until the last round or an interrupt.
-pub fn run(plan: &Plan, able: &[usize], cancel: Cancel, observer: &mut dyn Observer) -> Stopped {
-    for cell in 0..plan.cells.len() {
-        let mut failures = vec![0; plan.contestants.len()];
-        for trial in schedule(plan, cell, able) {
+fn run_cell(
+    plan: &Plan,
+    cell: usize,
+    able: &[usize],
+    cancel: Cancel,
+    observer: &mut dyn Observer,
+    time_is_over: &dyn Fn() -> bool,
+) -> Stopped {
+    let mut random = Random::new(mix(plan.seed, cell as u64));
+    let mut failures = vec![0; plan.contestants.len()];
+    let mut round = 0;
+    loop {
+        round += 1;
+        for trial in schedule(&mut random, cell, able, round) {
             observer.starting(trial);
             let failed_before = &mut failures[trial.contestant];
             let Some(record) = attempt(plan, trial, *failed_before, cancel) else { return Stopped::Interrupted };
             *failed_before = if answered(&record) { 0 } else { *failed_before + 1 };
             observer.finished(trial, record);
         }
+        let precise = || observer.is_precise(cell);
+        if let Some(why) = enough(&plan.rounds, round, &precise, time_is_over) {
+            return why;
+        }
     }
-    Stopped::Rounds
+}
+
+/// The trials of a round, in an order of its own.
+fn schedule(random: &mut Random, cell: usize, able: &[usize], round: u64) -> Vec<Schedule> {
+    let mut order = able.to_vec();
+    random.shuffle(&mut order);
+    (1..).zip(order).map(|(position, contestant)| Schedule { cell, contestant, round, position }).collect()
+}
+
+/// Why no round follows after `done` rounds; `None` when one does.
+fn enough(rounds: &Rounds, done: u64, precise: &dyn Fn() -> bool, time_is_over: &dyn Fn() -> bool) -> Option<Stopped> {
+    let fixed = rounds.min == rounds.max && !rounds.until_precise;
+    if rounds.until_precise && done >= rounds.min && precise() {
+        Some(Stopped::Precision)
+    } else if done >= rounds.max {
+        Some(if fixed { Stopped::Rounds } else { Stopped::MaxRounds })
+    } else if time_is_over() {
+        Some(Stopped::MaxTime)
+    } else {
+        None
+    }
 }
 
 /// An invalid report may be due to chance; one without a single answer is not.
@@ -111,4 +157,46 @@ fn run_trial(plan: &Plan, trial: Schedule, cancel: Cancel) -> Result<(LoadReport
     let per_shard = server.stop()?;
     load.warnings.extend(watch.warnings());
     Ok((load, per_shard))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After how many rounds, and why, with ratios precise from round `precise` on and time that lasts `time` rounds.
+    fn ends(rounds: Rounds, precise: u64, time: u64) -> (u64, Stopped) {
+        let why = |done| enough(&rounds, done, &|| done >= precise, &|| done >= time);
+        (1..).find_map(|done| why(done).map(|why| (done, why))).unwrap()
+    }
+
+    #[test]
+    fn a_fixed_number_is_run_and_any_other_ends_by_the_first_rule_that_holds() {
+        let adaptive = Rounds { min: 7, max: 20, until_precise: true, max_time: None };
+        for (rounds, precise, time, expected) in [
+            (Rounds::fixed(7), 1, 99, (7, Stopped::Rounds)),
+            (Rounds::fixed(7), 1, 3, (3, Stopped::MaxTime)),
+            (adaptive, 1, 99, (7, Stopped::Precision)),
+            (adaptive, 12, 99, (12, Stopped::Precision)),
+            (adaptive, 99, 99, (20, Stopped::MaxRounds)),
+            (adaptive, 20, 99, (20, Stopped::Precision)),
+            (adaptive, 99, 9, (9, Stopped::MaxTime)),
+        ] {
+            assert_eq!(ends(rounds, precise, time), expected, "{rounds:?} {precise} {time}");
+        }
+    }
+
+    #[test]
+    fn a_round_has_every_contestant_once_and_the_seed_decides_the_order() {
+        let rounds = |seed| {
+            let mut random = Random::new(seed);
+            (1..=20).map(|round| schedule(&mut random, 0, &[0, 2, 3], round)).collect::<Vec<_>>()
+        };
+        assert_eq!(rounds(1), rounds(1));
+        assert_ne!(rounds(1), rounds(2));
+        for trials in rounds(1) {
+            let mut contestants: Vec<usize> = trials.iter().map(|trial| trial.contestant).collect();
+            contestants.sort_unstable();
+            assert_eq!(contestants, [0, 2, 3]);
+        }
+    }
 }

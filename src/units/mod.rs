@@ -4,9 +4,11 @@
 
 mod address;
 mod cores;
+mod share;
 
 pub use address::{Address, Endpoint, ParseAddressError, Place, Transport};
 pub use cores::{CoreList, CoreSelection};
+pub use share::Share;
 
 use std::fmt;
 use std::str::FromStr;

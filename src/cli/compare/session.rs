@@ -3,7 +3,7 @@
 use super::settings::{Settings, default_baseline};
 use crate::cli::progress::Progress;
 use crate::report::schema::{CompareReport, Stopped, TrialRecord};
-use crate::report::{derive, file, json};
+use crate::report::{derive, file, json, stopping};
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
 use crate::units::Nanos;
 use anyhow::{Context, Result};
@@ -70,11 +70,16 @@ impl Session {
     }
 
     fn announce(&mut self, contestants: u64) {
-        let trials = contestants * self.plan.rounds * self.plan.cells.len() as u64;
+        let rounds = &self.plan.rounds;
+        let per_round = contestants * self.plan.cells.len() as u64;
+        let (least, most) = (rounds.min * per_round, rounds.max * per_round);
         let each = self.plan.load.warmup + self.plan.load.duration + OVERHEAD_PER_TRIAL;
-        let total = Nanos(each.0.saturating_mul(trials));
-        self.recorder.progress.expect(trials);
-        self.recorder.progress.say(&format!("{trials} trials, about {total}"));
+        let time = |trials| rounds.max_time.unwrap_or(Nanos(u64::MAX)).min(Nanos(each.0.saturating_mul(trials)));
+        self.recorder.progress.expect(most);
+        self.recorder.progress.say(&match least == most {
+            true => format!("{most} trials, about {}", time(most)),
+            false => format!("{least} to {most} trials, about {} to {}", time(least), time(most)),
+        });
     }
 }
 
@@ -114,6 +119,15 @@ impl Recorder {
 impl Observer for Recorder {
     fn starting(&mut self, trial: Schedule) {
         self.progress.starting(&self.plan, trial);
+    }
+
+    fn is_precise(&self, cell: usize) -> bool {
+        let precision = self.report.limits.and_then(|limits| limits.precision);
+        precision.is_some_and(|share| stopping::is_precise(&self.report.cells[cell], &self.report.baseline, share))
+    }
+
+    fn ended(&mut self, cell: usize, why: Stopped) {
+        self.report.cells[cell].stopped = Some(why);
     }
 
     fn finished(&mut self, trial: Schedule, record: TrialRecord) {

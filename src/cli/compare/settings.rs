@@ -5,15 +5,18 @@ use super::cores::{Split, split_here};
 use crate::cli::{contestant, host};
 use crate::clock;
 use crate::load::EngineKind;
-use crate::report::schema::{COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LoadSettings, Stopped};
+use crate::report::schema::{COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord};
+use crate::report::schema::{LimitsRecord, LoadSettings, Stopped};
 use crate::sys::affinity;
 use crate::sys::uring;
-use crate::trial::{Cell, Contestant, Load, Plan};
+use crate::trial::{Cell, Contestant, Load, Plan, Rounds};
+use crate::units::Share;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 const DEFAULT_CONTESTANTS: [&str; 5] = ["uring", "epoll", "threads", "tokio", "tokio-uring"];
 const DEFAULT_BASELINE: &str = "epoll";
+const DEFAULT_MAX_ROUNDS: u64 = 50;
 const DEFAULT_FOLDER: &str = "results/local";
 
 /// All that a comparison needs.
@@ -35,7 +38,7 @@ impl Settings {
         let plan = plan(args, contestants, &split)?;
         let started = clock::utc_now();
         let output = args.output.clone().unwrap_or_else(|| default_output(&started));
-        let report = empty_report(&plan, baseline, &split, started)?;
+        let report = empty_report(args, &plan, baseline, &split, started)?;
         Ok(Settings { plan, baseline_open: args.baseline.is_none(), report, output })
     }
 }
@@ -79,7 +82,7 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
         program: std::env::current_exe().context("cannot find this program's own file")?,
         contestants,
         cells: cells(args),
-        rounds: args.rounds,
+        rounds: rounds(args)?,
         seed: args.seed,
         server_cores: split.server.clone(),
         load: Load {
@@ -91,6 +94,27 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
             spin: args.spin,
             engine: args.load_engine.unwrap_or_else(best_engine).name().to_owned(),
         },
+    })
+}
+
+fn rounds(args: &CompareArgs) -> Result<Rounds> {
+    let min = args.rounds;
+    let max = match args.precision {
+        Some(_) => args.max_rounds.unwrap_or(DEFAULT_MAX_ROUNDS.max(min)),
+        None => min,
+    };
+    if max < min {
+        bail!("--max-rounds {max} is less than --rounds {min}, the least number of rounds; lower --rounds too");
+    }
+    Ok(Rounds { min, max, until_precise: args.precision.is_some(), max_time: args.max_time })
+}
+
+/// What is stored of a number of rounds that is not fixed.
+fn limits(args: &CompareArgs, rounds: &Rounds) -> Option<LimitsRecord> {
+    (args.precision.is_some() || args.max_time.is_some()).then(|| LimitsRecord {
+        precision: args.precision.map(Share::fraction),
+        max_rounds: rounds.max,
+        max_time_ns: rounds.max_time.map(|time| time.0),
     })
 }
 
@@ -130,7 +154,13 @@ fn default_output(started: &str) -> PathBuf {
     path
 }
 
-fn empty_report(plan: &Plan, baseline: String, split: &Split, started: String) -> Result<CompareReport> {
+fn empty_report(
+    args: &CompareArgs,
+    plan: &Plan,
+    baseline: String,
+    split: &Split,
+    started: String,
+) -> Result<CompareReport> {
     let load = &plan.load;
     Ok(CompareReport {
         schema: COMPARE_SCHEMA.into(),
@@ -152,7 +182,8 @@ fn empty_report(plan: &Plan, baseline: String, split: &Split, started: String) -
             spin_ns: load.spin.0,
             ..LoadSettings::default()
         },
-        rounds: plan.rounds,
+        rounds: plan.rounds.min,
+        limits: limits(args, &plan.rounds),
         baseline,
         stopped: Stopped::Interrupted,
         cells: plan.cells.iter().map(|cell| empty_cell(plan, cell)).collect(),
