@@ -3,7 +3,8 @@
 
 use super::buffers::BufferSettings;
 use super::error::RingError;
-use super::ring::{Payload, Ring, RingSettings, Sqpoll, Target, Taskrun, Token, Wait};
+use super::ring::{Payload, Ring, Target, Token, Wait};
+use super::setup::{RingSettings, Sqpoll, Taskrun};
 use crate::units::Nanos;
 use io_uring::{IoUring, Probe, opcode};
 use std::io::Write;

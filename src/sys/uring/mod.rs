@@ -8,8 +8,10 @@ mod buffers;
 mod error;
 mod features;
 mod ring;
+mod setup;
 
 pub use buffers::{BufferSettings, Lease};
 pub use error::{RingError, io_uring_disabled, kernel_release, seccomp_active};
 pub use features::{Feature, features, usable};
-pub use ring::{Completion, Errno, Payload, Ring, RingSettings, Sqpoll, Target, Taskrun, Token, Wait};
+pub use ring::{Completion, Errno, Payload, Ring, Target, Token, Wait};
+pub use setup::{RingSettings, Sqpoll, Taskrun};

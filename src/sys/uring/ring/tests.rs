@@ -1,6 +1,7 @@
 //! The ring against the running kernel.
 
 use super::*;
+use crate::sys::uring::BufferSettings;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
