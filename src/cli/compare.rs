@@ -46,12 +46,21 @@ pub struct CompareArgs {
     /// Bytes of a request; several make several cells: 64,4k
     #[arg(short, long, value_name = "BYTES,...", value_delimiter = ',', default_value = "64", value_parser = crate::cli::load::request_size)]
     size: Vec<Bytes>,
-    /// Requests in flight per connection
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4096))]
-    depth: u64,
+    /// Requests in flight per connection [default: 1, or as many as --gso]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    depth: Option<u64>,
     /// Make a new connection for every request
-    #[arg(long, conflicts_with = "depth")]
+    #[arg(long, conflicts_with_all = ["depth", "udp"])]
     connect_per_request: bool,
+    /// UDP instead of TCP
+    ///
+    /// Each of the --connections is a socket with a port of its own, each request a datagram with a number. What is
+    /// lost, late, doubled or out of order is told apart.
+    #[arg(short, long)]
+    udp: bool,
+    /// Up to N datagrams of a socket leave the generator with one send (UDP_SEGMENT); contestants want --gro for it
+    #[arg(long, value_name = "N", requires = "udp", value_parser = clap::value_parser!(u64).range(1..=64))]
+    gso: Option<u64>,
     /// Counted time of each trial
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = crate::cli::load::positive)]
     duration: Nanos,
@@ -88,9 +97,9 @@ pub struct CompareArgs {
     /// How the generator does its I/O [default: uring where the kernel allows it]
     #[arg(long, value_enum)]
     load_engine: Option<EngineKind>,
-    /// An answer that takes longer is an error
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = crate::cli::load::positive)]
-    timeout: Nanos,
+    /// An answer that takes longer is an error, with --udp lost or late [default: 2s, with --udp 250ms]
+    #[arg(long, value_name = "TIME", value_parser = crate::cli::load::positive)]
+    timeout: Option<Nanos>,
     /// The generator looks for answers this long before it sleeps
     #[arg(long, value_name = "TIME", default_value = "0")]
     spin: Nanos,
@@ -116,6 +125,8 @@ Examples:
   ringmark compare uring \"uring --recv oneshot\" --baseline uring
   ringmark compare uring epoll -c 1,64,1000 -s 64,4k          six cells
   ringmark compare uring epoll --precision 2% --max-time 5m   as many rounds as it takes
+  ringmark compare --udp uring epoll                          datagrams
+  ringmark compare --udp --gso 64 \"uring --gro\" \"epoll --gro\"
   ringmark compare epoll \"exec ./my-server --listen {ip}:{port}\"";
 
 pub fn run(args: CompareArgs) -> Result<ExitCode> {

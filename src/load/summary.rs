@@ -57,6 +57,7 @@ fn facts(config: &Config, outcome: &Outcome, recorder: &Recorder, duration: Nano
 
 fn workload(config: &Config) -> WorkloadRecord {
     WorkloadRecord {
+        protocol: config.target.protocol().into(),
         connections: config.connections as u64,
         threads: config.threads as u64,
         size: config.size.0,

@@ -57,6 +57,7 @@ fn fill_figures(contestant: &mut ContestantRecord) -> Result<(), HistogramError>
     let batches = histogram::read_all(valid.iter().map(|load| load.waiting_histogram()))?;
     let all = histogram::sum(&batches)?;
     contestant.rounds = valid.len() as u64;
+    contestant.datagrams = valid.iter().filter_map(|load| load.datagrams).reduce(std::ops::Add::add);
     contestant.latency_ns = (!all.is_empty()).then(|| histogram::figures(&all));
     contestant.quantiles = quantiles::records(&all, &batches);
     contestant.throughput_per_s = median(&rates);

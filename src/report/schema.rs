@@ -64,10 +64,60 @@ pub struct LoadReport {
     /// The counted time second by second; empty where it has no more than one.
     #[serde(default)]
     pub intervals: Vec<IntervalRecord>,
+    /// What became of the datagrams; `None` for streams.
+    #[serde(default)]
+    pub datagrams: Option<DatagramRecord>,
     /// How far the quantiles of what a client waits can be trusted (response time where it is known, else service time),
     /// the intervals being the batches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quantiles: Vec<QuantileRecord>,
+}
+
+/// What became of the datagrams of a run. Of the requests sent within the counted time, each was either answered in time,
+/// or late, or lost: `sent = answered + late + lost`. The others are counted when they arrive within it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatagramRecord {
+    /// Requests sent.
+    pub sent: u64,
+    /// Answered within the timeout.
+    pub answered: u64,
+    /// Answered after the timeout: another request had taken their place by then.
+    pub late: u64,
+    /// Not answered by the end of the run.
+    pub lost: u64,
+    /// Answers that came once more.
+    pub duplicated: u64,
+    /// Answers that came after the answer to a later request (RFC 4737, section 3).
+    pub reordered: u64,
+    /// Most answers that lay between a reordered one and where it belonged (RFC 4737, section 4.2.2).
+    pub reorder_extent_max: u64,
+    /// Answers with a byte that was not asked for.
+    pub corrupt: u64,
+    /// Datagrams that the kernel dropped at the server's sockets, mostly because their receive buffers were full. `None`
+    /// where the kernel does not tell: the server is elsewhere, or no UDP socket.
+    pub dropped_by_server: Option<u64>,
+    /// The same at the generator's sockets.
+    pub dropped_by_generator: Option<u64>,
+}
+
+impl std::ops::Add for DatagramRecord {
+    type Output = DatagramRecord;
+
+    fn add(self, other: DatagramRecord) -> DatagramRecord {
+        let known = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+        DatagramRecord {
+            sent: self.sent + other.sent,
+            answered: self.answered + other.answered,
+            late: self.late + other.late,
+            lost: self.lost + other.lost,
+            duplicated: self.duplicated + other.duplicated,
+            reordered: self.reordered + other.reordered,
+            reorder_extent_max: self.reorder_extent_max.max(other.reorder_extent_max),
+            corrupt: self.corrupt + other.corrupt,
+            dropped_by_server: known(self.dropped_by_server, other.dropped_by_server),
+            dropped_by_generator: known(self.dropped_by_generator, other.dropped_by_generator),
+        }
+    }
 }
 
 /// How the warm-up ended.
@@ -117,6 +167,13 @@ impl IntervalRecord {
 /// The workload as it was run, every default spelled out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadRecord {
+    /// `tcp`, `udp`, `unix` or `unixgram`.
+    #[serde(default = "tcp")]
+    pub protocol: String,
+    /// Datagrams that leave with one send at most (UDP_SEGMENT); 0 where each leaves by itself.
+    #[serde(default)]
+    pub gso: u64,
+    /// Of datagrams: sockets.
     pub connections: u64,
     /// Connections beside them that are open and silent.
     #[serde(default)]
@@ -150,6 +207,11 @@ pub struct WorkloadRecord {
     pub engine: String,
     /// Cores the generator's threads are pinned to, as `0-3,6`; `None` when not pinned.
     pub cores: Option<String>,
+}
+
+/// What older files, which do not name it, were about.
+fn tcp() -> String {
+    "tcp".to_owned()
 }
 
 /// Latency in nanoseconds. All zero when nothing was recorded.
@@ -240,6 +302,12 @@ pub struct HostRecord {
 /// What all cells share of the generator's settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadSettings {
+    /// `tcp` or `udp`.
+    #[serde(default = "tcp")]
+    pub protocol: String,
+    /// As in [`WorkloadRecord`].
+    #[serde(default)]
+    pub gso: u64,
     /// `uring` or `epoll`.
     pub engine: String,
     pub threads: u64,
@@ -328,6 +396,9 @@ pub struct ContestantRecord {
     /// CPU time of all valid rounds by all their requests, user and system, all threads.
     pub server_cpu_ns_per_request: Option<f64>,
     pub generator_cpu_ns_per_request: Option<f64>,
+    /// Of all valid rounds; `None` for streams.
+    #[serde(default)]
+    pub datagrams: Option<DatagramRecord>,
     /// Throughput relative to the baseline's in the same round.
     pub ratio: Option<RatioRecord>,
     pub verdict: Option<Verdict>,

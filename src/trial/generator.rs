@@ -4,8 +4,7 @@ use super::error::TrialError;
 use super::process::Process;
 use super::{Cancel, Cell, Load};
 use crate::report::schema::{LOAD_SCHEMA, LoadReport};
-use crate::units::Nanos;
-use std::net::SocketAddr;
+use crate::units::{Address, Nanos, Transport};
 use std::path::Path;
 
 /// What connecting, starting and ending may take besides warm-up, counted time and timeouts.
@@ -17,7 +16,7 @@ const INVALID: i32 = 3;
 
 /// Whom to load.
 pub struct Target {
-    pub address: SocketAddr,
+    pub address: Address,
     /// The server's process, whose CPU time the generator reads.
     pub pid: u32,
 }
@@ -66,6 +65,9 @@ fn command_line(program: &Path, target: &Target, cell: &Cell, load: &Load, seed:
     ];
     let mut words = vec![program.to_string_lossy().into_owned(), "load".to_owned(), target.address.to_string()];
     words.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+    if load.gso > 0 && target.address.transport == Transport::Datagram {
+        words.extend(["--gso".to_owned(), load.gso.to_string()]);
+    }
     match cell.connect_per_request {
         true => words.push("--connect-per-request".to_owned()),
         false => words.extend(["--depth".to_owned(), cell.depth.to_string()]),

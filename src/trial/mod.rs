@@ -14,7 +14,7 @@ mod server;
 pub use error::TrialError;
 pub use rounds::{Observer, Schedule, check, run};
 
-use crate::units::{CoreList, Nanos};
+use crate::units::{CoreList, Nanos, Transport};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,6 +27,8 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     pub rounds: Rounds,
     pub seed: u64,
+    /// What all contestants serve.
+    pub transport: Transport,
     pub server_cores: CoreList,
     pub load: Load,
 }
@@ -88,6 +90,8 @@ pub struct Load {
     pub spin: Nanos,
     /// `uring` or `epoll`.
     pub engine: String,
+    /// Datagrams that may leave with one send; 0 where each leaves by itself.
+    pub gso: u64,
 }
 
 /// Set by a signal handler; every wait in this module ends soon after.

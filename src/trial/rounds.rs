@@ -42,7 +42,7 @@ pub trait Observer {
 
 /// Starts and stops every contestant once: who cannot run here, and why. `Err` when interrupted.
 pub fn check(plan: &Plan, cancel: Cancel) -> Result<Vec<Option<String>>, TrialError> {
-    let start = |contestant| Server::start(&plan.program, contestant, &plan.server_cores, cancel);
+    let start = |contestant| Server::start(plan, contestant, cancel);
     plan.contestants
         .iter()
         .map(|contestant| match start(contestant).and_then(Server::stop) {
@@ -146,8 +146,8 @@ fn run_trial(plan: &Plan, trial: Schedule, cancel: Cancel) -> Result<(LoadReport
     let contestant = &plan.contestants[trial.contestant];
     cancel.check()?;
     let watch = Watch::start([plan.server_cores.as_slice(), plan.load.cores.as_slice()].concat());
-    let mut server = Server::start(&plan.program, contestant, &plan.server_cores, cancel)?;
-    let target = Target { address: server.address, pid: server.pid() };
+    let mut server = Server::start(plan, contestant, cancel)?;
+    let target = Target { address: server.address.clone(), pid: server.pid() };
     // Every contestant of a round gets the same payload.
     let seed = mix(plan.seed, trial.round);
     let load = generator::run(&plan.program, &target, &plan.cells[trial.cell], &plan.load, seed, cancel);

@@ -2,11 +2,11 @@
 
 use super::error::TrialError;
 use super::process::Process;
-use super::{Cancel, Contestant, Program};
+use super::{Cancel, Contestant, Plan, Program};
 use crate::clock::Clock;
-use crate::units::{CoreList, Nanos};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use crate::sys::datagram;
+use crate::units::{Address, Nanos, Place, Transport};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
@@ -20,8 +20,6 @@ const LOOK_EVERY: Nanos = Nanos::from_millis(5);
 const CONNECT_WITHIN: Nanos = Nanos::from_millis(500);
 /// Of a server's stdout only the ready line is needed, and that comes early.
 const STDOUT_BYTES: usize = 1 << 16;
-/// What our server prints once it listens, before the address.
-const READY_LINE: &str = "listening echo tcp ";
 /// What our server's last line starts with.
 const DRAINED: &str = "drained";
 /// Ports for servers that must be told one: below the range the kernel hands out to outgoing connections (32768 up
@@ -29,24 +27,19 @@ const DRAINED: &str = "drained";
 const FIRST_PORT: u16 = 10_000;
 const PORTS: u16 = 20_000;
 
-/// A server that accepts connections.
+/// A server that can be loaded.
 pub struct Server {
     process: Process,
-    pub address: SocketAddr,
+    pub address: Address,
     ours: bool,
 }
 
 impl Server {
     /// Starts it and waits until it listens.
-    pub fn start(
-        program: &Path,
-        contestant: &Contestant,
-        cores: &CoreList,
-        cancel: Cancel,
-    ) -> Result<Server, TrialError> {
+    pub fn start(plan: &Plan, contestant: &Contestant, cancel: Cancel) -> Result<Server, TrialError> {
         match &contestant.server {
-            Program::Serve(words) => start_ours(program, words, cores, cancel),
-            Program::Exec(words) => start_other(words, cores, cancel),
+            Program::Serve(words) => start_ours(plan, words, cancel),
+            Program::Exec(words) => start_other(plan, words, cancel),
         }
     }
 
@@ -79,25 +72,39 @@ impl Server {
     }
 }
 
-fn start_ours(program: &Path, words: &[String], cores: &CoreList, cancel: Cancel) -> Result<Server, TrialError> {
-    let mut line = vec![program.to_string_lossy().into_owned(), "serve".to_owned()];
+fn start_ours(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, TrialError> {
+    let any_port = at(plan.transport, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let protocol = any_port.protocol();
+    // With its scheme, so that only what is loaded is served.
+    let echo = format!("{protocol}://{}", any_port.place);
+    let ready_line = format!("listening echo {protocol} ");
+    let mut line = vec![plan.program.to_string_lossy().into_owned(), "serve".to_owned()];
     line.extend_from_slice(words);
-    line.extend(["--echo", "127.0.0.1:0", "--drain", DRAIN_WITHIN, "--cores"].map(String::from));
-    line.push(cores.to_string());
-    let mut process = Process::start(&line, cores, STDOUT_BYTES)?;
-    let address = until_ready(&mut process, "127.0.0.1:0", cancel, |process| {
+    line.extend(["--echo", &echo, "--drain", DRAIN_WITHIN, "--cores"].map(String::from));
+    line.push(plan.server_cores.to_string());
+    let mut process = Process::start(&line, &plan.server_cores, STDOUT_BYTES)?;
+    let address = until_ready(&mut process, &echo, cancel, |process| {
         process.wait_output();
-        process.stdout.line_after(READY_LINE).and_then(|address| address.parse().ok())
+        process.stdout.line_after(&ready_line).and_then(|address| address.parse().ok())
     })?;
-    Ok(Server { process, address, ours: true })
+    Ok(Server { process, address: at(plan.transport, address), ours: true })
 }
 
-fn start_other(words: &[String], cores: &CoreList, cancel: Cancel) -> Result<Server, TrialError> {
-    let address = free_address().ok_or(TrialError::NoPort)?;
+fn at(transport: Transport, address: SocketAddr) -> Address {
+    Address { transport, place: Place::ip(address) }
+}
+
+fn start_other(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, TrialError> {
+    let address = free_address(plan.transport).ok_or(TrialError::NoPort)?;
     let words: Vec<String> = words.iter().map(|word| fill_in(word, address)).collect();
-    let mut process = Process::start(&words, cores, STDOUT_BYTES)?;
-    until_ready(&mut process, &address.to_string(), cancel, |_| {
-        let ready = accepts(address);
+    let mut process = Process::start(&words, &plan.server_cores, STDOUT_BYTES)?;
+    let target = at(plan.transport, address);
+    until_ready(&mut process, &target.to_string(), cancel, |_| {
+        let ready = match plan.transport {
+            Transport::Stream => accepts(address),
+            // Nothing can be sent that every server would answer.
+            Transport::Datagram => datagram::is_bound(address.port()),
+        };
         if !ready {
             thread::sleep(LOOK_EVERY.duration());
         }
@@ -105,7 +112,7 @@ fn start_other(words: &[String], cores: &CoreList, cancel: Cancel) -> Result<Ser
     })?;
     // Another program may have taken the port in between; then ours has ended, or ends at once.
     match process.status()? {
-        None => Ok(Server { process, address, ours: false }),
+        None => Ok(Server { process, address: target, ours: false }),
         Some(status) => Err(TrialError::EndedEarly { command: process.command(), status, said: process.said() }),
     }
 }
@@ -146,13 +153,16 @@ fn fill_in(word: &str, address: SocketAddr) -> String {
 }
 
 /// A loopback address nobody listens on. Each call tries other ports, so that restarts do not meet old connections.
-fn free_address() -> Option<SocketAddr> {
+fn free_address(transport: Transport) -> Option<SocketAddr> {
     static CALLS: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() as u16).wrapping_mul(40_503);
     (0..PORTS)
         .map(|_| start.wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed)) % PORTS + FIRST_PORT)
         .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        .find(|address| TcpListener::bind(address).is_ok())
+        .find(|address| match transport {
+            Transport::Stream => TcpListener::bind(address).is_ok(),
+            Transport::Datagram => UdpSocket::bind(address).is_ok(),
+        })
 }
 
 /// The numbers after `per_shard=` in our server's last line; anything else is `None`.
@@ -176,9 +186,9 @@ mod tests {
 
     #[test]
     fn a_port_nobody_listens_on_does_not_accept() {
-        let address = free_address().unwrap();
+        let address = free_address(Transport::Stream).unwrap();
         assert!(!accepts(address));
-        assert_ne!(free_address(), Some(address));
+        assert_ne!(free_address(Transport::Stream), Some(address));
         assert_eq!(fill_in("--at={ip}:{port}", address), format!("--at={address}"));
     }
 }

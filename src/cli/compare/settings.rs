@@ -10,7 +10,7 @@ use crate::report::schema::{LimitsRecord, LoadSettings, Stopped};
 use crate::sys::affinity;
 use crate::sys::uring;
 use crate::trial::{Cell, Contestant, Load, Plan, Rounds};
-use crate::units::Share;
+use crate::units::{Nanos, Share, Transport};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,9 @@ const DEFAULT_CONTESTANTS: [&str; 5] = ["uring", "epoll", "threads", "tokio", "t
 const DEFAULT_BASELINE: &str = "epoll";
 const DEFAULT_MAX_ROUNDS: u64 = 50;
 const DEFAULT_FOLDER: &str = "results/local";
+/// TCP sends again by itself what was lost; a datagram that is not answered by then holds up its place in vain.
+const STREAM_TIMEOUT: Nanos = Nanos::from_secs(2);
+const DATAGRAM_TIMEOUT: Nanos = Nanos::from_millis(250);
 
 /// All that a comparison needs.
 #[derive(Debug)]
@@ -84,13 +87,15 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
         cells: cells(args),
         rounds: rounds(args)?,
         seed: args.seed,
+        transport: if args.udp { Transport::Datagram } else { Transport::Stream },
         server_cores: split.server.clone(),
         load: Load {
             cores,
             threads,
             duration: args.duration,
             warmup: args.warmup,
-            timeout: args.timeout,
+            timeout: args.timeout.unwrap_or(if args.udp { DATAGRAM_TIMEOUT } else { STREAM_TIMEOUT }),
+            gso: args.gso.unwrap_or(0),
             spin: args.spin,
             engine: args.load_engine.unwrap_or_else(best_engine).name().to_owned(),
         },
@@ -132,7 +137,8 @@ fn cells(args: &CompareArgs) -> Vec<Cell> {
     for &connections in &args.connections {
         for size in &args.size {
             let connect_per_request = args.connect_per_request;
-            let cell = Cell { connections, size: size.0, depth: args.depth, connect_per_request };
+            let depth = args.depth.or(args.gso).unwrap_or(1);
+            let cell = Cell { connections, size: size.0, depth, connect_per_request };
             if !cells.contains(&cell) {
                 cells.push(cell);
             }
@@ -174,6 +180,8 @@ fn empty_report(
         cores_shared: split.shared(),
         siblings_shared: split.siblings_shared,
         load: LoadSettings {
+            protocol: if plan.transport == Transport::Datagram { "udp" } else { "tcp" }.to_owned(),
+            gso: load.gso,
             engine: load.engine.clone(),
             threads: load.threads,
             duration_ns: load.duration.0,

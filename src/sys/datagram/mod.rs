@@ -3,9 +3,11 @@
 
 mod gro;
 mod mark;
+mod proc;
 
 pub use gro::set_gro;
 pub use mark::mark_answers;
+pub use proc::{UdpRow, is_bound, udp_sockets};
 
 use socket2::Socket;
 use std::io;
