@@ -2,6 +2,7 @@
 
 use super::host;
 use super::report::Format;
+use crate::sys::accounting::{Counted, Counters, Unavailable};
 use crate::sys::uring::{self, Feature};
 use crate::sys::{affinity, limits};
 use anyhow::Context;
@@ -10,7 +11,7 @@ use serde::Serialize;
 use std::fs;
 use std::process::ExitCode;
 
-/// Show what this machine offers: kernel, cores, io_uring features, limits, and what is in the way
+/// Show what this machine offers: kernel, cores, io_uring features, accounting, limits, and what is in the way
 ///
 /// Features are tried, not looked up. Exits 1 when io_uring cannot be used at all.
 #[derive(Clone, Debug, Args)]
@@ -37,6 +38,7 @@ struct Findings {
     locked_memory_bytes: Option<u64>,
     somaxconn: Option<u64>,
     io_uring: Vec<Tried>,
+    accounting: Vec<Account>,
     advice: Vec<String>,
 }
 
@@ -53,6 +55,31 @@ impl From<Feature> for Tried {
     fn from(feature: Feature) -> Tried {
         let Feature { name, since, gives, outcome } = feature;
         Tried { feature: name, since, gives, works: outcome.is_ok(), problem: outcome.err() }
+    }
+}
+
+/// A figure of what servers use, and whether it can be had.
+#[derive(Debug, Serialize)]
+struct Account {
+    figure: &'static str,
+    works: bool,
+    problem: Option<String>,
+    remedy: Option<String>,
+}
+
+impl Account {
+    /// CPU time, switches and memory need no permission to be read of one's own processes.
+    const ALWAYS: &str = "CPU time, context switches, resident memory";
+
+    fn all() -> Vec<Account> {
+        let always = Account { figure: Account::ALWAYS, works: true, problem: None, remedy: None };
+        let counted = Counted::ALL.into_iter().map(|counted| match Counters::attempt(counted) {
+            Ok(()) => Account { figure: counted.name(), works: true, problem: None, remedy: None },
+            Err(Unavailable { what, why, remedy }) => {
+                Account { figure: what, works: false, problem: Some(why), remedy: Some(remedy) }
+            }
+        });
+        [always].into_iter().chain(counted).collect()
     }
 }
 
@@ -83,6 +110,7 @@ fn examine() -> anyhow::Result<Findings> {
         locked_memory_bytes: limits::locked_memory().context("reading the limit of locked memory")?,
         somaxconn: read("/proc/sys/net/core/somaxconn").and_then(|text| text.parse().ok()),
         io_uring: uring::features().into_iter().map(Tried::from).collect(),
+        accounting: Account::all(),
         advice: Vec::new(),
     };
     findings.advice = advice(&findings, cores.len());
@@ -146,6 +174,8 @@ fn text(findings: &Findings) -> String {
         "io_uring features, tried:".into(),
     ];
     lines.extend(findings.io_uring.iter().map(tried_text));
+    lines.extend([String::new(), "accounting of both ends, tried:".into()]);
+    lines.extend(findings.accounting.iter().map(account_text));
     lines.push(String::new());
     match findings.advice.as_slice() {
         [] => lines.push("Nothing is in the way.".into()),
@@ -158,6 +188,14 @@ fn tried_text(tried: &Tried) -> String {
     let mark = if tried.works { "yes" } else { "NO " };
     let rest = tried.problem.as_deref().unwrap_or(tried.gives);
     format!("  {mark}  {:<30} (Linux {}) {rest}", tried.feature, tried.since)
+}
+
+fn account_text(account: &Account) -> String {
+    let Account { figure, problem, remedy, .. } = account;
+    match problem.as_ref().zip(remedy.as_ref()) {
+        Some((problem, remedy)) => format!("  NO   {figure:<30} {problem}; remedy: {remedy}"),
+        None => format!("  yes  {figure}"),
+    }
 }
 
 fn yes(value: bool) -> &'static str {
@@ -185,5 +223,8 @@ mod tests {
         let findings = examine().unwrap();
         let text = text(&findings);
         assert!(findings.io_uring.iter().all(|tried| text.contains(tried.feature)), "{text}");
+        assert!(Counted::ALL.iter().all(|counted| text.contains(counted.name())), "{text}");
+        let missing = findings.accounting.iter().filter(|account| !account.works);
+        assert!(missing.flat_map(|account| &account.remedy).all(|remedy| text.contains(remedy)), "{text}");
     }
 }

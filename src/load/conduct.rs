@@ -1,14 +1,16 @@
 //! The main thread's part: starts the generator's threads, steps the phases, reads the CPU clocks at the counted
-//! window's ends. It moves no bytes.
+//! window's ends, and keeps the load going for a moment after it to count what cannot be counted for nothing. It moves
+//! no bytes.
 
 use super::engine::{epoll::EpollEngine, uring::UringEngine};
 use super::fleet::Haul;
+use super::ledger::{self, Ledger};
 use super::shared::{Shared, StartFailure};
 use super::streams::Streams;
 use super::worker::{self, WorkerError};
 use super::{Config, EngineKind, LoadError, Progress, Stage, Task};
 use crate::clock::Clock;
-use crate::sys::accounting::{self, TreeCpu};
+use crate::sys::accounting::{self, Cpu, TreeCpu};
 use crate::units::Nanos;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
@@ -37,6 +39,7 @@ pub struct Outcome {
     pub last: Nanos,
     /// CPU use at the window's ends.
     pub cpu: Option<(CpuSample, CpuSample)>,
+    pub ledger: Ledger,
     /// Told to stop before the end.
     pub interrupted: bool,
     pub requests_reached: bool,
@@ -46,7 +49,7 @@ pub struct Outcome {
 #[derive(Clone, Debug)]
 pub struct CpuSample {
     pub at: Nanos,
-    pub generator: Option<Nanos>,
+    pub generator: Option<Cpu>,
     pub server: Option<TreeCpu>,
 }
 
@@ -66,13 +69,14 @@ pub fn conduct(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome, LoadError> {
-    let shared = Shared::new(config.requests, thread::current());
+    let shared = Shared::new(config.requests, thread::current()).going_on();
+    let ledger = Ledger::open(config.server_pid);
     let clock = Clock::start();
     thread::scope(|scope| {
         let threads: Vec<_> =
             tasks.iter().map(|task| scope.spawn(|| work(config.engine, task, &shared, clock))).collect();
         let conductor = Conductor { config, shared: &shared, clock, stop, progress, next_progress: Nanos::ZERO };
-        let mut outcome = conductor.steps();
+        let mut outcome = conductor.steps(ledger);
         let hauls: Result<Vec<Haul>, WorkerError> = threads.into_iter().map(join).collect();
         fail_if_never_connected(config, &shared)?;
         outcome.hauls = hauls?;
@@ -113,13 +117,14 @@ fn close_window(mut outcome: Outcome, shared: &Shared) -> Outcome {
 }
 
 impl Conductor<'_> {
-    fn steps(mut self) -> Outcome {
+    fn steps(mut self, ledger: Ledger) -> Outcome {
         let mut outcome = Outcome {
             hauls: Vec::new(),
             admitted: 0,
             first: Nanos::ZERO,
             last: Nanos::ZERO,
             cpu: None,
+            ledger,
             interrupted: false,
             requests_reached: false,
         };
@@ -127,10 +132,14 @@ impl Conductor<'_> {
             let first = self.clock.now() + START_LEAD + self.config.warmup;
             self.shared.open_window(first, first + self.config.duration);
             outcome.first = first;
+            self.wait_until(Nanos(first.0 - START_LEAD.0), Stage::WarmUp);
+            outcome.ledger.window_nears(self.clock.now());
             self.wait_until(first, Stage::WarmUp);
             let begin = self.sample();
             self.wait_until(first + self.config.duration, Stage::Measure);
             outcome.cpu = Some((begin, self.sample()));
+            outcome.ledger.window_ended(self.clock.now());
+            self.count_beyond(&mut outcome.ledger);
         }
         outcome.interrupted = self.interrupted();
         let last = self.look(Stage::Drain);
@@ -165,6 +174,42 @@ impl Conductor<'_> {
             }
             self.report(stage, now);
             thread::park_timeout(instant.since(now).min(LOOK).duration());
+        }
+    }
+
+    /// Counts under the same load what would have disturbed the window, then ends the load.
+    fn count_beyond(&mut self, ledger: &mut Ledger) {
+        let length = ledger::span_length(self.config.duration);
+        let mut open = Vec::new();
+        for counted in ledger::SPANS {
+            if self.interrupted() || self.shared.abandoned() {
+                break;
+            }
+            let Some(span) = ledger.open_span(counted) else { continue };
+            let begin = span.read(self.clock.now(), self.shared.uncounted());
+            if self.go_on(length) {
+                ledger.enter(&span, &begin, &span.read(self.clock.now(), self.shared.uncounted()));
+            }
+            open.push(span);
+        }
+        self.shared.drain();
+        // Closing takes its time, which nobody waits for now.
+        drop(open);
+    }
+
+    /// Lets the load go on for a while; whether it did.
+    fn go_on(&mut self, length: Nanos) -> bool {
+        let end = self.clock.now() + length;
+        loop {
+            let now = self.clock.now();
+            if self.interrupted() || self.shared.abandoned() {
+                return false;
+            }
+            if now >= end {
+                return true;
+            }
+            self.report(Stage::Account, now);
+            thread::park_timeout(end.since(now).min(LOOK).duration());
         }
     }
 

@@ -103,6 +103,8 @@ pub struct Fleet<'a> {
     gone: usize,
     ports_exhausted: bool,
     recorder: Recorder,
+    /// Answers outside the counted window that are not published yet.
+    uncounted: u64,
     /// What the live line already knows.
     published: (u64, u64),
 }
@@ -141,6 +143,7 @@ impl<'a> Fleet<'a> {
             gone: 0,
             ports_exhausted: false,
             recorder: Recorder::default(),
+            uncounted: 0,
             published: (0, 0),
         }
     }
@@ -148,6 +151,9 @@ impl<'a> Fleet<'a> {
     /// A turn begins; `done` was read right after the wait. A new phase concerns every connection.
     #[inline]
     pub fn begin_turn(&mut self, done: Nanos) {
+        if self.uncounted > 0 {
+            self.shared.publish_uncounted(std::mem::take(&mut self.uncounted));
+        }
         let phase = self.shared.phase(done);
         let changed = phase != self.turn.phase;
         self.turn = Turn { done, phase, counting: self.shared.counting(done) };
@@ -211,7 +217,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn on_received(&mut self, index: usize, bytes: &[u8]) {
-        let Fleet { connections, recorder, shared, turn, .. } = self;
+        let Fleet { connections, recorder, uncounted, shared, turn, .. } = self;
         let connection = &mut connections[index];
         match connection.state {
             State::Open => {}
@@ -219,7 +225,9 @@ impl<'a> Fleet<'a> {
             _ => return,
         }
         let before = connection.flow.in_flight();
-        let outcome = connection.flow.received(bytes, |stamp| tally(recorder, shared, *turn, stamp));
+        let outcome = connection.flow.received(bytes, |stamp| {
+            *uncounted += u64::from(!tally(recorder, shared, *turn, stamp));
+        });
         match outcome {
             Err(_) => self.fail(index, ErrorKind::Corrupt),
             Ok(()) if self.connections[index].flow.in_flight() < before => self.on_answered(index),
@@ -470,12 +478,14 @@ impl<'a> Fleet<'a> {
     }
 }
 
-/// Records an answer that falls in the counted window and in the budget.
+/// Records an answer that falls in the counted window and in the budget; whether it did.
 #[inline]
-fn tally(recorder: &mut Recorder, shared: &Shared, turn: Turn, stamp: Stamp) {
-    if turn.counting && shared.take_one(turn.done) {
+fn tally(recorder: &mut Recorder, shared: &Shared, turn: Turn, stamp: Stamp) -> bool {
+    let counts = turn.counting && shared.take_one(turn.done);
+    if counts {
         recorder.record(Sample { intended: stamp.intended, sent: stamp.sent, done: turn.done });
     }
+    counts
 }
 
 /// The stream of the `made`-th connection in a place.

@@ -2,17 +2,18 @@
 //!
 //! From the inside out: `payload` (what is sent), `verifier` (is it what came back), `flow` (one connection's requests),
 //! `fleet` (one thread's connections), `streams` (a fleet on its engine), `worker` (a thread's turns), `engine` (I/O: epoll or io_uring), `conduct` (the
-//! phases), `summary` and `validity` (the report). Only `engine` touches sockets, only `worker` and `conduct` read the
+//! phases), `ledger` (what both ends use), `summary` and `validity` (the report). Only `engine` touches sockets, only `worker` and `conduct` read the
 //! clock.
 //!
 //! A run: every connection is made and answered once (admission), all load at full depth (warm-up), answers that arrive
-//! within the counted window are recorded, nothing new begins and what is under way is waited for (drain).
+//! within the counted window are recorded, the load goes on for a moment where more can be counted, nothing new begins and what is under way is waited for (drain).
 
 mod conduct;
 mod engine;
 mod error;
 mod fleet;
 mod flow;
+mod ledger;
 mod pacer;
 mod payload;
 mod recorder;
@@ -92,6 +93,8 @@ pub enum Stage {
     Connect,
     WarmUp,
     Measure,
+    /// The load goes on uncounted, for counters that would have disturbed it.
+    Account,
     Drain,
 }
 

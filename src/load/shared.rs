@@ -35,11 +35,14 @@ pub enum StartFailure {
 pub struct Shared {
     first: AtomicU64,
     last: AtomicU64,
+    /// When the load stops, where it goes on after the counting.
+    stop: Option<AtomicU64>,
     abandoned: AtomicBool,
     /// Requests still to be counted, where their number is limited.
     budget: Option<AtomicI64>,
     admitted: AtomicUsize,
     counted: AtomicU64,
+    uncounted: AtomicU64,
     errors: AtomicU64,
     failure: Mutex<Option<StartFailure>>,
     main: Thread,
@@ -51,14 +54,21 @@ impl Shared {
         Shared {
             first: AtomicU64::new(u64::MAX),
             last: AtomicU64::new(u64::MAX),
+            stop: None,
             abandoned: AtomicBool::new(false),
             budget: requests.map(|requests| AtomicI64::new(requests.min(i64::MAX as u64) as i64)),
             admitted: AtomicUsize::new(0),
             counted: AtomicU64::new(0),
+            uncounted: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             failure: Mutex::new(None),
             main,
         }
+    }
+
+    /// Lets the load go on, uncounted, after the counted window, until [`Shared::drain`].
+    pub fn going_on(self) -> Shared {
+        Shared { stop: Some(AtomicU64::new(u64::MAX)), ..self }
     }
 
     /// The phase at `now`, an instant the caller read just before.
@@ -66,8 +76,9 @@ impl Shared {
         if self.abandoned.load(SeqCst) {
             return Phase::Abandon;
         }
-        match (self.first.load(SeqCst), self.last.load(SeqCst)) {
-            (_, last) if now.0 >= last => Phase::Drain,
+        let stop = self.stop.as_ref().unwrap_or(&self.last);
+        match (self.first.load(SeqCst), stop.load(SeqCst)) {
+            (_, stop) if now.0 >= stop => Phase::Drain,
             (u64::MAX, _) => Phase::Admit,
             _ => Phase::Run,
         }
@@ -88,6 +99,11 @@ impl Shared {
     pub fn end_at(&self, last: Nanos) {
         self.last.fetch_min(last.0, SeqCst);
         self.main.unpark();
+    }
+
+    /// Ends the load, where it goes on after the counting.
+    pub fn drain(&self) {
+        self.stop.iter().for_each(|stop| stop.store(0, SeqCst));
     }
 
     /// When the counting ends, as far as known.
@@ -146,6 +162,16 @@ impl Shared {
         self.errors.fetch_add(errors, SeqCst);
     }
 
+    /// Adds requests that were answered outside the counted window.
+    pub fn publish_uncounted(&self, requests: u64) {
+        self.uncounted.fetch_add(requests, SeqCst);
+    }
+
+    /// Requests answered outside the counted window, up to the turns under way.
+    pub fn uncounted(&self) -> u64 {
+        self.uncounted.load(SeqCst)
+    }
+
     /// Requests counted and errors, as of a moment ago.
     pub fn published(&self) -> (u64, u64) {
         (self.counted.load(SeqCst), self.errors.load(SeqCst))
@@ -173,6 +199,15 @@ mod tests {
         assert_eq!(shared.last(), Nanos(15));
         shared.abandon();
         assert_eq!(shared.phase(Nanos(12)), Phase::Abandon);
+    }
+
+    #[test]
+    fn a_load_that_goes_on_is_not_counted() {
+        let shared = shared(None).going_on();
+        shared.open_window(Nanos(10), Nanos(20));
+        assert_eq!((shared.phase(Nanos(20)), shared.counting(Nanos(20))), (Phase::Run, false));
+        shared.drain();
+        assert_eq!(shared.phase(Nanos(21)), Phase::Drain);
     }
 
     #[test]

@@ -2,11 +2,14 @@
 
 use super::Config;
 use super::conduct::{CpuSample, Outcome};
+use super::ledger::{Account, Ledger};
 use super::recorder::Recorder;
 use super::validity::{self, Facts};
 use crate::report::histogram;
-use crate::report::schema::{CpuRecord, LOAD_SCHEMA, LoadReport, WorkloadRecord};
-use crate::sys::accounting::TreeUse;
+use crate::report::schema::{
+    AccountingRecord, CountRecord, CpuRecord, EndRecord, LOAD_SCHEMA, LoadReport, UnavailableRecord, WorkloadRecord,
+};
+use crate::sys::accounting::{Counted, Cpu, TreeUse, Unavailable};
 use crate::sys::affinity;
 use crate::units::Nanos;
 
@@ -16,6 +19,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
     outcome.hauls.iter().for_each(|haul| recorder.add(&haul.recorder));
     let duration = outcome.last.since(outcome.first);
     let cpu = cpu(outcome.cpu.as_ref(), server_use(outcome), duration, recorder.requests());
+    let accounting = accounting(outcome, &cpu, duration);
     let facts = facts(config, outcome, &recorder, duration, &cpu);
     LoadReport {
         schema: LOAD_SCHEMA.into(),
@@ -30,6 +34,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
         invalid: validity::invalid(&facts),
         warnings: validity::warnings(&facts),
         cpu,
+        accounting: Some(accounting),
         histogram: histogram::encode(recorder.service()),
         ..LoadReport::default()
     }
@@ -84,14 +89,56 @@ fn cpu(samples: Option<&(CpuSample, CpuSample)>, server: Option<TreeUse>, durati
     let Some((begin, end)) = samples else { return CpuRecord::default() };
     let scale = per(duration.0 as f64, end.at.since(begin.at).0 as f64).unwrap_or(0.0);
     let scaled = |cpu: Nanos| (cpu.0 as f64 * scale).round() as u64;
-    let generator = end.generator.zip(begin.generator).map(|(after, before)| scaled(after.since(before)));
-    let server = server.map(|server| scaled(server.cpu));
+    let generator = end.generator.zip(begin.generator).map(|(after, before)| scaled(after.since(before).total));
+    let server = server.map(|server| scaled(server.cpu.total));
     CpuRecord {
         generator_ns: generator.unwrap_or(0),
         server_ns: server,
         generator_ns_per_request: generator.and_then(|cpu| per(cpu as f64, requests as f64)),
         server_ns_per_request: server.and_then(|cpu| per(cpu as f64, requests as f64)),
     }
+}
+
+fn accounting(outcome: &Outcome, cpu: &CpuRecord, duration: Nanos) -> AccountingRecord {
+    let Ledger { generator, server, unavailable, .. } = &outcome.ledger;
+    let samples = outcome.cpu.as_ref();
+    let own = samples.and_then(|(begin, end)| Some(end.generator?.since(begin.generator?)));
+    let server_cpu = server_use(outcome).map(|server| server.cpu);
+    let server_wanted = server.resident[0].is_some();
+    AccountingRecord {
+        generator: end(generator, own.map(|own| (own, cpu.generator_ns)), duration),
+        server: server_wanted.then(|| end(server, server_cpu.zip(cpu.server_ns), duration)),
+        unavailable: unavailable.iter().map(unavailable_record).collect(),
+    }
+}
+
+/// One end; `cpu` is what was read and what of it falls in the counted time.
+fn end(account: &Account, cpu: Option<(Cpu, u64)>, duration: Nanos) -> EndRecord {
+    let user = cpu.and_then(|(read, counted)| Some((read.user_share()? * counted as f64).round() as u64));
+    let switches = account.switches.and_then(|span| {
+        let scale = per(duration.0 as f64, span.over.0 as f64)?;
+        Some([span.switches.voluntary, span.switches.involuntary].map(|count| (count as f64 * scale).round() as u64))
+    });
+    let count = |counted: Counted| {
+        let count = account.counts[counted as usize]?;
+        Some(CountRecord { count: count.events, requests: count.requests, duration_ns: count.over.0 })
+    };
+    let [before, now] = account.resident;
+    EndRecord {
+        user_ns: user,
+        system_ns: user.zip(cpu).map(|(user, (_, counted))| counted.saturating_sub(user)),
+        voluntary_switches: switches.map(|[voluntary, _]| voluntary),
+        involuntary_switches: switches.map(|[_, involuntary]| involuntary),
+        syscalls: count(Counted::SystemCalls),
+        instructions: count(Counted::Instructions),
+        cycles: count(Counted::Cycles),
+        resident_bytes: now.map(|now| now.0),
+        resident_growth_bytes: now.zip(before).map(|(now, before)| now.0 as i64 - before.0 as i64),
+    }
+}
+
+fn unavailable_record(missing: &Unavailable) -> UnavailableRecord {
+    UnavailableRecord { what: missing.what.into(), why: missing.why.clone(), remedy: missing.remedy.clone() }
 }
 
 fn per(amount: f64, of: f64) -> Option<f64> {
@@ -101,15 +148,22 @@ fn per(amount: f64, of: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::ledger::{Count, SwitchesSpan};
+    use crate::sys::accounting::Switches;
+    use crate::units::Bytes;
+
+    fn total(cpu: u64) -> Cpu {
+        Cpu { total: Nanos(cpu), ..Cpu::default() }
+    }
 
     fn samples(at: [u64; 2], generator: [u64; 2]) -> (CpuSample, CpuSample) {
-        let sample = |i: usize| CpuSample { at: Nanos(at[i]), generator: Some(Nanos(generator[i])), server: None };
+        let sample = |i: usize| CpuSample { at: Nanos(at[i]), generator: Some(total(generator[i])), server: None };
         (sample(0), sample(1))
     }
 
     #[test]
     fn cpu_is_scaled_to_the_counted_time() {
-        let server = TreeUse { cpu: Nanos(2000), ended: 0 };
+        let server = TreeUse { cpu: total(2000), ended: 0 };
         let record = cpu(Some(&samples([100, 300], [50, 250])), Some(server), Nanos(100), 10);
         let expected = CpuRecord {
             generator_ns: 100,
@@ -118,6 +172,31 @@ mod tests {
             server_ns_per_request: Some(100.0),
         };
         assert_eq!(record, expected);
+    }
+
+    #[test]
+    fn an_end_is_what_was_read_and_no_more() {
+        assert_eq!(end(&Account::default(), None, Nanos(100)), EndRecord::default());
+        let switches = Switches { voluntary: 30, involuntary: 3 };
+        let mut counts = [None; 3];
+        counts[Counted::SystemCalls as usize] = Some(Count { events: 12, requests: 4, over: Nanos(9) });
+        let account = Account {
+            resident: [Some(Bytes(500)), Some(Bytes(400))],
+            switches: Some(SwitchesSpan { switches, over: Nanos(300) }),
+            counts,
+        };
+        let cpu = Cpu { total: Nanos(1_000), user: Nanos(10), system: Nanos(30) };
+        let expected = EndRecord {
+            user_ns: Some(200),
+            system_ns: Some(600),
+            voluntary_switches: Some(10),
+            involuntary_switches: Some(1),
+            syscalls: Some(CountRecord { count: 12, requests: 4, duration_ns: 9 }),
+            resident_bytes: Some(400),
+            resident_growth_bytes: Some(-100),
+            ..EndRecord::default()
+        };
+        assert_eq!(end(&account, Some((cpu, 800)), Nanos(100)), expected);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! From raw trials to figures. Everything derived in a report is computed here and only here, by `compare` and by
 //! `report` alike, so a stored file renders to the same text again.
 
+use super::accounting::{EndOfRun, usage};
 use super::histogram::{self, HistogramError};
 use super::schema::{
-    CellRecord, CompareReport, ContestantRecord, IntervalRecord, LoadReport, RatioRecord, TrialRecord,
+    AccountingRecord, CellRecord, CompareReport, ContestantRecord, EndRecord, IntervalRecord, LoadReport, RatioRecord,
+    TrialRecord, UseRecord,
 };
 use super::verdict::verdict;
 use super::{outliers, quantiles};
@@ -63,7 +65,18 @@ fn fill_figures(contestant: &mut ContestantRecord) -> Result<(), HistogramError>
     contestant.throughput_per_s = median(&rates);
     contestant.server_cpu_ns_per_request = server;
     contestant.generator_cpu_ns_per_request = generator;
+    contestant.server_use = use_of(&valid, |accounting| accounting.server.as_ref());
+    contestant.generator_use = use_of(&valid, |accounting| Some(&accounting.generator));
     Ok(())
+}
+
+/// What one end used per request over several runs.
+pub fn use_of(runs: &[&LoadReport], end: fn(&AccountingRecord) -> Option<&EndRecord>) -> UseRecord {
+    let ends = runs.iter().filter_map(|run| {
+        let end = run.accounting.as_ref().and_then(end)?;
+        Some(EndOfRun { end, requests: run.requests, connections: run.workload.connections })
+    });
+    usage(&ends.collect::<Vec<_>>())
 }
 
 /// How it relates to the baseline.

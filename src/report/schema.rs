@@ -3,6 +3,7 @@
 //! Times are integer nanoseconds. Histograms are stored whole (HdrHistogram V2 deflate, base64), so that every figure
 //! derived from them can be computed again and several runs can be added; percentiles are never averaged.
 
+pub use super::accounting::{AccountingRecord, CountRecord, EndRecord, UnavailableRecord, UseRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -41,6 +42,9 @@ pub struct LoadReport {
     /// What the reader should know though the figures stand.
     pub warnings: Vec<String>,
     pub cpu: CpuRecord,
+    /// What both ends used beyond that; `None` in files older than it.
+    #[serde(default)]
+    pub accounting: Option<AccountingRecord>,
     /// The histogram of `latency_ns`: HdrHistogram V2 deflate, base64; values in nanoseconds, 3 significant digits.
     pub histogram: String,
     /// Response time, from the *intended* instant to `done`: what a user meets who comes when he comes. Open loop only.
@@ -399,6 +403,11 @@ pub struct ContestantRecord {
     /// Of all valid rounds; `None` for streams.
     #[serde(default)]
     pub datagrams: Option<DatagramRecord>,
+    /// What both ends used beyond that, all valid rounds together.
+    #[serde(default)]
+    pub server_use: UseRecord,
+    #[serde(default)]
+    pub generator_use: UseRecord,
     /// Throughput relative to the baseline's in the same round.
     pub ratio: Option<RatioRecord>,
     pub verdict: Option<Verdict>,

@@ -2,6 +2,7 @@
 //!
 //! Plain ASCII, at most 120 columns, and the same bytes wherever it is written, so that two renderings can be compared.
 
+use super::accounting::missing;
 use super::intervals;
 use super::schema::{
     CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, Stopped, TrialRecord, Verdict,
@@ -9,7 +10,7 @@ use super::schema::{
 use super::stopping;
 use super::verdict::{conclusion, short_name};
 use crate::stats::MIN_PAIRS;
-use crate::units::{Bytes, Nanos, three_digits};
+use crate::units::{Bytes, Nanos, few, three_digits};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
 /// Widest table.
@@ -17,7 +18,7 @@ const WIDTH: u16 = 120;
 /// Different reasons listed per contestant; more are counted.
 const MAX_REASONS: usize = 3;
 const ABSENT: &str = "-";
-const HEADER: [&str; 11] = [
+const HEADER: [&str; 12] = [
     "contestant",
     "req/s",
     "p50",
@@ -26,14 +27,19 @@ const HEADER: [&str; 11] = [
     "max",
     "server\nCPU/req",
     "load\nCPU/req",
+    "syscalls\n/req",
     "valid\nrounds",
     "ratio to the\nbaseline [95 %]",
     "verdict",
 ];
+/// The column that is left out where nobody could count.
+const SYSCALLS: usize = 8;
+
 /// The whole report as text, with a final line break.
 pub fn render(report: &CompareReport) -> String {
     let mut blocks = vec![problems(report), setting(report)];
     blocks.extend(report.cells.iter().map(|cell| cell_block(report, cell)));
+    blocks.extend(not_counted(report));
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n") + "\n"
 }
@@ -66,6 +72,13 @@ fn warnings(report: &CompareReport) -> Vec<String> {
         item(&format!("warning in {} of {} trials, such as: {warning}", trials.len(), valid.len()))
     };
     grouped(all).into_iter().map(line).collect()
+}
+
+/// What could not be counted, and the remedy.
+fn not_counted(report: &CompareReport) -> Option<String> {
+    let contestants = report.cells.iter().flat_map(|cell| &cell.contestants);
+    let loads = contestants.flat_map(|one| &one.trials).filter_map(TrialRecord::valid);
+    missing(loads.filter_map(|load| load.accounting.as_ref()))
 }
 
 fn contestant_problems(contestant: &ContestantRecord, place: &str) -> Vec<String> {
@@ -204,6 +217,11 @@ fn table(report: &CompareReport, cell: &CellRecord) -> String {
     table.column_iter_mut().skip(1).for_each(|column| {
         column.set_constraint(ColumnConstraint::ContentWidth);
     });
+    if cell.contestants.iter().all(|contestant| contestant.server_use.syscalls_per_request.is_none()) {
+        table.column_mut(SYSCALLS).into_iter().for_each(|column| {
+            column.set_constraint(ColumnConstraint::Hidden);
+        });
+    }
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect::<String>().trim_end().to_owned()
 }
 
@@ -227,6 +245,7 @@ fn row(report: &CompareReport, cell: &CellRecord, contestant: &ContestantRecord)
         latency(|latency| latency.max),
         cpu(contestant.server_cpu_ns_per_request),
         cpu(contestant.generator_cpu_ns_per_request),
+        contestant.server_use.syscalls_per_request.map_or(ABSENT.to_owned(), few),
         rounds(stopping::rounds(report, cell), contestant),
         contestant
             .ratio

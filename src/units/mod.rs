@@ -152,6 +152,11 @@ pub fn three_digits(value: f64) -> String {
     }
 }
 
+/// As [`three_digits`], but what is small and not nothing does not look like nothing: `<0.01`.
+pub fn few(value: f64) -> String {
+    if value > 0.0 && value < 0.005 { "<0.01".into() } else { three_digits(value) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,10 @@
 //! The report for eyes. Everything in it is in the JSON too.
 
+use crate::report::accounting::{UseRecord, missing};
+use crate::report::derive::use_of;
 use crate::report::intervals::quantiles;
 use crate::report::schema::{LoadReport, WorkloadRecord};
-use crate::units::{Bytes, Nanos, three_digits};
+use crate::units::{Bytes, Nanos, few, three_digits};
 
 /// Several lines, the reasons against using them first.
 pub fn render(report: &LoadReport) -> String {
@@ -13,13 +15,14 @@ pub fn render(report: &LoadReport) -> String {
         format!("counted   {} requests in {}", report.requests, Nanos(report.duration_ns)),
         format!("rate      {}", rate(report)),
         format!("latency   {}", latency(report)),
-        format!("CPU       {}", cpu(report)),
-        format!("errors    {}", errors(report)),
     ];
     let bounds =
         (!report.intervals.is_empty()).then(|| format!("95 % in   {}", quantiles(&report.quantiles).join(", ")));
+    let outcome = format!("errors    {}", errors(report));
     let warnings = report.warnings.iter().map(|warning| format!("warning: {warning}"));
-    reasons.chain(figures).chain(bounds).chain(warnings).map(|line| line + "\n").collect()
+    let figures = figures.into_iter().chain(bounds).chain(ends(report)).chain([outcome]);
+    let notes = missing(report.accounting.iter());
+    reasons.chain(figures).chain(warnings).chain(notes).map(|line| line + "\n").collect()
 }
 
 fn load(workload: &WorkloadRecord) -> String {
@@ -54,16 +57,41 @@ fn latency(report: &LoadReport) -> String {
     format!("p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max} (service time, closed loop)")
 }
 
-fn cpu(report: &LoadReport) -> String {
+/// A line for each end that is known of.
+fn ends(report: &LoadReport) -> Vec<String> {
     let cpu = &report.cpu;
-    let each = |name: &str, per_request: Option<f64>| {
-        per_request.map(|nanos| format!("{name} {} per request", Nanos(nanos.round() as u64)))
-    };
-    let parts: Vec<_> = [each("generator", cpu.generator_ns_per_request), each("server", cpu.server_ns_per_request)]
+    let generator = use_of(&[report], |accounting| Some(&accounting.generator));
+    let server = use_of(&[report], |accounting| accounting.server.as_ref());
+    [("generator", cpu.generator_ns_per_request, generator), ("server   ", cpu.server_ns_per_request, server)]
         .into_iter()
-        .flatten()
-        .collect();
-    if parts.is_empty() { "unknown".into() } else { parts.join(", ") }
+        .filter_map(|(name, cpu, used)| Some(format!("{name} {}", end(cpu?, &used))))
+        .collect()
+}
+
+fn end(cpu: f64, used: &UseRecord) -> String {
+    let time = |nanos: f64| Nanos(nanos.round() as u64);
+    let split = used.user_ns_per_request.zip(used.system_ns_per_request);
+    let split =
+        split.map_or(String::new(), |(user, system)| format!(" ({} user + {} system)", time(user), time(system)));
+    let switches = used.voluntary_switches_per_request.zip(used.involuntary_switches_per_request);
+    let counts = [
+        ("syscalls", used.syscalls_per_request),
+        ("switches", switches.map(|(voluntary, involuntary)| voluntary + involuntary)),
+        ("instructions", used.instructions_per_request),
+        ("cycles", used.cycles_per_request),
+    ];
+    let counts: String =
+        counts.into_iter().filter_map(|(name, count)| Some(format!(", {} {name}", few(count?)))).collect();
+    format!("{} CPU{split}{counts} per request{}", time(cpu), resident(used))
+}
+
+fn resident(used: &UseRecord) -> String {
+    let Some(bytes) = used.resident_bytes else { return String::new() };
+    let more = match used.resident_growth_bytes_per_connection {
+        Some(more) if more > 0.0 => format!(" (+{} KiB per connection)", few(more / 1024.0)),
+        _ => String::new(),
+    };
+    format!("; RSS {} MiB{more}", three_digits(bytes / f64::from(1 << 20)))
 }
 
 fn errors(report: &LoadReport) -> String {
@@ -75,7 +103,26 @@ fn errors(report: &LoadReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::schema::{CpuRecord, LatencyRecord};
+    use crate::report::schema::{
+        AccountingRecord, CountRecord, CpuRecord, EndRecord, LatencyRecord, UnavailableRecord,
+    };
+
+    fn accounting() -> AccountingRecord {
+        let syscalls = Some(CountRecord { count: 4, requests: 1000, duration_ns: 1 });
+        let server = EndRecord {
+            user_ns: Some(640_000),
+            system_ns: Some(6_400_000),
+            voluntary_switches: Some(3200),
+            involuntary_switches: Some(64),
+            syscalls,
+            resident_bytes: Some(3 << 20),
+            resident_growth_bytes: Some(6 << 10),
+            ..EndRecord::default()
+        };
+        let unavailable =
+            UnavailableRecord { what: "cycles".into(), why: "no PMU".into(), remedy: "another machine".into() };
+        AccountingRecord { generator: EndRecord::default(), server: Some(server), unavailable: vec![unavailable] }
+    }
 
     #[test]
     fn reasons_come_first_and_warnings_last() {
@@ -98,15 +145,30 @@ mod tests {
             errors: [("corrupt".to_owned(), 3), ("reset".to_owned(), 0)].into(),
             invalid: vec!["errors: corrupt 3".into()],
             warnings: vec!["mind the gap".into()],
-            cpu: CpuRecord { generator_ns_per_request: Some(2500.0), ..CpuRecord::default() },
+            cpu: CpuRecord {
+                generator_ns_per_request: Some(2500.0),
+                server_ns_per_request: Some(1100.0),
+                ..CpuRecord::default()
+            },
+            accounting: Some(accounting()),
             ..LoadReport::default()
         };
         let text = render(&report);
         assert!(text.starts_with("INVALID: errors: corrupt 3\ntarget    127.0.0.1:1\n"), "{text}");
-        assert!(text.ends_with("warning: mind the gap\n"), "{text}");
-        for part in
-            ["16k bytes", "2 in flight", "64000 requests/s, 1000 MiB/s", "p50 54.2us", "generator 2.50us", "corrupt 3"]
-        {
+        assert!(
+            text.ends_with("warning: mind the gap\nnot counted: cycles (no PMU; remedy: another machine)\n"),
+            "{text}"
+        );
+        for part in [
+            "16k bytes",
+            "2 in flight",
+            "64000 requests/s, 1000 MiB/s",
+            "p50 54.2us",
+            "generator 2.50us CPU per request\n",
+            "server    1.10us CPU (100ns user + 1us system), <0.01 syscalls, 0.51 switches per request; \
+             RSS 3 MiB (+1.50 KiB per connection)\n",
+            "corrupt 3",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

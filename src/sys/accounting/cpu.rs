@@ -1,21 +1,62 @@
-//! CPU time of processes, read from outside, with nanosecond resolution.
+//! CPU time of processes, read from outside.
 //!
 //! A process's CPU clock (clock_getcpuclockid(3)) counts user and system time of all its threads, those that ended
-//! included; io_uring's worker and SQPOLL threads belong to the process and so are counted.
+//! included, with nanosecond resolution; io_uring's worker and SQPOLL threads belong to the process and so are counted.
+//!
+//! How it divides into user and system time is known less well: most kernels look only at each tick (1 to 10 ms) where
+//! a thread is and give it the whole tick (CONFIG_TICK_CPU_ACCOUNTING). Over a second of one busy core that is some
+//! hundred samples, good for a few per cent.
 
+use super::tree::descendants;
 use crate::units::Nanos;
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
+
+/// CPU time that was used, and in which mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// To the nanosecond.
+    pub total: Nanos,
+    /// Time in user and in system mode as the kernel sampled it at its ticks. What they say is their proportion: their
+    /// sum is not `total`.
+    pub user: Nanos,
+    pub system: Nanos,
+}
+
+impl Cpu {
+    /// What was used since an earlier look at the same process.
+    pub fn since(self, earlier: Cpu) -> Cpu {
+        Cpu {
+            total: self.total.since(earlier.total),
+            user: self.user.since(earlier.user),
+            system: self.system.since(earlier.system),
+        }
+    }
+
+    /// The part of the time that was in user mode; `None` when no tick saw any of it.
+    pub fn user_share(self) -> Option<f64> {
+        let both = self.user.0 + self.system.0;
+        (both > 0).then(|| self.user.0 as f64 / both as f64)
+    }
+}
+
+impl std::ops::Add for Cpu {
+    type Output = Cpu;
+
+    fn add(self, other: Cpu) -> Cpu {
+        let (total, user, system) = (self.total + other.total, self.user + other.user, self.system + other.system);
+        Cpu { total, user, system }
+    }
+}
 
 /// CPU time used so far by each process of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TreeCpu(BTreeMap<u32, Nanos>);
+pub struct TreeCpu(BTreeMap<u32, Cpu>);
 
 /// CPU time that a tree of processes used between two instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreeUse {
-    pub cpu: Nanos,
+    pub cpu: Cpu,
     /// Processes that ended in between: what they used until then is missing in `cpu`. One that also began in between
     /// is not noticed.
     pub ended: usize,
@@ -32,25 +73,34 @@ impl TreeCpu {
     /// What was used since an earlier look: of each process the difference, of a new one everything.
     pub fn since(&self, earlier: &TreeCpu) -> TreeUse {
         // A CPU clock that went back is that of a new process with an old number.
-        let before = |pid: &u32, cpu: Nanos| earlier.0.get(pid).copied().filter(|before| *before <= cpu);
+        let before = |pid: &u32, cpu: Cpu| earlier.0.get(pid).copied().filter(|before| before.total <= cpu.total);
         let used = self.0.iter().map(|(pid, cpu)| cpu.since(before(pid, *cpu).unwrap_or_default()));
         let is_there = |pid: &u32| self.0.get(pid).is_some_and(|cpu| before(pid, *cpu).is_some());
         TreeUse {
-            cpu: used.fold(Nanos::ZERO, |sum, cpu| sum + cpu),
+            cpu: used.fold(Cpu::default(), |sum, cpu| sum + cpu),
             ended: earlier.0.keys().filter(|pid| !is_there(pid)).count(),
         }
     }
 }
 
-/// CPU time used so far by one process: all threads, user and system.
-pub fn process_cpu(pid: u32) -> io::Result<Nanos> {
+/// A process's clocks differ in the lowest two bits of their number (include/linux/posix-timers_types.h).
+const CLOCK_BITS: libc::clockid_t = 3;
+/// User and system time, by ticks.
+const CLOCK_BOTH: libc::clockid_t = 0;
+/// User time, by ticks.
+const CLOCK_USER: libc::clockid_t = 1;
+
+/// CPU time used so far by one process: all threads.
+pub fn process_cpu(pid: u32) -> io::Result<Cpu> {
     let mut clock: libc::clockid_t = 0;
     // SAFETY: writes one clock id to a local; any pid is allowed (ESRCH when there is none).
     let status = unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) };
     if status != 0 {
         return Err(io::Error::from_raw_os_error(status));
     }
-    read_clock(clock)
+    let of = |kind| read_clock(clock & !CLOCK_BITS | kind);
+    let (total, user, both) = (read_clock(clock)?, of(CLOCK_USER)?, of(CLOCK_BOTH)?);
+    Ok(Cpu { total, user, system: both.since(user) })
 }
 
 /// CPU time used so far by the calling thread, user and system.
@@ -65,26 +115,6 @@ fn read_clock(clock: libc::clockid_t) -> io::Result<Nanos> {
         0 => Ok(Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-/// Children, their children and so on, from /proc. A process that ends meanwhile is left out.
-pub fn descendants(pid: u32) -> Vec<u32> {
-    let mut found = children(pid);
-    let mut next = 0;
-    while next < found.len() {
-        found.extend(children(found[next]));
-        next += 1;
-    }
-    found
-}
-
-fn children(pid: u32) -> Vec<u32> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    threads
-        .flatten()
-        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
-        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
-        .collect()
 }
 
 /// CPU time of all child processes (and theirs) that have ended and been waited for.
@@ -102,36 +132,6 @@ fn from_timeval(time: libc::timeval) -> Nanos {
     Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000)
 }
 
-/// Length of a tick in /proc/stat: USER_HZ is 100 on every architecture that io_uring runs on.
-const TICK: Nanos = Nanos::from_millis(10);
-
-/// What became of the time of some cores since boot, to 10 ms per core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CoresTime {
-    /// Used by programs and the kernel of this machine.
-    pub busy: Nanos,
-    /// Wanted here, but given to others by the hypervisor.
-    pub stolen: Nanos,
-}
-
-/// Reads it from /proc/stat (proc_stat(5)).
-pub fn cores_time(cores: &[usize]) -> io::Result<CoresTime> {
-    let stat = fs::read_to_string("/proc/stat")?;
-    let lines = stat.lines().filter_map(core_ticks).filter(|(core, ..)| cores.contains(core));
-    let (busy, stolen) = lines.fold((0, 0), |sum, (_, busy, stolen)| (sum.0 + busy, sum.1 + stolen));
-    let time = |ticks: u64| Nanos(ticks.saturating_mul(TICK.0));
-    Ok(CoresTime { busy: time(busy), stolen: time(stolen) })
-}
-
-/// `cpuN user nice system idle iowait irq softirq steal guest guest_nice`: the core, its busy and its stolen ticks.
-/// Guest time is in user's.
-fn core_ticks(line: &str) -> Option<(usize, u64, u64)> {
-    let (core, times) = line.strip_prefix("cpu")?.split_once(' ')?;
-    let times: Vec<u64> = times.split_whitespace().map_while(|time| time.parse().ok()).collect();
-    let busy = [0, 1, 2, 5, 6].into_iter().filter_map(|column| times.get(column));
-    Some((core.parse().ok()?, busy.sum(), times.get(7).copied().unwrap_or(0)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +143,7 @@ mod tests {
         for i in 0..5_000_000u64 {
             sum = std::hint::black_box(sum ^ i);
         }
-        assert!(process_cpu(std::process::id()).unwrap() > before, "{sum}");
+        assert!(process_cpu(std::process::id()).unwrap().total > before.total, "{sum}");
     }
 
     #[test]
@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn processes_that_come_and_go_do_not_spoil_the_difference() {
-        let tree = |all: &[(u32, u64)]| TreeCpu(all.iter().map(|(pid, cpu)| (*pid, Nanos(*cpu))).collect());
+        let total = |cpu| Cpu { total: Nanos(cpu), ..Cpu::default() };
+        let tree = |all: &[(u32, u64)]| TreeCpu(all.iter().map(|(pid, cpu)| (*pid, total(*cpu))).collect());
         let before = tree(&[(1, 100), (2, 1_000), (3, 10)]);
         for (after, cpu, ended) in [
             (tree(&[(1, 150), (2, 1_500), (3, 10)]), 550, 0),
@@ -168,7 +169,7 @@ mod tests {
             (tree(&[(1, 150), (2, 1_500), (3, 10), (4, 7)]), 557, 0),
             (tree(&[(1, 150), (2, 30), (3, 10)]), 80, 1),
         ] {
-            assert_eq!(after.since(&before), TreeUse { cpu: Nanos(cpu), ended }, "{after:?}");
+            assert_eq!(after.since(&before), TreeUse { cpu: total(cpu), ended }, "{after:?}");
         }
     }
 
@@ -187,24 +188,34 @@ mod tests {
     }
 
     #[test]
+    fn user_and_system_time_are_told_apart() {
+        let spent = |words: &[&str]| {
+            let mut child = std::process::Command::new(words[0]).args(&words[1..]).spawn().unwrap();
+            let mut cpu = Cpu::default();
+            while cpu.total < Nanos::from_millis(200) {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                cpu = process_cpu(child.id()).unwrap();
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            cpu
+        };
+        let computing = spent(&["sh", "-c", "while :; do :; done"]);
+        let copying = spent(&["dd", "if=/dev/zero", "of=/dev/null", "bs=1M", "status=none"]);
+        let shares = (computing.user_share().unwrap(), copying.user_share().unwrap());
+        assert!(shares.0 > 0.5 && shares.1 < 0.5, "{computing:?}, {copying:?}");
+        assert_eq!(Cpu { total: Nanos(5), ..Cpu::default() }.user_share(), None);
+    }
+
+    #[test]
     fn a_process_that_is_not_there_is_an_error() {
         assert!(process_cpu(0x7fff_fff0).is_err());
     }
 
     #[test]
-    fn the_columns_of_a_core_are_told_apart() {
-        assert_eq!(core_ticks("cpu12 1 2 3 1000 1000 4 5 6 7 8"), Some((12, 15, 6)));
-        assert_eq!(core_ticks("cpu  1 2 3 4 5 6 7 8 9 10"), None);
-        assert_eq!(core_ticks("intr 1"), None);
-    }
-
-    #[test]
-    fn busy_cores_and_ended_children_are_seen() {
+    fn ended_children_are_seen() {
         let before = ended_children_cpu().unwrap();
         assert!(std::process::Command::new("true").status().unwrap().success());
         assert!(ended_children_cpu().unwrap() > before);
-        let all: Vec<usize> = (0..1024).collect();
-        assert!(cores_time(&all).unwrap().busy > Nanos::ZERO);
-        assert_eq!(cores_time(&[]).unwrap(), CoresTime::default());
     }
 }

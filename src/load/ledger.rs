@@ -1,0 +1,236 @@
+//! What both ends use beyond CPU time, as the main thread reads it: memory, context switches, and in spans of their own
+//! after the counted window what perf events count.
+//!
+//! The counted window stays undisturbed: no counter is open in it, and nothing is read in it that takes a file per
+//! thread. A span is as much load as the window, so a figure per request of the span holds for the window.
+
+use crate::sys::accounting::{
+    self, Counted, Counters, Switches, SwitchesUse, TreeSwitches, Unavailable, other_threads, tree_threads,
+};
+use crate::units::{Bytes, Nanos};
+
+/// What is counted in one span. System calls come last and alone: counting them adds instructions to each.
+pub const SPANS: [&[Counted]; 2] = [&[Counted::Instructions, Counted::Cycles], &[Counted::SystemCalls]];
+/// A span is this part of the counted window, but within these bounds.
+const SPAN_PART: u64 = 10;
+const SHORTEST_SPAN: Nanos = Nanos::from_millis(100);
+const LONGEST_SPAN: Nanos = Nanos::from_secs(1);
+
+/// Length of a span after a counted window of this length.
+pub fn span_length(window: Nanos) -> Nanos {
+    Nanos(window.0 / SPAN_PART).max(SHORTEST_SPAN).min(LONGEST_SPAN)
+}
+
+/// Everything read during a run.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub generator: Account,
+    pub server: Account,
+    pub unavailable: Vec<Unavailable>,
+    server_pid: Option<u32>,
+    /// Switches until the window.
+    begin: Option<SwitchesReading>,
+}
+
+/// What is known of one end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Account {
+    /// Before the first connection and at the window's end.
+    pub resident: [Option<Bytes>; 2],
+    pub switches: Option<SwitchesSpan>,
+    /// By `Counted as usize`.
+    pub counts: [Option<Count>; Counted::ALL.len()],
+}
+
+/// Switches and the time between their readings, a little longer than the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwitchesSpan {
+    pub switches: Switches,
+    pub over: Nanos,
+}
+
+/// Events, and the requests answered in the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    pub events: u64,
+    pub requests: u64,
+    pub over: Nanos,
+}
+
+#[derive(Debug)]
+struct SwitchesReading {
+    at: Nanos,
+    generator: Option<Switches>,
+    server: Option<TreeSwitches>,
+}
+
+impl Ledger {
+    /// Before the first connection.
+    pub fn open(server_pid: Option<u32>) -> Ledger {
+        let mut ledger = Ledger { server_pid, ..Ledger::default() };
+        ledger.read_resident(0);
+        ledger
+    }
+
+    /// Shortly before the window.
+    pub fn window_nears(&mut self, now: Nanos) {
+        self.begin = Some(self.read_switches(now));
+    }
+
+    /// Right after the window, once what must be read first has been.
+    pub fn window_ended(&mut self, now: Nanos) {
+        let end = self.read_switches(now);
+        self.read_resident(1);
+        let Some(begin) = self.begin.take() else { return };
+        let over = end.at.since(begin.at);
+        let own = end.generator.zip(begin.generator).map(|(end, begin)| end.since(begin));
+        let server = end.server.zip(begin.server).map(|(end, begin)| end.since(&begin));
+        self.generator.switches = own.map(|switches| SwitchesSpan { switches, over });
+        self.server.switches =
+            server.and_then(|server| self.whole(server)).map(|switches| SwitchesSpan { switches, over });
+    }
+
+    /// Switches of threads that ended are lost: then what is left says nothing.
+    fn whole(&mut self, server: SwitchesUse) -> Option<Switches> {
+        if server.ended > 0 {
+            self.unavailable.push(Unavailable {
+                what: "context switches of the server",
+                why: format!("{} of its threads ended meanwhile, and their figures with them", server.ended),
+                remedy: "look at its CPU time, which has them all".into(),
+            });
+        }
+        (server.ended == 0).then_some(server.switches)
+    }
+
+    fn read_switches(&self, at: Nanos) -> SwitchesReading {
+        SwitchesReading {
+            at,
+            generator: accounting::own_switches().ok(),
+            server: self.server_pid.and_then(|pid| accounting::tree_switches(pid).ok()),
+        }
+    }
+
+    fn read_resident(&mut self, when: usize) {
+        self.generator.resident[when] = accounting::tree_resident(std::process::id()).ok();
+        self.server.resident[when] = self.server_pid.and_then(|pid| accounting::tree_resident(pid).ok());
+    }
+
+    /// Opens counters on all threads of both ends but the calling one, which moves no bytes. `None` where nothing can
+    /// be counted.
+    pub fn open_span(&mut self, counted: &'static [Counted]) -> Option<Span> {
+        let server: Vec<u32> =
+            self.server_pid.iter().flat_map(|pid| tree_threads(*pid)).map(|(_, thread)| thread).collect();
+        let mut ends = [(End::Generator, other_threads())].to_vec();
+        ends.extend(self.server_pid.map(|_| (End::Server, server)));
+        let mut counters = Vec::new();
+        for (end, threads) in ends {
+            for counted in counted {
+                match Counters::open(*counted, &threads) {
+                    Ok(opened) => counters.push((end, *counted, opened)),
+                    Err(unavailable) if self.unavailable.contains(&unavailable) => {}
+                    Err(unavailable) => self.unavailable.push(unavailable),
+                }
+            }
+        }
+        (!counters.is_empty()).then_some(Span { counters })
+    }
+
+    /// Enters what a span counted between two readings of it.
+    pub fn enter(&mut self, span: &Span, begin: &Reading, end: &Reading) {
+        let (requests, over) = (end.requests.saturating_sub(begin.requests), end.at.since(begin.at));
+        for (index, (whose, counted, _)) in span.counters.iter().enumerate() {
+            let account = match whose {
+                End::Generator => &mut self.generator,
+                End::Server => &mut self.server,
+            };
+            let events = end.values[index].zip(begin.values[index]).map(|(end, begin)| end.saturating_sub(begin));
+            account.counts[*counted as usize] = events.map(|events| Count { events, requests, over });
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Generator,
+    Server,
+}
+
+/// Counters that are open. Closing those of system calls takes tens of milliseconds.
+#[derive(Debug)]
+pub struct Span {
+    counters: Vec<(End, Counted, Counters)>,
+}
+
+/// What a span's counters said, and the requests answered until then.
+#[derive(Debug)]
+pub struct Reading {
+    at: Nanos,
+    requests: u64,
+    values: Vec<Option<u64>>,
+}
+
+impl Span {
+    pub fn read(&self, at: Nanos, requests: u64) -> Reading {
+        let values = self.counters.iter().map(|(_, _, counters)| counters.read().ok()).collect();
+        Reading { at, requests, values }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_a_tenth_within_bounds() {
+        for (window, span) in [(50, 100), (5_000, 500), (60_000, 1_000)] {
+            assert_eq!(span_length(Nanos::from_millis(window)), Nanos::from_millis(span));
+        }
+    }
+
+    #[test]
+    fn switches_of_a_server_whose_threads_end_are_unknown() {
+        let mut ledger = Ledger::default();
+        let switches = Switches { voluntary: 7, involuntary: 1 };
+        assert_eq!(ledger.whole(SwitchesUse { switches, ended: 0 }), Some(switches));
+        assert!(ledger.unavailable.is_empty());
+        assert_eq!(ledger.whole(SwitchesUse { switches, ended: 3 }), None);
+        assert!(ledger.unavailable[0].why.starts_with("3 of its threads"), "{:?}", ledger.unavailable);
+    }
+
+    #[test]
+    fn a_process_is_read_from_before_the_connections_to_the_windows_end() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let mut ledger = Ledger::open(Some(child.id()));
+        ledger.window_nears(Nanos(100));
+        ledger.window_ended(Nanos(350));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(ledger.server.resident.iter().all(|resident| resident.is_some_and(|bytes| bytes.0 > 0)), "{ledger:?}");
+        assert_eq!(ledger.server.switches.map(|span| span.over), Some(Nanos(250)), "{ledger:?}");
+        assert!(ledger.generator.switches.is_some() && ledger.generator.resident[1].is_some(), "{ledger:?}");
+    }
+
+    #[test]
+    fn a_span_counts_or_says_why_not() {
+        let mut ledger = Ledger::default();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        let span = ledger.open_span(&[Counted::SystemCalls]);
+        if let Some(span) = &span {
+            let begin = span.read(Nanos(10), 5);
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            ledger.enter(span, &begin, &span.read(Nanos(60), 9));
+            let count = ledger.generator.counts[Counted::SystemCalls as usize].unwrap();
+            assert!(count.events > 0 && (count.requests, count.over) == (4, Nanos(50)), "{count:?}");
+        } else {
+            println!("skipped: {:?}", ledger.unavailable);
+            assert!(!ledger.unavailable.is_empty());
+        }
+        drop(stop);
+        let _ = thread.join();
+    }
+}

@@ -1,0 +1,178 @@
+//! What both ends of a run used, as stored, and per request.
+//!
+//! Names are as lasting as those of the schema, of which this is a part. Figures of several runs are totals by totals.
+
+use serde::{Deserialize, Serialize};
+
+/// What both ends used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AccountingRecord {
+    pub generator: EndRecord,
+    /// `None` when no server process was named.
+    pub server: Option<EndRecord>,
+    /// What could not be read, each thing once.
+    pub unavailable: Vec<UnavailableRecord>,
+}
+
+/// What one end used: all its threads, io_uring's worker and SQPOLL threads included. `None` is unknown.
+///
+/// CPU time and switches are of the counted time. What is counted by perf events is not: counting system calls makes
+/// each some 100 ns longer, so it is done in a span of its own right after the counted time, under the same load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EndRecord {
+    /// CPU time in user and in system mode. Their sum is exact; how it divides is what the kernel saw at its ticks (1 to
+    /// 10 ms), so good for some per cent in a second.
+    pub user_ns: Option<u64>,
+    pub system_ns: Option<u64>,
+    /// Context switches because a thread waited, and because its core was given to another.
+    pub voluntary_switches: Option<u64>,
+    pub involuntary_switches: Option<u64>,
+    /// The generator's do not include those of the thread that reads the counters.
+    pub syscalls: Option<CountRecord>,
+    /// In user and system mode. Counted together, before the system calls.
+    pub instructions: Option<CountRecord>,
+    pub cycles: Option<CountRecord>,
+    /// Memory in RAM at the end of the counted time, without what the kernel keeps for sockets and rings.
+    pub resident_bytes: Option<u64>,
+    /// By how much that is more than before the run's first connection. What an earlier client made the process reserve
+    /// is not in it, what a new process reserves once for all connections is.
+    pub resident_growth_bytes: Option<i64>,
+}
+
+/// Events and the requests that were answered in the same span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountRecord {
+    pub count: u64,
+    pub requests: u64,
+    pub duration_ns: u64,
+}
+
+/// A figure that could not be had, and how to get it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnavailableRecord {
+    pub what: String,
+    pub why: String,
+    pub remedy: String,
+}
+
+/// What one end used per request, over one or several runs. `None` is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UseRecord {
+    pub user_ns_per_request: Option<f64>,
+    pub system_ns_per_request: Option<f64>,
+    pub voluntary_switches_per_request: Option<f64>,
+    pub involuntary_switches_per_request: Option<f64>,
+    pub syscalls_per_request: Option<f64>,
+    pub instructions_per_request: Option<f64>,
+    pub cycles_per_request: Option<f64>,
+    /// Mean over the runs.
+    pub resident_bytes: Option<f64>,
+    /// What a connection added to it.
+    pub resident_growth_bytes_per_connection: Option<f64>,
+}
+
+/// One end in one run, and what its figures are divided by.
+#[derive(Clone, Copy, Debug)]
+pub struct EndOfRun<'a> {
+    pub end: &'a EndRecord,
+    /// Counted requests.
+    pub requests: u64,
+    pub connections: u64,
+}
+
+/// Totals of the runs by totals. A run that does not know a figure is left out of that figure.
+pub fn usage(runs: &[EndOfRun]) -> UseRecord {
+    let by_requests = |pick: fn(&EndRecord) -> Option<u64>| {
+        quotient(runs.iter().filter_map(|run| Some((pick(run.end)? as f64, run.requests))))
+    };
+    let by_span = |pick: fn(&EndRecord) -> Option<CountRecord>| {
+        let counts = runs.iter().filter_map(|run| pick(run.end));
+        quotient(counts.map(|counted| (counted.count as f64, counted.requests)))
+    };
+    let growth = |run: &EndOfRun| Some((run.end.resident_growth_bytes? as f64, run.connections));
+    UseRecord {
+        user_ns_per_request: by_requests(|end| end.user_ns),
+        system_ns_per_request: by_requests(|end| end.system_ns),
+        voluntary_switches_per_request: by_requests(|end| end.voluntary_switches),
+        involuntary_switches_per_request: by_requests(|end| end.involuntary_switches),
+        syscalls_per_request: by_span(|end| end.syscalls),
+        instructions_per_request: by_span(|end| end.instructions),
+        cycles_per_request: by_span(|end| end.cycles),
+        resident_bytes: quotient(runs.iter().filter_map(|run| Some((run.end.resident_bytes? as f64, 1)))),
+        resident_growth_bytes_per_connection: quotient(runs.iter().filter_map(growth)),
+    }
+}
+
+fn quotient(parts: impl Iterator<Item = (f64, u64)>) -> Option<f64> {
+    let (amount, of) = parts.fold((0.0, 0.0), |(amount, of), (more, by)| (amount + more, of + by as f64));
+    (of > 0.0).then(|| amount / of)
+}
+
+/// What was not counted, why, and the remedy, in one line; `None` when nothing is missing. What several runs say alike
+/// is said once.
+pub fn missing<'a>(records: impl Iterator<Item = &'a AccountingRecord>) -> Option<String> {
+    let mut groups: Vec<(&UnavailableRecord, Vec<&str>)> = Vec::new();
+    for missing in records.flat_map(|record| &record.unavailable) {
+        match groups.iter_mut().find(|(known, _)| (&known.why, &known.remedy) == (&missing.why, &missing.remedy)) {
+            Some((_, whats)) if whats.contains(&missing.what.as_str()) => {}
+            Some((_, whats)) => whats.push(&missing.what),
+            None => groups.push((missing, vec![&missing.what])),
+        }
+    }
+    let parts: Vec<String> = groups
+        .iter()
+        .map(|(one, whats)| format!("{} ({}; remedy: {})", whats.join(", "), one.why, one.remedy))
+        .collect();
+    (!parts.is_empty()).then(|| format!("not counted: {}", parts.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(user: u64, calls: Option<(u64, u64)>) -> EndRecord {
+        let syscalls = calls.map(|(count, requests)| CountRecord { count, requests, duration_ns: 1 });
+        EndRecord { user_ns: Some(user), syscalls, resident_growth_bytes: Some(-30), ..EndRecord::default() }
+    }
+
+    #[test]
+    fn several_runs_are_totals_by_totals() {
+        let ends = [end(1_000, Some((10, 1_000))), end(5_000, None), end(0, Some((0, 1)))];
+        let runs: Vec<EndOfRun> =
+            ends.iter().zip([100, 900, 0]).map(|(end, requests)| EndOfRun { end, requests, connections: 2 }).collect();
+        let usage = usage(&runs);
+        assert_eq!(usage.user_ns_per_request, Some(6.0));
+        assert_eq!(usage.syscalls_per_request, Some(10.0 / 1_001.0));
+        assert_eq!(usage.resident_growth_bytes_per_connection, Some(-15.0));
+        assert_eq!((usage.cycles_per_request, usage.system_ns_per_request), (None, None));
+    }
+
+    #[test]
+    fn nothing_is_divided_by_no_requests() {
+        let end = end(7, Some((5, 0)));
+        assert_eq!(usage(&[EndOfRun { end: &end, requests: 0, connections: 0 }]), UseRecord::default());
+        assert_eq!(usage(&[]), UseRecord::default());
+    }
+
+    #[test]
+    fn what_is_missing_is_said_once() {
+        let missing_one = |what: &str, why: &str| UnavailableRecord {
+            what: what.into(),
+            why: why.into(),
+            remedy: format!("no {why}"),
+        };
+        let record = AccountingRecord {
+            unavailable: vec![
+                missing_one("cycles", "VM"),
+                missing_one("system calls", "tracefs"),
+                missing_one("instructions", "VM"),
+            ],
+            ..AccountingRecord::default()
+        };
+        assert_eq!(
+            missing([&record, &record].into_iter()).unwrap(),
+            "not counted: cycles, instructions (VM; remedy: no VM); system calls (tracefs; remedy: no tracefs)"
+        );
+        assert_eq!(missing([&AccountingRecord::default()].into_iter()), None);
+    }
+}
