@@ -248,10 +248,39 @@ fn the_servers_cpu_time_is_accounted() {
     for engine in engines() {
         let report = valid(&ringload(engine, &peer.address, &["-d", "200ms", "--server-pid", &own]));
         assert!(report.cpu.generator_ns > 0 && report.cpu.server_ns.is_some_and(|cpu| cpu > 0), "{:?}", report.cpu);
+        check_accounting(&report);
     }
     let output = ringload("epoll", &peer.address, &["--server-pid", "2147483000"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("2147483000"));
+}
+
+/// Every figure of both ends is there, or the report says why not.
+fn check_accounting(report: &LoadReport) {
+    let accounting = report.accounting.as_ref().unwrap();
+    let server = accounting.server.unwrap();
+    let both = server.user_ns.zip(server.system_ns).map(|(user, system)| user + system);
+    assert_eq!(both, report.cpu.server_ns, "{server:?}");
+    for (end, own_cpu) in [(server, report.cpu.server_ns), (accounting.generator, Some(report.cpu.generator_ns))] {
+        assert!(end.resident_bytes.is_some_and(|bytes| bytes > 0) && end.resident_growth_bytes.is_some(), "{end:?}");
+        assert!(end.user_ns <= own_cpu, "{end:?}");
+        for (what, count) in
+            [("system calls", end.syscalls), ("instructions", end.instructions), ("cycles", end.cycles)]
+        {
+            let missing = accounting.unavailable.iter().find(|missing| missing.what == what);
+            match (count, missing) {
+                (Some(count), _) => assert!(count.count > 0 && count.requests > 0, "{what}: {count:?}"),
+                (None, Some(missing)) => println!("skipped: {what}: {}; {}", missing.why, missing.remedy),
+                (None, None) => panic!("{what} is neither counted nor told to be missing: {accounting:?}"),
+            }
+        }
+    }
+    assert!(accounting.generator.voluntary_switches.is_some());
+    let switches = server.voluntary_switches.is_some();
+    assert!(switches || accounting.unavailable.iter().any(|missing| missing.what.contains("switches")));
+    if let Some(calls) = server.syscalls {
+        assert!(calls.count >= 2 * calls.requests * 9 / 10, "a receive and a send for each request: {calls:?}");
+    }
 }
 
 #[test]

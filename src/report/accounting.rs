@@ -148,6 +148,14 @@ mod tests {
     }
 
     #[test]
+    fn a_report_from_before_the_accounting_is_read() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/results/2026-11-23-epyc-2core/ringload.json");
+        let text = std::fs::read_to_string(path).unwrap();
+        let report: super::super::schema::LoadReport = serde_json::from_str(&text).unwrap();
+        assert!(report.accounting.is_none() && report.requests > 0);
+    }
+
+    #[test]
     fn nothing_is_divided_by_no_requests() {
         let end = end(7, Some((5, 0)));
         assert_eq!(usage(&[EndOfRun { end: &end, requests: 0, connections: 0 }]), UseRecord::default());

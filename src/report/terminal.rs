@@ -26,14 +26,14 @@ const HEADER: [&str; 12] = [
     "p99.9",
     "max",
     "server\nCPU/req",
+    "sys-\ncalls\n/req",
     "load\nCPU/req",
-    "syscalls\n/req",
     "valid\nrounds",
     "ratio to the\nbaseline [95 %]",
     "verdict",
 ];
-/// The column that is left out where nobody could count.
-const SYSCALLS: usize = 8;
+/// The server's system calls; the column is left out where nobody could count them.
+const SYSCALLS: usize = 7;
 
 /// The whole report as text, with a final line break.
 pub fn render(report: &CompareReport) -> String {
@@ -244,8 +244,8 @@ fn row(report: &CompareReport, cell: &CellRecord, contestant: &ContestantRecord)
         latency(|latency| latency.p999),
         latency(|latency| latency.max),
         cpu(contestant.server_cpu_ns_per_request),
-        cpu(contestant.generator_cpu_ns_per_request),
         contestant.server_use.syscalls_per_request.map_or(ABSENT.to_owned(), few),
+        cpu(contestant.generator_cpu_ns_per_request),
         rounds(stopping::rounds(report, cell), contestant),
         contestant
             .ratio
@@ -295,6 +295,7 @@ fn counted(count: u64, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::accounting::{AccountingRecord, CountRecord, EndRecord, UnavailableRecord};
     use super::super::derive::tests::{contestant, failed, report, steady, trial};
     use super::*;
 
@@ -326,6 +327,31 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn system_calls_are_shown_where_they_were_counted() {
+        let plain = render(&report(vec![contestant("epoll", steady(1e5))]));
+        assert!(!plain.contains("calls") && !plain.contains("not counted"), "{plain}");
+        let mut trials = steady(120_000.0);
+        for (trial, count) in trials.iter_mut().zip([400, 600]) {
+            let syscalls = Some(CountRecord { count, requests: 10_000, duration_ns: 1 });
+            let missing = ["cycles", "no PMU", "another machine"].map(str::to_owned);
+            let [what, why, remedy] = missing;
+            trial.load.as_mut().unwrap().accounting = Some(AccountingRecord {
+                server: Some(EndRecord { syscalls, ..EndRecord::default() }),
+                unavailable: vec![UnavailableRecord { what, why, remedy }],
+                ..AccountingRecord::default()
+            });
+        }
+        let long = contestant("tokio-uring", steady(99_000.0));
+        let report = report(vec![contestant("uring", trials), contestant("epoll", steady(1e5)), long]);
+        let text = render(&report);
+        assert!(table_lines(&text).all(|line| line.len() <= WIDTH.into()) && text.contains("tokio-uring "), "{text}");
+        let uring = table_lines(&text).find(|line| line.contains(" uring ")).unwrap();
+        let words: Vec<&str> = uring.split_whitespace().collect();
+        assert!(words.windows(3).any(|three| three == ["20ns", "0.05", "10ns"]), "{text}");
+        assert!(text.ends_with("\n\nnot counted: cycles (no PMU; remedy: another machine)\n"), "{text}");
     }
 
     #[test]
