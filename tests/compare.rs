@@ -240,6 +240,43 @@ fn rounds_end_when_precise_or_at_their_limits_and_say_which() {
 }
 
 #[test]
+fn a_slowdown_that_was_planted_is_found() {
+    let scene = Scene::new();
+    let out = scene.compare(&["epoll", "epoll --handicap 2ms"], &["-c", "1", "--rounds", "6"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let slow = contestant(&scene.saved(), 0, 1).clone();
+    assert_eq!((&slow["name"], &slow["verdict"]), (&"epoll --handicap 2ms".into(), &"slower".into()));
+    assert!(slow["latency_ns"]["min"].as_u64().unwrap() >= 2_000_000, "{}", slow["latency_ns"]);
+}
+
+#[test]
+fn a_contestant_against_itself_tells_how_often_it_was_found_different() {
+    let scene = Scene::new();
+    let words = ["compare", "--aa=2", "threads", "-c", "1", "-d", "50ms", "--warmup", "10ms", "-o", "aa.json"];
+    let out = scene.run(&words);
+    let report: Value = serde_json::from_str(&fs::read_to_string(scene.path("aa.json")).unwrap()).unwrap();
+    assert_eq!((&report["schema"], &report["stopped"]), (&"ringmark.aa/1".into(), &"rounds".into()));
+    let comparisons = report["comparisons"].as_array().unwrap();
+    assert_eq!((comparisons.len(), report["decided"].as_u64()), (2, Some(2)), "{report}");
+    assert!(comparisons.iter().all(|one| one["pairs"].as_array().unwrap().len() == 6), "{report}");
+    // One false alarm in two may be chance; two may not.
+    let expected = if report["false_alarms"] == 2 { 4 } else { 0 };
+    assert_eq!(out.status.code(), Some(expected), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("comparison 2 of 2: "), "{}", text(&out.stderr));
+    assert_eq!(text(&out.stdout), text(&scene.run(&["report", "aa.json"]).stdout));
+    for (words, part) in [
+        (&["compare", "--aa", "uring", "epoll"][..], "name one"),
+        (&["compare", "--aa", "-c", "1,2"], "one workload"),
+        (&["compare", "--aa=0"], "0 is not in"),
+    ] {
+        let out = scene.run(words);
+        assert_eq!(out.status.code(), Some(2), "{words:?}");
+        assert!(text(&out.stderr).contains(part), "{words:?}: {}", text(&out.stderr));
+    }
+    scene.assert_nothing_runs();
+}
+
+#[test]
 fn servers_that_fail_fail_alone() {
     let scene = Scene::new();
     let servers = ["good", "dies", "silent", "hangs", "crashes", "stubborn"].map(|mode| scene.server(mode));

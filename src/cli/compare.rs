@@ -1,5 +1,6 @@
 //! `ringmark compare`: contestants under the same load, round after round, and a verdict that holds up.
 
+mod aa;
 mod cores;
 mod session;
 mod settings;
@@ -61,15 +62,17 @@ pub struct CompareArgs {
     /// Up to N datagrams of a socket leave the generator with one send (UDP_SEGMENT); contestants want --gro for it
     #[arg(long, value_name = "N", requires = "udp", value_parser = clap::value_parser!(u64).range(1..=64))]
     gso: Option<u64>,
-    /// Counted time of each trial
-    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = crate::cli::load::positive)]
-    duration: Nanos,
-    /// Load without counting, before each trial
-    #[arg(long, value_name = "TIME", default_value = "300ms")]
-    warmup: Nanos,
+    /// Counted time of each trial [default: 1s, with --aa 300ms]
+    #[arg(short, long, value_name = "TIME", value_parser = crate::cli::load::positive)]
+    duration: Option<Nanos>,
+    /// Load without counting, before each trial [default: 300ms, with --aa 50ms]
+    #[arg(long, value_name = "TIME")]
+    warmup: Option<Nanos>,
     /// Rounds; every contestant runs once in each. Fewer than 6 show nothing. With --precision the least number of them
-    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    rounds: u64,
+    ///
+    /// [default: 7, with --aa 6]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    rounds: Option<u64>,
     /// Add rounds until every ratio's 95 % interval reaches at most this far to each side, as a share of the ratio: 2%
     ///
     /// What the intervals say never ends the rounds, only how wide they are: a comparison that stops as soon as a
@@ -82,6 +85,13 @@ pub struct CompareArgs {
     /// Begin no further round after this time, shared evenly by the cells
     #[arg(long, value_name = "TIME", value_parser = crate::cli::load::positive)]
     max_time: Option<Nanos>,
+    /// Compare one contestant (epoll unless named) with itself N times, and tell how often a difference is claimed
+    ///
+    /// There is none, so each is a false alarm; 1 in 20 is what a 95 % interval allows. More end with exit code 4. With
+    /// the short trials that are its default, 100 comparisons take about 8 minutes.
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = aa::DEFAULT_COMPARISONS,
+        value_parser = clap::value_parser!(u64).range(1..=100_000), conflicts_with_all = ["baseline", "precision", "max_time"])]
+    aa: Option<u64>,
     /// Contestant that the others are compared to [default: epoll if it runs, else the first that does]
     #[arg(long, value_name = "NAME")]
     baseline: Option<String>,
@@ -118,7 +128,7 @@ pub struct CompareArgs {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 measured; 1 nothing could be measured; 2 bad options; 130 interrupted (what was measured is kept).
+Exit codes: 0 measured; 1 nothing could be measured; 2 bad options; 4 more false alarms than --aa allows; 130 interrupted (what was measured is kept).
 
 Examples:
   ringmark compare                                            every engine, 64 connections, 64 bytes
@@ -127,10 +137,11 @@ Examples:
   ringmark compare uring epoll --precision 2% --max-time 5m   as many rounds as it takes
   ringmark compare --udp uring epoll                          datagrams
   ringmark compare --udp --gso 64 \"uring --gro\" \"epoll --gro\"
+  ringmark compare --aa                                       may this machine's verdicts be trusted?
   ringmark compare epoll \"exec ./my-server --listen {ip}:{port}\"";
 
 pub fn run(args: CompareArgs) -> Result<ExitCode> {
-    let settings = match Settings::new(&args) {
+    let settings = match args.aa.map_or_else(|| Settings::new(&args), |_| aa::settings(&args)) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("ringmark compare: {error:#}");
@@ -138,6 +149,9 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
         }
     };
     let cancel = catch_signals().context("cannot catch Ctrl-C")?;
+    if let Some(count) = args.aa {
+        return aa::run(&args, settings, count, Cancel(&cancel));
+    }
     let mut session = Session::new(settings, Progress::new(args.quiet))?;
     session.measure(Cancel(&cancel));
     let (report, saved) = session.close();

@@ -2,7 +2,7 @@
 
 use crate::cli::load::text as load_text;
 use crate::report::file::{Stored, parse};
-use crate::report::{json, terminal};
+use crate::report::{aa, json, terminal};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -41,6 +41,8 @@ pub fn render(stored: &Stored, format: Format) -> Result<String> {
     Ok(match (stored, format) {
         (Stored::Compare(report), Format::Text) => terminal::render(report),
         (Stored::Compare(report), Format::Json) => json::render(report)?,
+        (Stored::Aa(report), Format::Text) => aa::render(report),
+        (Stored::Aa(report), Format::Json) => json::render(report)?,
         (Stored::Load(report), Format::Text) => load_text::render(report),
         (Stored::Load(report), Format::Json) => json::render(report)?,
     })

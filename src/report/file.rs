@@ -1,5 +1,6 @@
 //! Reading stored results, and writing them so that a reader never sees half of one.
 
+use super::aa::{AA_SCHEMA, AaReport};
 use super::derive;
 use super::histogram::HistogramError;
 use super::schema::{COMPARE_SCHEMA, CompareReport, LOAD_SCHEMA, LoadReport};
@@ -12,6 +13,7 @@ use std::{fs, io};
 pub enum Stored {
     Compare(Box<CompareReport>),
     Load(Box<LoadReport>),
+    Aa(Box<AaReport>),
 }
 
 /// The text is no result that this version reads.
@@ -24,7 +26,7 @@ pub enum ReadError {
     )]
     NoSchema,
     #[error(
-        "it is written as '{found}' (by version {writer}), while this version {} reads '{COMPARE_SCHEMA}' and '{LOAD_SCHEMA}'; read it with the version that wrote it",
+        "it is written as '{found}' (by version {writer}), while this version {} reads '{COMPARE_SCHEMA}', '{LOAD_SCHEMA}' and '{AA_SCHEMA}'; read it with the version that wrote it",
         env!("CARGO_PKG_VERSION")
     )]
     OtherVersion { found: String, writer: String },
@@ -51,6 +53,11 @@ pub fn parse(text: &str) -> Result<Stored, ReadError> {
             let mut report: LoadReport = serde_json::from_value(value).map_err(malformed)?;
             derive::fill_load(&mut report)?;
             Ok(Stored::Load(Box::new(report)))
+        }
+        AA_SCHEMA => {
+            let mut report: AaReport = serde_json::from_value(value).map_err(malformed)?;
+            report.fill();
+            Ok(Stored::Aa(Box::new(report)))
         }
         _ => Err(ReadError::OtherVersion { found: schema, writer }),
     }

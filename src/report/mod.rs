@@ -1,5 +1,6 @@
 //! Results: the schema they are stored in, reading them, verdicts, one exporter per format.
 
+pub mod aa;
 pub mod accounting;
 pub mod derive;
 pub mod file;

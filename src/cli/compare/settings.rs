@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 
 const DEFAULT_CONTESTANTS: [&str; 5] = ["uring", "epoll", "threads", "tokio", "tokio-uring"];
 const DEFAULT_BASELINE: &str = "epoll";
+const DEFAULT_DURATION: Nanos = Nanos::from_secs(1);
+const DEFAULT_WARMUP: Nanos = Nanos::from_millis(300);
+const DEFAULT_ROUNDS: u64 = 7;
 const DEFAULT_MAX_ROUNDS: u64 = 50;
 const DEFAULT_FOLDER: &str = "results/local";
 /// TCP sends again by itself what was lost; a datagram that is not answered by then holds up its place in vain.
@@ -92,8 +95,8 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
         load: Load {
             cores,
             threads,
-            duration: args.duration,
-            warmup: args.warmup,
+            duration: args.duration.unwrap_or(DEFAULT_DURATION),
+            warmup: args.warmup.unwrap_or(DEFAULT_WARMUP),
             timeout: args.timeout.unwrap_or(if args.udp { DATAGRAM_TIMEOUT } else { STREAM_TIMEOUT }),
             gso: args.gso.unwrap_or(0),
             spin: args.spin,
@@ -103,7 +106,7 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
 }
 
 fn rounds(args: &CompareArgs) -> Result<Rounds> {
-    let min = args.rounds;
+    let min = args.rounds.unwrap_or(DEFAULT_ROUNDS);
     let max = match args.precision {
         Some(_) => args.max_rounds.unwrap_or(DEFAULT_MAX_ROUNDS.max(min)),
         None => min,

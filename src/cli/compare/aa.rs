@@ -1,0 +1,181 @@
+//! `ringmark compare --aa`: a contestant against itself, many short comparisons, and how often one raises a false alarm.
+
+use super::settings::Settings;
+use super::{CompareArgs, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED};
+use crate::cli::progress::Progress;
+use crate::cli::report::{print, render};
+use crate::report::aa::{AA_SCHEMA, AaComparison, AaReport};
+use crate::report::file::{self, Stored};
+use crate::report::json;
+use crate::report::schema::{CompareReport, Stopped, TrialRecord, Verdict};
+use crate::stats::mix;
+use crate::trial::{self, Cancel, Observer, Plan, Schedule};
+use crate::units::Nanos;
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::process::ExitCode;
+
+pub const DEFAULT_COMPARISONS: &str = "100";
+/// Short trials of few rounds: a hundred comparisons take about eight minutes.
+const DURATION: Nanos = Nanos::from_millis(300);
+const WARMUP: Nanos = Nanos::from_millis(50);
+const ROUNDS: u64 = 6;
+const DEFAULT_CONTESTANT: &str = "epoll";
+/// More false alarms than were allowed.
+const EXIT_FALSE_ALARMS: u8 = 4;
+/// Reasons kept of each comparison.
+const MAX_PROBLEMS: usize = 3;
+
+/// The settings of one of the comparisons: the contestant twice, and what was not typed short.
+pub fn settings(args: &CompareArgs) -> Result<Settings> {
+    let contestant = match &args.contestants[..] {
+        [] => DEFAULT_CONTESTANT,
+        [one] => one,
+        _ => bail!("--aa compares one contestant with itself; name one"),
+    };
+    let settings = Settings::new(&CompareArgs {
+        contestants: vec![contestant.to_owned(); 2],
+        duration: args.duration.or(Some(DURATION)),
+        warmup: args.warmup.or(Some(WARMUP)),
+        rounds: args.rounds.or(Some(ROUNDS)),
+        ..args.clone()
+    })?;
+    if settings.plan.cells.len() > 1 {
+        bail!("--aa runs one workload; give one number of --connections and one --size");
+    }
+    Ok(settings)
+}
+
+/// Runs the comparisons, or as many as come before an interrupt.
+pub fn run(args: &CompareArgs, settings: Settings, count: u64, cancel: Cancel) -> Result<ExitCode> {
+    let Settings { plan, report, output, .. } = settings;
+    let mut report = empty_report(report, count);
+    save(&output, &report)?;
+    let mut progress = Progress::new(args.quiet);
+    if let Ok(unavailable) = trial::check(&plan, cancel) {
+        if let Some(reason) = &unavailable[0] {
+            bail!("{} cannot run here: {reason}", report.words);
+        }
+        report.stopped = compare_all(plan, count, cancel, &mut progress, &mut report, &output);
+    }
+    progress.end();
+    save(&output, &report)?;
+    let code = exit_code(&report);
+    print(&render(&Stored::Aa(Box::new(report)), args.format)?)?;
+    eprintln!("Saved: {}", output.display());
+    Ok(code)
+}
+
+fn compare_all(
+    mut plan: Plan,
+    count: u64,
+    cancel: Cancel,
+    progress: &mut Progress,
+    report: &mut AaReport,
+    output: &Path,
+) -> Stopped {
+    progress.expect(count * plan.rounds.min * 2);
+    for index in 0..count {
+        plan.seed = mix(report.seed, index);
+        let mut pair = Pair { progress, trials: [Vec::new(), Vec::new()] };
+        if trial::run(&plan, &[0, 1], cancel, &mut pair) == Stopped::Interrupted {
+            return Stopped::Interrupted;
+        }
+        let comparison = comparison(plan.seed, &pair.trials);
+        let verdict = comparison.verdict.map_or("", Verdict::text);
+        report.comparisons.push(comparison);
+        report.count();
+        progress.say(&format!(
+            "comparison {} of {count}: {verdict}; {} false alarms so far",
+            index + 1,
+            report.false_alarms
+        ));
+        if let Err(error) = save(output, report) {
+            progress.say(&format!("{error:#}; measuring goes on"));
+        }
+    }
+    Stopped::Rounds
+}
+
+/// Collects the trials of both.
+struct Pair<'a> {
+    progress: &'a mut Progress,
+    trials: [Vec<TrialRecord>; 2],
+}
+
+impl Observer for Pair<'_> {
+    fn starting(&mut self, _: Schedule) {}
+
+    fn finished(&mut self, trial: Schedule, record: TrialRecord) {
+        self.trials[trial.contestant].push(record);
+        self.progress.finished();
+    }
+
+    fn is_precise(&self, _: usize) -> bool {
+        false
+    }
+
+    fn ended(&mut self, _: usize, _: Stopped) {}
+}
+
+fn comparison(seed: u64, [base, ours]: &[Vec<TrialRecord>; 2]) -> AaComparison {
+    let of_round = |round| base.iter().find(|trial| trial.round == round)?.valid();
+    let pair = |trial: &TrialRecord| Some((trial.valid()?.throughput_per_s, of_round(trial.round)?.throughput_per_s));
+    let mut problems = Vec::new();
+    for reason in base.iter().chain(ours).flat_map(reasons) {
+        if problems.len() < MAX_PROBLEMS && !problems.contains(&reason) {
+            problems.push(reason);
+        }
+    }
+    let pairs = ours.iter().filter_map(pair).collect();
+    let mut comparison = AaComparison { seed, pairs, problems, ..AaComparison::default() };
+    comparison.fill();
+    comparison
+}
+
+fn reasons(trial: &TrialRecord) -> Vec<String> {
+    let invalid = trial.load.iter().flat_map(|load| load.invalid.iter().cloned());
+    trial.failed.iter().cloned().chain(invalid).collect()
+}
+
+fn empty_report(setting: CompareReport, asked: u64) -> AaReport {
+    let mut cells = setting.cells;
+    let mut cell = cells.swap_remove(0);
+    let words = cell.contestants.first().map(|contestant| contestant.words.clone()).unwrap_or_default();
+    cell.contestants.clear();
+    AaReport {
+        schema: AA_SCHEMA.into(),
+        ringmark: setting.ringmark,
+        started: setting.started,
+        command: setting.command,
+        host: setting.host,
+        seed: setting.seed,
+        server_cores: setting.server_cores,
+        load_cores: setting.load_cores,
+        cores_shared: setting.cores_shared,
+        load: setting.load,
+        cell,
+        words,
+        rounds: setting.rounds,
+        asked,
+        stopped: Stopped::Interrupted,
+        comparisons: Vec::new(),
+        decided: 0,
+        false_alarms: 0,
+        rate: None,
+    }
+}
+
+fn save(output: &Path, report: &AaReport) -> Result<()> {
+    let text = json::render(report)?;
+    file::write(output, &text).with_context(|| format!("cannot save to {}; choose another --output", output.display()))
+}
+
+fn exit_code(report: &AaReport) -> ExitCode {
+    match report.stopped {
+        Stopped::Interrupted => EXIT_INTERRUPTED.into(),
+        _ if report.decided == 0 => EXIT_NOTHING_MEASURED.into(),
+        _ if report.false_alarms > report.allowed() => EXIT_FALSE_ALARMS.into(),
+        _ => ExitCode::SUCCESS,
+    }
+}

@@ -1,0 +1,238 @@
+//! A contestant compared with itself, again and again: how often a difference is claimed where there is none.
+
+use super::schema::{CellRecord, HostRecord, LoadSettings, RatioRecord, Stopped, Verdict};
+use super::verdict::{short_name, verdict};
+use crate::stats::{paired_ratio, proportion_interval};
+use crate::units::Nanos;
+use serde::{Deserialize, Serialize};
+
+/// Version of [`AaReport`].
+pub const AA_SCHEMA: &str = "ringmark.aa/1";
+/// Comparisons at 95 % may raise one false alarm in so many.
+const ALLOWED_ONE_IN: u64 = 20;
+
+/// What `ringmark compare --aa` prints and saves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AaReport {
+    /// [`AA_SCHEMA`].
+    pub schema: String,
+    /// Version of the program that wrote it.
+    pub ringmark: String,
+    /// UTC, `2026-01-31T23:59:59Z`.
+    pub started: String,
+    /// The command line, word by word.
+    pub command: Vec<String>,
+    pub host: HostRecord,
+    pub seed: u64,
+    pub server_cores: String,
+    pub load_cores: String,
+    pub cores_shared: bool,
+    pub load: LoadSettings,
+    /// The workload; it lists no contestants.
+    pub cell: CellRecord,
+    /// The contestant, as typed.
+    pub words: String,
+    /// Rounds of each comparison.
+    pub rounds: u64,
+    /// Comparisons asked for.
+    pub asked: u64,
+    pub stopped: Stopped,
+    pub comparisons: Vec<AaComparison>,
+    /// Derived: comparisons with a verdict.
+    pub decided: u64,
+    /// Derived: verdicts other than "no difference shown".
+    pub false_alarms: u64,
+    /// Derived: the share of false alarms, and its 95 % interval (Wilson). `None` without a verdict.
+    pub rate: Option<RateRecord>,
+}
+
+/// A share and its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RateRecord {
+    pub share: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+/// One comparison of the contestant with itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AaComparison {
+    pub seed: u64,
+    /// Requests per second of both in each round in which both are valid.
+    pub pairs: Vec<(f64, f64)>,
+    /// Why the other rounds do not count, each reason once.
+    pub problems: Vec<String>,
+    /// Derived.
+    pub ratio: Option<RatioRecord>,
+    /// Derived.
+    pub verdict: Option<Verdict>,
+}
+
+impl AaComparison {
+    pub fn is_alarm(&self) -> bool {
+        matches!(self.verdict, Some(Verdict::Faster | Verdict::Slower))
+    }
+
+    fn is_decided(&self) -> bool {
+        self.is_alarm() || self.verdict == Some(Verdict::NoDifferenceShown)
+    }
+
+    /// Computes the verdict again, as for any comparison.
+    pub fn fill(&mut self) {
+        self.ratio = paired_ratio(&self.pairs, self.seed).map(|ratio| RatioRecord {
+            median: ratio.median,
+            low: ratio.interval.low,
+            high: ratio.interval.high,
+            pairs: ratio.pairs as u64,
+        });
+        self.verdict = Some(verdict(self.ratio.as_ref(), false));
+    }
+}
+
+impl AaReport {
+    /// Computes all figures again.
+    pub fn fill(&mut self) {
+        self.comparisons.iter_mut().for_each(AaComparison::fill);
+        self.count();
+    }
+
+    /// Counts the verdicts.
+    pub fn count(&mut self) {
+        self.decided = self.comparisons.iter().filter(|one| one.is_decided()).count() as u64;
+        self.false_alarms = self.comparisons.iter().filter(|one| one.is_alarm()).count() as u64;
+        let interval = proportion_interval(self.false_alarms, self.decided);
+        self.rate = (self.decided > 0).then(|| RateRecord {
+            share: self.false_alarms as f64 / self.decided as f64,
+            low: interval.low,
+            high: interval.high,
+        });
+    }
+
+    /// False alarms that may be: 1 in 20, of few comparisons at least one.
+    pub fn allowed(&self) -> u64 {
+        self.decided.div_ceil(ALLOWED_ONE_IN)
+    }
+}
+
+/// The report for eyes.
+pub fn render(report: &AaReport) -> String {
+    let mut lines = Vec::new();
+    if report.stopped == Stopped::Interrupted {
+        lines.push(format!("INTERRUPTED after {} of {} comparisons.", report.comparisons.len(), report.asked));
+    }
+    lines.push(format!(
+        "{} against itself: {} comparisons of {} rounds, {} each after {} of warm-up, {} connections, {} B.",
+        short_name(&report.words),
+        report.comparisons.len(),
+        report.rounds,
+        Nanos(report.load.duration_ns),
+        Nanos(report.load.warmup_ns),
+        report.cell.connections,
+        report.cell.size
+    ));
+    lines.push(format!(
+        "Server on cores {}, generator on cores {}; Linux {} on {}, {}, ringmark {}.",
+        report.server_cores, report.load_cores, report.host.kernel, report.host.cpu, report.started, report.ringmark
+    ));
+    lines.extend(report.comparisons.iter().enumerate().filter(|(_, one)| one.is_alarm()).map(alarm));
+    lines.extend(undecided(report));
+    lines.push(conclusion(report));
+    lines.join("\n") + "\n"
+}
+
+fn alarm((index, comparison): (usize, &AaComparison)) -> String {
+    let ratio = comparison
+        .ratio
+        .map_or_else(String::new, |ratio| format!(" {:.3} [{:.3}, {:.3}]", ratio.median, ratio.low, ratio.high));
+    let verdict = comparison.verdict.map_or("", Verdict::text);
+    format!("  ! comparison {}: {verdict}{ratio}", index + 1)
+}
+
+fn undecided(report: &AaReport) -> Option<String> {
+    let without = report.comparisons.len() as u64 - report.decided;
+    let reason = report.comparisons.iter().flat_map(|one| &one.problems).next();
+    let reason = reason.and_then(|reason| reason.lines().next()).unwrap_or("trials without figures");
+    (without > 0)
+        .then(|| format!("  ! {without} comparisons had too few valid rounds for a verdict, such as: {reason}"))
+}
+
+fn conclusion(report: &AaReport) -> String {
+    let Some(rate) = report.rate else { return "Nothing can be said: no comparison came to a verdict.".to_owned() };
+    let within = if report.false_alarms <= report.allowed() { "within" } else { "MORE THAN" };
+    format!(
+        "{} of {} comparisons claimed a difference that is not there: {:.1} % [{:.1}, {:.1}], {within} the {} allowed.",
+        report.false_alarms,
+        report.decided,
+        rate.share * 100.0,
+        rate.low * 100.0,
+        rate.high * 100.0,
+        report.allowed()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::derive::tests::report as compare_report;
+    use super::*;
+
+    /// Comparisons in which one contestant is this much faster in every round.
+    fn report(ratios: &[f64]) -> AaReport {
+        let host = compare_report(vec![]);
+        let pairs = |ratio: f64| (0..6).map(move |round| (1e5 * ratio + f64::from(round), 1e5 + f64::from(5 - round)));
+        let comparison = |ratio: &f64| AaComparison { pairs: pairs(*ratio).collect(), ..AaComparison::default() };
+        let mut report = AaReport {
+            schema: AA_SCHEMA.into(),
+            ringmark: host.ringmark,
+            started: host.started,
+            command: host.command,
+            host: host.host,
+            seed: 1,
+            server_cores: host.server_cores,
+            load_cores: host.load_cores,
+            cores_shared: false,
+            load: host.load,
+            cell: CellRecord { connections: 64, size: 64, ..CellRecord::default() },
+            words: "epoll".into(),
+            rounds: 6,
+            asked: ratios.len() as u64,
+            stopped: Stopped::Rounds,
+            comparisons: ratios.iter().map(comparison).collect(),
+            decided: 0,
+            false_alarms: 0,
+            rate: None,
+        };
+        report.fill();
+        report
+    }
+
+    #[test]
+    fn verdicts_other_than_no_difference_are_false_alarms() {
+        let mut mixed = report(&[1.0, 1.0, 1.2, 0.8, 1.0]);
+        assert_eq!((mixed.decided, mixed.false_alarms, mixed.allowed()), (5, 2, 1));
+        let text = render(&mixed);
+        assert!(
+            text.contains("! comparison 3: faster 1.200 [") && text.contains("! comparison 4: slower 0.800"),
+            "{text}"
+        );
+        assert!(text.contains("2 of 5 comparisons") && text.contains("MORE THAN the 1 allowed"), "{text}");
+        mixed.comparisons[0].pairs.truncate(5);
+        mixed.fill();
+        assert_eq!((mixed.decided, mixed.false_alarms), (4, 2));
+        assert!(render(&mixed).contains("1 comparisons had too few valid rounds"));
+    }
+
+    #[test]
+    fn without_comparisons_nothing_is_said() {
+        let none = report(&[]);
+        assert_eq!((none.rate, none.allowed()), (None, 0));
+        assert!(render(&none).contains("Nothing can be said"));
+    }
+
+    #[test]
+    fn five_of_a_hundred_are_allowed() {
+        let ratios = |alarms: usize| [vec![1.2; alarms], vec![1.0; 100 - alarms]].concat();
+        let at_limit = report(&ratios(5));
+        assert_eq!((at_limit.false_alarms, at_limit.allowed()), (5, 5));
+        assert!(render(&at_limit).contains("5.0 % [2.2, 11.2], within the 5 allowed"), "{}", render(&at_limit));
+    }
+}
