@@ -3,7 +3,8 @@
 mod live;
 pub mod text;
 
-use crate::load::{self, Config, EngineKind, LoadError};
+use crate::cli::pacing::PacingArgs;
+use crate::load::{self, Config, EngineKind, LoadError, Pace, PaceError};
 use crate::report::derive;
 use crate::report::schema::LoadReport;
 use crate::sys::affinity::{self, AffinityError};
@@ -16,6 +17,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+const MAX_DEPTH: u64 = 4096;
+/// The longest warm-up, in shortest ones.
+const WARMUP_MAX: u64 = 5;
 const MAX_SIZE: Bytes = Bytes(64 << 20);
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
@@ -25,11 +29,15 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 /// Puts load on an echo server, checks every byte that comes back, and measures.
 ///
-/// The load is a closed loop: every connection keeps --depth requests in flight and sends the next one when an answer is
-/// complete. Latency is service time, from just before a request is sent until its last byte is back; a closed loop
-/// slows down with the server, so it does not show how long users would queue.
+/// Without --rate the load is a closed loop: every connection keeps --depth requests in flight and sends the next one
+/// when an answer is complete. Latency is service time, from just before a request is sent until its last byte is back;
+/// a closed loop slows down with the server, so it does not show how long users would queue.
 ///
-/// A run connects, has every connection answered once, warms up, measures, and waits for what is under way.
+/// With --rate it is an open loop: requests are sent by a schedule, and latency is response time, from the instant at
+/// which the schedule wanted a request sent. That is what users see who do not wait for each other.
+///
+/// A run connects, has every connection answered once, warms up until throughput is steady, measures, and waits for
+/// what is under way.
 #[derive(Debug, Parser)]
 #[command(name = "ringload", version, after_long_help = AFTER_HELP)]
 struct Ringload {
@@ -46,6 +54,7 @@ Exit codes: 0 the run is valid; 1 it could not be made; 2 bad options; 3 it was 
 Examples:
   ringload 127.0.0.1:7007                          64 connections, 64 bytes, 10 s
   ringload unix:/run/echo.sock -c 1 -n 100000      latency of a single connection
+  ringload 127.0.0.1:7007 -R 20k --arrival poisson   20000 requests per second, as independent users send them
   ringload 127.0.0.1:7007 -c 256 -t 2 --cores 2-3  two threads, pinned to cores 2 and 3
   ringload 127.0.0.1:7007 -s 16k --depth 8 --format json > run.json";
 
@@ -69,20 +78,27 @@ pub struct LoadArgs {
     /// Bytes of a request; the answer must be the same bytes
     #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = request_size)]
     pub size: Bytes,
-    /// Requests in flight per connection
+    /// Requests in flight per connection [default: 1; with a rate at most 4096, else a request waits to be sent]
     ///
     /// Slots that are free at the same time are filled with one send, as a client that batches would do.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4096))]
-    pub depth: u64,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_DEPTH))]
+    pub depth: Option<u64>,
+    #[command(flatten)]
+    pub pacing: PacingArgs,
     /// Make a new connection for every request
     ///
     /// Latency then counts from before the connection is made. Thousands of connections per second use up local ports;
     /// ringload says so if that happens.
     #[arg(long, conflicts_with = "depth")]
     pub connect_per_request: bool,
-    /// Load without counting, before measuring
+    /// Load without counting, before measuring: at least this long, and until throughput is steady
+    ///
+    /// Steady is a slope of less than 0.1 % of the mean per tenth of this time, over as much time. 0 is no warm-up.
     #[arg(long, value_name = "TIME", default_value = "1s")]
     pub warmup: Nanos,
+    /// Longest warm-up, where throughput is not steady before [default: 5 times --warmup]
+    #[arg(long, value_name = "TIME")]
+    pub warmup_max: Option<Nanos>,
     /// An answer that takes longer is an error; its connection is made anew
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
     pub timeout: Nanos,
@@ -131,6 +147,8 @@ pub enum OptionsError {
     FewConnections { threads: usize, connections: usize },
     #[error("{threads} threads cannot be pinned to {cores} cores ({list}); name more --cores, or add --no-pin")]
     FewCores { threads: usize, cores: usize, list: CoreList },
+    #[error(transparent)]
+    Pace(#[from] PaceError),
     #[error(transparent)]
     Affinity(#[from] AffinityError),
 }
@@ -218,6 +236,7 @@ impl LoadArgs {
         if threads > connections {
             return Err(OptionsError::FewConnections { threads, connections });
         }
+        let pace = self.pacing.pace()?;
         Ok(Config {
             target: self.target.clone(),
             connections,
@@ -226,15 +245,28 @@ impl LoadArgs {
             duration: self.duration,
             requests: self.requests,
             size: self.size,
-            depth: self.depth,
+            depth: self.depth(pace),
+            pace,
+            timer: self.pacing.timer,
             connect_per_request: self.connect_per_request,
             warmup: self.warmup,
+            warmup_max: self.warmup_max.unwrap_or(Nanos(self.warmup.0.saturating_mul(WARMUP_MAX))),
             timeout: self.timeout,
             seed: self.seed,
             spin: self.spin,
             engine: self.engine,
             server_pid: self.server_pid,
         })
+    }
+
+    /// An open loop pipelines as deep as it may, so that no late answer delays a request.
+    fn depth(&self, pace: Option<Pace>) -> u64 {
+        match (self.depth, pace) {
+            _ if self.connect_per_request => 1,
+            (Some(depth), _) => depth,
+            (None, Some(_)) => MAX_DEPTH,
+            (None, None) => 1,
+        }
     }
 
     /// How many threads, and on which cores.

@@ -5,11 +5,15 @@
 use super::engine::{epoll::EpollEngine, uring::UringEngine};
 use super::fleet::Haul;
 use super::ledger::{self, Ledger};
+use super::measures::Measures;
 use super::shared::{Shared, StartFailure};
 use super::streams::Streams;
+use super::timeline::Timeline;
 use super::worker::{self, WorkerError};
 use super::{Config, EngineKind, LoadError, Progress, Stage, Task};
 use crate::clock::Clock;
+use crate::report::schema::{IntervalRecord, SteadyRecord};
+use crate::stats::{Trend, trend};
 use crate::sys::accounting::{self, Cpu, TreeCpu};
 use crate::units::Nanos;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +31,13 @@ const STOP_LEAD: Nanos = Nanos::from_millis(1);
 const LOOK: Nanos = Nanos::from_millis(20);
 const PROGRESS_INTERVAL: Nanos = Nanos::from_secs(1);
 
+/// The warm-up is over when throughput is steady over so many intervals; together they are as long as the shortest
+/// warm-up, but an interval is no shorter than this: it must hold many turns of a thread.
+const STEADY_INTERVALS: usize = 10;
+const MIN_INTERVAL: Nanos = Nanos::from_millis(10);
+/// Into so many intervals the counted time is divided, to see whether throughput drifts.
+const DRIFT_INTERVALS: u64 = 20;
+
 const _: () = assert!(CONNECT_DEADLINE.0 < START_DEADLINE.0);
 
 /// Everything that a run left behind.
@@ -37,6 +48,13 @@ pub struct Outcome {
     /// The counted window; empty when the run never came to it.
     pub first: Nanos,
     pub last: Nanos,
+    /// What all threads measured within it, and its parts.
+    pub measures: Measures,
+    pub intervals: Vec<IntervalRecord>,
+    /// How the warm-up ended, where there was one.
+    pub steady: Option<SteadyRecord>,
+    /// Throughput within the counted window, where it was long enough to tell.
+    pub drift: Option<Trend>,
     /// CPU use at the window's ends.
     pub cpu: Option<(CpuSample, CpuSample)>,
     pub ledger: Ledger,
@@ -60,7 +78,11 @@ struct Conductor<'a> {
     stop: &'a AtomicBool,
     progress: &'a mut dyn FnMut(Progress),
     next_progress: Nanos,
+    timeline: Timeline,
 }
+
+/// Answers of all threads at an instant.
+type Mark = (Nanos, u64);
 
 /// Runs the tasks, one thread each, from connecting to the last answer.
 pub fn conduct(
@@ -75,13 +97,21 @@ pub fn conduct(
     thread::scope(|scope| {
         let threads: Vec<_> =
             tasks.iter().map(|task| scope.spawn(|| work(config.engine, task, &shared, clock))).collect();
-        let conductor = Conductor { config, shared: &shared, clock, stop, progress, next_progress: Nanos::ZERO };
+        let mut conductor = Conductor {
+            config,
+            shared: &shared,
+            clock,
+            stop,
+            progress,
+            next_progress: Nanos::ZERO,
+            timeline: Timeline::new(),
+        };
         let mut outcome = conductor.steps(ledger);
         let hauls: Result<Vec<Haul>, WorkerError> = threads.into_iter().map(join).collect();
         fail_if_never_connected(config, &shared)?;
         outcome.hauls = hauls?;
         outcome.admitted = shared.admitted();
-        Ok(close_window(outcome, &shared))
+        Ok(add_up(close_window(outcome, &shared), conductor.timeline, &shared))
     })
 }
 
@@ -116,27 +146,49 @@ fn close_window(mut outcome: Outcome, shared: &Shared) -> Outcome {
     outcome
 }
 
+fn add_up(mut outcome: Outcome, mut timeline: Timeline, shared: &Shared) -> Outcome {
+    timeline.collect(shared.handover());
+    let rest = outcome.hauls.iter().map(|haul| &haul.recorder);
+    (outcome.measures, outcome.intervals) = timeline.finish(rest, outcome.last.since(outcome.first));
+    outcome
+}
+
+/// Answers per second between marks.
+fn rates(marks: &[Mark]) -> Vec<f64> {
+    let rate = |pair: &[Mark]| (pair[1].1 - pair[0].1) as f64 / pair[1].0.since(pair[0].0).as_secs_f64();
+    marks.windows(2).map(rate).collect()
+}
+
 impl Conductor<'_> {
-    fn steps(mut self, ledger: Ledger) -> Outcome {
+    fn steps(&mut self, ledger: Ledger) -> Outcome {
         let mut outcome = Outcome {
             hauls: Vec::new(),
             admitted: 0,
             first: Nanos::ZERO,
             last: Nanos::ZERO,
+            measures: Measures::new(false),
+            intervals: Vec::new(),
+            steady: None,
+            drift: None,
             cpu: None,
             ledger,
             interrupted: false,
             requests_reached: false,
         };
         if self.admit() {
-            let first = self.clock.now() + START_LEAD + self.config.warmup;
+            let start = self.clock.now() + START_LEAD;
+            outcome.steady = self.warm_up(start);
+            let first = start.max(self.clock.now() + START_LEAD);
             self.shared.open_window(first, first + self.config.duration);
             outcome.first = first;
+            if let Some(steady) = &mut outcome.steady {
+                steady.warmup_ns = first.since(start).0;
+            }
             self.wait_until(Nanos(first.0 - START_LEAD.0), Stage::WarmUp);
             outcome.ledger.window_nears(self.clock.now());
             self.wait_until(first, Stage::WarmUp);
             let begin = self.sample();
-            self.wait_until(first + self.config.duration, Stage::Measure);
+            outcome.drift = self.count(first);
             outcome.cpu = Some((begin, self.sample()));
             outcome.ledger.window_ended(self.clock.now());
             self.count_beyond(&mut outcome.ledger);
@@ -162,6 +214,55 @@ impl Conductor<'_> {
         !self.shared.abandoned()
     }
 
+    /// Loads from `start` on until throughput is steady: at least for the shortest warm-up, at most for the longest. `None`
+    /// where none was asked for.
+    fn warm_up(&mut self, start: Nanos) -> Option<SteadyRecord> {
+        if self.config.warmup == Nanos::ZERO {
+            return None;
+        }
+        self.shared.start_at(start);
+        self.wait_until(start, Stage::WarmUp);
+        let (floor, cap) = (self.config.warmup, self.config.warmup.max(self.config.warmup_max));
+        let interval = Nanos(floor.0 / STEADY_INTERVALS as u64).max(MIN_INTERVAL);
+        let mut marks = vec![self.mark()];
+        loop {
+            let elapsed = marks[marks.len() - 1].0.since(start);
+            let window = &marks[marks.len().saturating_sub(STEADY_INTERVALS + 1)..];
+            let trend = trend(&rates(window)).filter(|_| window.len() > STEADY_INTERVALS);
+            let reached = elapsed >= floor && trend.is_some_and(|trend| trend.is_steady());
+            if reached || elapsed >= cap || self.over() {
+                let slope_per_interval = trend.map_or(0.0, |trend| trend.slope);
+                return Some(SteadyRecord { warmup_ns: 0, reached, slope_per_interval, interval_ns: interval.0 });
+            }
+            let next = start + Nanos(interval.0 * marks.len() as u64);
+            self.wait_until(next.min(start + cap), Stage::WarmUp);
+            marks.push(self.mark());
+        }
+    }
+
+    /// The counted window, and whether throughput drifted in it.
+    fn count(&mut self, first: Nanos) -> Option<Trend> {
+        let end = first + self.config.duration;
+        let interval = self.config.duration.0 / DRIFT_INTERVALS;
+        let mut marks = vec![self.mark()];
+        for number in 1..DRIFT_INTERVALS {
+            self.wait_until(first + Nanos(number * interval), Stage::Measure);
+            marks.push(self.mark());
+        }
+        self.wait_until(end, Stage::Measure);
+        marks.push(self.mark());
+        trend(&rates(&marks)).filter(|_| interval >= MIN_INTERVAL.0 && self.clock.now() >= end)
+    }
+
+    fn mark(&self) -> Mark {
+        (self.clock.now(), self.shared.answers())
+    }
+
+    /// Nothing is to come any more.
+    fn over(&self) -> bool {
+        self.interrupted() || self.shared.abandoned()
+    }
+
     /// Sleeps until an instant, or until the counting ended before.
     fn wait_until(&mut self, instant: Nanos, stage: Stage) {
         loop {
@@ -173,6 +274,7 @@ impl Conductor<'_> {
                 return;
             }
             self.report(stage, now);
+            self.timeline.collect(self.shared.handover());
             thread::park_timeout(instant.since(now).min(LOOK).duration());
         }
     }
@@ -186,9 +288,9 @@ impl Conductor<'_> {
                 break;
             }
             let Some(span) = ledger.open_span(counted) else { continue };
-            let begin = span.read(self.clock.now(), self.shared.uncounted());
+            let begin = span.read(self.clock.now(), self.shared.answers());
             if self.go_on(length) {
-                ledger.enter(&span, &begin, &span.read(self.clock.now(), self.shared.uncounted()));
+                ledger.enter(&span, &begin, &span.read(self.clock.now(), self.shared.answers()));
             }
             open.push(span);
         }

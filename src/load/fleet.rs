@@ -6,7 +6,7 @@
 
 use super::engine::{Done, Engine, Event};
 use super::flow::{Flow, Stamp};
-use super::pacer::Pacer;
+use super::pacer::{Pacer, Schedule};
 use super::payload::{Payload, Stream};
 use super::recorder::{ErrorKind, Recorder, Sample};
 use super::shared::{Phase, Shared, StartFailure};
@@ -87,6 +87,8 @@ struct Turn {
     counting: bool,
 }
 
+mod pacing;
+
 #[derive(Debug)]
 pub struct Fleet<'a> {
     orders: Orders,
@@ -102,9 +104,13 @@ pub struct Fleet<'a> {
     waiting: bool,
     gone: usize,
     ports_exhausted: bool,
+    /// An open loop's, once the load began.
+    schedule: Option<Schedule>,
+    /// The connection whose turn is next in an open loop.
+    next_in_turn: usize,
+    /// A request is due that no connection can take.
+    blocked: bool,
     recorder: Recorder,
-    /// Answers outside the counted window that are not published yet.
-    uncounted: u64,
     /// What the live line already knows.
     published: (u64, u64),
 }
@@ -142,8 +148,10 @@ impl<'a> Fleet<'a> {
             waiting: false,
             gone: 0,
             ports_exhausted: false,
-            recorder: Recorder::default(),
-            uncounted: 0,
+            schedule: None,
+            next_in_turn: 0,
+            blocked: false,
+            recorder: Recorder::new(shared, orders.pacer != Pacer::ClosedLoop),
             published: (0, 0),
         }
     }
@@ -151,9 +159,6 @@ impl<'a> Fleet<'a> {
     /// A turn begins; `done` was read right after the wait. A new phase concerns every connection.
     #[inline]
     pub fn begin_turn(&mut self, done: Nanos) {
-        if self.uncounted > 0 {
-            self.shared.publish_uncounted(std::mem::take(&mut self.uncounted));
-        }
         let phase = self.shared.phase(done);
         let changed = phase != self.turn.phase;
         self.turn = Turn { done, phase, counting: self.shared.counting(done) };
@@ -161,6 +166,7 @@ impl<'a> Fleet<'a> {
             self.begun = self.connections.len();
             (0..self.begun).for_each(|index| self.wake(index));
         }
+        self.follow_schedule();
     }
 
     /// What comes in from now on was received at `done`, read right after the receive. The phase stays the turn's.
@@ -217,7 +223,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn on_received(&mut self, index: usize, bytes: &[u8]) {
-        let Fleet { connections, recorder, uncounted, shared, turn, .. } = self;
+        let Fleet { connections, recorder, shared, turn, .. } = self;
         let connection = &mut connections[index];
         match connection.state {
             State::Open => {}
@@ -225,8 +231,8 @@ impl<'a> Fleet<'a> {
             _ => return,
         }
         let before = connection.flow.in_flight();
-        let outcome = connection.flow.received(bytes, |stamp| {
-            *uncounted += u64::from(!tally(recorder, shared, *turn, stamp));
+        let outcome = connection.flow.received(bytes, |Stamp { intended, sent }| {
+            recorder.answered(Sample { intended, sent, done: turn.done }, turn.counting, shared);
         });
         match outcome {
             Err(_) => self.fail(index, ErrorKind::Corrupt),
@@ -361,6 +367,7 @@ impl<'a> Fleet<'a> {
     /// Does what is to be done; everything sent counts as sent at `now`, which was read just before.
     pub fn advance(&mut self, engine: &mut impl Engine, now: Nanos) {
         self.begin_more();
+        self.assign_due(now);
         let mut next = 0;
         while let Some(&index) = self.ready.get(next) {
             let index = index as usize;
@@ -408,11 +415,13 @@ impl<'a> Fleet<'a> {
         let allowed = match self.turn.phase {
             _ if self.orders.connect_per_request => 0,
             Phase::Admit => 1 - flow.issued().min(1),
+            // The schedule gave it what is due.
+            Phase::Run if self.schedule.is_some() => 0,
             Phase::Run => flow.free(),
             Phase::Drain | Phase::Abandon => 0,
         };
         for _ in 0..allowed {
-            flow.issue(Stamp { intended: self.orders.pacer.intended(now, flow.issued()), sent: now });
+            flow.issue(Stamp { intended: now, sent: now });
         }
     }
 
@@ -444,12 +453,13 @@ impl<'a> Fleet<'a> {
                 self.waiting = true;
                 return;
             }
+            Phase::Run if self.waits_for_schedule(index) => return,
             _ => {}
         }
         let connection = &mut self.connections[index];
         if self.orders.connect_per_request {
-            // Without a free slot this is a retry, and the request began with the first try.
-            connection.flow.issue(Stamp { intended: self.orders.pacer.intended(now, connection.made), sent: now });
+            // Without a free slot this is a retry or the schedule's, and the request is begun.
+            connection.flow.issue(Stamp { intended: now, sent: now });
         }
         connection.state = State::Connecting { since: now };
         connection.sending = false;
@@ -476,16 +486,6 @@ impl<'a> Fleet<'a> {
         self.connections[index].state = State::Gone;
         self.gone += 1;
     }
-}
-
-/// Records an answer that falls in the counted window and in the budget; whether it did.
-#[inline]
-fn tally(recorder: &mut Recorder, shared: &Shared, turn: Turn, stamp: Stamp) -> bool {
-    let counts = turn.counting && shared.take_one(turn.done);
-    if counts {
-        recorder.record(Sample { intended: stamp.intended, sent: stamp.sent, done: turn.done });
-    }
-    counts
 }
 
 /// The stream of the `made`-th connection in a place.

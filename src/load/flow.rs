@@ -7,6 +7,9 @@ use super::payload::{MAX_SLICE, Stream};
 use super::verifier::{self, Corrupt};
 use crate::units::Nanos;
 
+/// Requests in flight for which there is room from the start.
+const FIRST_STAMPS: u64 = 16;
+
 /// When a request was meant to go out and when it did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
@@ -26,14 +29,15 @@ pub struct Flow {
     /// Bytes the kernel took, and bytes that came back right.
     sent: u64,
     received: u64,
-    /// Ring of the stamps of requests `answered..issued`; its length is a power of two and at least `depth`.
+    /// Ring of the stamps of requests `answered..issued`; its length is a power of two. It grows to what is in flight at
+    /// once, so that a deep limit costs nothing until it is used.
     stamps: Box<[Stamp]>,
 }
 
 impl Flow {
     pub fn new(stream: Stream, size: u64, depth: u64) -> Flow {
         let (size, depth) = (size.max(1), depth.max(1));
-        let stamps = vec![Stamp::default(); depth.next_power_of_two() as usize].into_boxed_slice();
+        let stamps = ring(depth.min(FIRST_STAMPS));
         Flow { stream, size, depth, issued: 0, answered: 0, sent: 0, received: 0, stamps }
     }
 
@@ -62,6 +66,9 @@ impl Flow {
     #[inline]
     pub fn issue(&mut self, stamp: Stamp) {
         if self.free() > 0 {
+            if self.in_flight() == self.stamps.len() as u64 {
+                self.grow();
+            }
             let slot = self.slot(self.issued);
             self.stamps[slot] = stamp;
             self.issued += 1;
@@ -98,6 +105,15 @@ impl Flow {
         Ok(())
     }
 
+    #[cold]
+    fn grow(&mut self) {
+        let mut larger = ring(2 * self.stamps.len() as u64);
+        for request in self.answered..self.issued {
+            larger[request as usize & (larger.len() - 1)] = self.stamps[self.slot(request)];
+        }
+        self.stamps = larger;
+    }
+
     /// Bytes of all requests begun; as many must come back.
     fn asked(&self) -> u64 {
         self.issued * self.size
@@ -106,6 +122,10 @@ impl Flow {
     fn slot(&self, request: u64) -> usize {
         request as usize & (self.stamps.len() - 1)
     }
+}
+
+fn ring(len: u64) -> Box<[Stamp]> {
+    vec![Stamp::default(); len.next_power_of_two() as usize].into_boxed_slice()
 }
 
 const _: () = assert!(MAX_SLICE > 0, "next_send must make progress");
@@ -161,8 +181,8 @@ mod tests {
         #[test]
         fn every_request_is_answered_once_in_order(
             size in 1u64..3000,
-            depth in 1u64..20,
-            steps in prop::collection::vec((0u64..8, 0usize..9000, 0usize..9000), 1..60),
+            depth in 1u64..100,
+            steps in prop::collection::vec((0u64..40, 0usize..9000, 0usize..9000), 1..60),
         ) {
             let mut echo = Echo::new(size, depth);
             for (issue, send, receive) in steps {

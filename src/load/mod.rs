@@ -1,9 +1,10 @@
 //! The load generator: asks an echo server as fast as it answers, checks every byte, and measures.
 //!
 //! From the inside out: `payload` (what is sent), `verifier` (is it what came back), `flow` (one connection's requests),
-//! `fleet` (one thread's connections), `streams` (a fleet on its engine), `worker` (a thread's turns), `engine` (I/O: epoll or io_uring), `conduct` (the
-//! phases), `ledger` (what both ends use), `summary` and `validity` (the report). Only `engine` touches sockets, only `worker` and `conduct` read the
-//! clock.
+//! `pacer` (when requests are meant to be sent), `recorder` and `timeline` (what was measured, by interval), `fleet` (one
+//! thread's connections), `streams` (a fleet on its engine), `worker` (a thread's turns), `engine` (I/O: epoll or
+//! io_uring), `conduct` (the phases), `ledger` (what both ends use), `summary` and `validity` (the report). Only
+//! `engine` touches sockets, only `worker` and `conduct` read the clock.
 //!
 //! A run: every connection is made and answered once (admission), all load at full depth (warm-up), answers that arrive
 //! within the counted window are recorded, the load goes on for a moment where more can be counted, nothing new begins and what is under way is waited for (drain).
@@ -14,6 +15,7 @@ mod error;
 mod fleet;
 mod flow;
 mod ledger;
+mod measures;
 mod pacer;
 mod payload;
 mod recorder;
@@ -21,18 +23,21 @@ mod shared;
 mod streams;
 mod summary;
 mod target;
+mod timeline;
 mod validity;
 mod verifier;
 mod worker;
 
 pub use error::LoadError;
+pub use pacer::{Arrival, Pace, PaceError};
+pub use worker::Timer;
 
 use crate::report::schema::LoadReport;
 use crate::sys::{accounting, limits};
 use crate::units::{Address, Bytes, CoreList, Nanos};
 use engine::Setup;
 use fleet::Orders;
-use pacer::Pacer;
+use pacer::{Pacer, Plan};
 use payload::Payload;
 use std::sync::atomic::AtomicBool;
 use target::Target;
@@ -42,6 +47,8 @@ use worker::Post;
 const ADMIT_AT_ONCE: usize = 64;
 /// Descriptors for other things than connections: rings, standard streams, /proc.
 const SPARE_DESCRIPTORS: u64 = 64;
+/// Receive buffers are made for so many requests in flight per connection: an open loop's limit is far above what is.
+const USUAL_DEPTH: u64 = 64;
 
 /// How the generator does I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -77,8 +84,13 @@ pub struct Config {
     pub size: Bytes,
     /// Requests in flight per connection, at least 1; exactly 1 with `connect_per_request`.
     pub depth: u64,
+    /// When requests are sent; `None` is a closed loop.
+    pub pace: Option<Pace>,
+    pub timer: Timer,
     pub connect_per_request: bool,
+    /// Shortest warm-up, and the longest where throughput is not steady by then.
     pub warmup: Nanos,
+    pub warmup_max: Nanos,
     pub timeout: Nanos,
     pub seed: u64,
     pub spin: Nanos,
@@ -149,14 +161,21 @@ fn tasks(config: &Config) -> Result<Vec<Task>, LoadError> {
             setup: Setup {
                 target: target.clone(),
                 connections: next - first,
-                window: config.size.0 * config.depth,
-                spins: config.spin > Nanos::ZERO,
+                window: config.size.0 * config.pace.map_or(config.depth, |_| config.depth.min(USUAL_DEPTH)),
+                spins: config.spin > Nanos::ZERO || (config.pace.is_some() && config.timer != Timer::Sleep),
             },
-            orders: orders(config, payload, first, next - first),
-            post: Post { core: cores.get(thread).copied(), spin: config.spin },
+            orders: Orders { pacer: pacer(config, thread), ..orders(config, payload, first, next - first) },
+            post: Post { core: cores.get(thread).copied(), spin: config.spin, timer: config.timer },
         }
     });
     Ok(tasks.collect())
+}
+
+fn pacer(config: &Config, thread: usize) -> Pacer {
+    config.pace.map_or(Pacer::ClosedLoop, |pace| {
+        let (thread, threads) = (thread as u64, config.threads as u64);
+        Pacer::Open(Plan { pace, thread, threads, planned: config.duration, seed: config.seed })
+    })
 }
 
 fn orders(config: &Config, payload: Payload, first: usize, connections: usize) -> Orders {

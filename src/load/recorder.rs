@@ -1,18 +1,18 @@
-//! What one thread measured: a latency histogram and errors by kind. Threads' records are added, never averaged.
+//! What one thread measured: latencies and errors by kind.
 
+use super::measures::Measures;
+use super::shared::{Gauge, Shared};
+use super::timeline::INTERVAL;
 use crate::units::Nanos;
+#[cfg(test)]
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::io;
 
-/// Longest latency told apart; longer ones are recorded as this. 3 significant digits (HdrHistogram).
-const MAX_LATENCY: Nanos = Nanos::from_secs(3600);
-const SIGNIFICANT_DIGITS: u8 = 3;
-
 /// One answered request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// When the pacer wanted it sent. A closed loop wants it whenever it is sent, so nothing is derived from it yet.
+    /// When the pacer wanted it sent. A closed loop wants it whenever it is sent.
     pub intended: Nanos,
     pub sent: Nanos,
     pub done: Nanos,
@@ -69,42 +69,82 @@ impl ErrorKind {
 }
 
 /// Collects samples and errors.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Recorder {
-    service: Histogram<u64>,
+    /// Of the interval under way.
+    measures: Measures,
+    interval: u64,
+    /// When it ends; 0 before the first sample.
+    until: Nanos,
+    requests: u64,
     last_done: Nanos,
     errors: [u64; ErrorKind::ALL.len()],
-}
-
-impl Default for Recorder {
-    fn default() -> Recorder {
-        let service = Histogram::new_with_bounds(1, MAX_LATENCY.0, SIGNIFICANT_DIGITS)
-            .expect("bounds and digits are within what HdrHistogram allows");
-        Recorder { service, last_done: Nanos::ZERO, errors: [0; ErrorKind::ALL.len()] }
-    }
+    /// All answers, counted or not.
+    answers: u64,
+    gauge: Gauge,
 }
 
 impl Recorder {
+    /// `paced` where requests have an intended instant.
+    pub fn new(shared: &Shared, paced: bool) -> Recorder {
+        Recorder {
+            measures: Measures::new(paced),
+            interval: 0,
+            until: Nanos::ZERO,
+            requests: 0,
+            last_done: Nanos::ZERO,
+            errors: [0; ErrorKind::ALL.len()],
+            answers: 0,
+            gauge: shared.gauge(),
+        }
+    }
+
+    /// An answer came. It is recorded if it counts: in the counted window, as `counting` says, and in the budget.
     #[inline]
-    pub fn record(&mut self, sample: Sample) {
-        self.service.saturating_record(sample.done.since(sample.sent).0);
+    pub fn answered(&mut self, sample: Sample, counting: bool, shared: &Shared) {
+        self.answers += 1;
+        self.gauge.set(self.answers);
+        if counting && shared.take_one(sample.done) {
+            self.record(sample, shared);
+        }
+    }
+
+    #[inline]
+    pub fn record(&mut self, sample: Sample, shared: &Shared) {
+        if sample.done >= self.until {
+            self.next_interval(sample.done, shared);
+        }
+        self.measures.record(sample);
+        self.requests += 1;
         self.last_done = self.last_done.max(sample.done);
+    }
+
+    /// Notes by how much the generator itself was late with a request.
+    #[inline]
+    pub fn timer_error(&mut self, late: Nanos) {
+        if let Some(paced) = &mut self.measures.paced {
+            paced.timer_error.saturating_record(late.0);
+        }
+    }
+
+    #[cold]
+    fn next_interval(&mut self, done: Nanos, shared: &Shared) {
+        let first = shared.first();
+        let interval = done.since(first).0 / INTERVAL.0;
+        if interval != self.interval {
+            shared.handover().swap(self.interval, &mut self.measures);
+        }
+        self.interval = interval;
+        self.until = first + Nanos((interval + 1).saturating_mul(INTERVAL.0));
     }
 
     pub fn error(&mut self, kind: ErrorKind) {
         self.errors[kind as usize] += 1;
     }
 
-    /// Adds what another thread measured.
-    pub fn add(&mut self, other: &Recorder) {
-        self.service.add(&other.service).expect("all recorders have the same bounds");
-        self.last_done = self.last_done.max(other.last_done);
-        self.errors.iter_mut().zip(other.errors).for_each(|(sum, count)| *sum += count);
-    }
-
     /// Samples recorded.
     pub fn requests(&self) -> u64 {
-        self.service.len()
+        self.requests
     }
 
     /// When the latest sample was done.
@@ -112,9 +152,19 @@ impl Recorder {
         self.last_done
     }
 
-    /// Service times (sent to done) in nanoseconds.
+    /// What was not handed in yet, and the interval it belongs to.
+    pub fn measures(&self) -> &Measures {
+        &self.measures
+    }
+
+    pub fn interval(&self) -> u64 {
+        self.interval
+    }
+
+    /// Service times of the interval under way, in nanoseconds.
+    #[cfg(test)]
     pub fn service(&self) -> &Histogram<u64> {
-        &self.service
+        &self.measures.service
     }
 
     pub fn error_count(&self) -> u64 {
@@ -127,34 +177,68 @@ impl Recorder {
     }
 }
 
+/// Errors of all threads, every kind by name.
+pub fn all_errors<'a>(recorders: impl Iterator<Item = &'a Recorder>) -> BTreeMap<String, u64> {
+    let mut sum: BTreeMap<String, u64> = ErrorKind::ALL.iter().map(|kind| (kind.name().to_owned(), 0)).collect();
+    for recorder in recorders {
+        for (kind, count) in recorder.errors_by_kind() {
+            *sum.entry(kind).or_default() += count;
+        }
+    }
+    sum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sample(sent: u64, done: u64) -> Sample {
-        Sample { intended: Nanos(sent), sent: Nanos(sent), done: Nanos(done) }
+    fn shared() -> Shared {
+        let shared = Shared::new(None, std::thread::current());
+        shared.open_window(Nanos::ZERO, Nanos(u64::MAX));
+        shared
     }
 
     #[test]
-    fn records_add_up() {
-        let (mut a, mut b) = (Recorder::default(), Recorder::default());
-        a.record(sample(10, 1_010));
-        b.record(sample(0, 2_000_000));
-        b.record(sample(5, 5));
-        b.error(ErrorKind::Corrupt);
-        a.add(&b);
-        assert_eq!((a.requests(), a.last_done(), a.error_count()), (3, Nanos(2_000_000), 1));
-        assert!(a.service().max() >= 2_000_000 && a.service().max() < 2_002_000);
+    fn response_is_lag_and_service() {
+        let shared = shared();
+        let mut recorder = Recorder::new(&shared, true);
+        recorder.record(Sample { intended: Nanos(100), sent: Nanos(300), done: Nanos(1_300) }, &shared);
+        recorder.timer_error(Nanos(7));
+        let paced = recorder.measures().paced.as_ref().unwrap();
+        let maxima = [recorder.service(), &paced.response, &paced.send_lag, &paced.timer_error].map(Histogram::max);
+        assert_eq!(maxima, [1_000, 1_200, 200, 7]);
+        assert_eq!((recorder.requests(), recorder.last_done()), (1, Nanos(1_300)));
+    }
+
+    #[test]
+    fn a_closed_loop_intends_nothing() {
+        let shared = shared();
+        let mut recorder = Recorder::new(&shared, false);
+        recorder.record(Sample { intended: Nanos(1), sent: Nanos(2), done: Nanos(5) }, &shared);
+        recorder.timer_error(Nanos(7));
+        assert!(recorder.measures().paced.is_none() && recorder.service().max() == 3);
+    }
+
+    #[test]
+    fn every_answer_shows_in_the_gauge_but_only_some_count() {
+        let shared = Shared::new(Some(2), std::thread::current());
+        shared.open_window(Nanos::ZERO, Nanos(100));
+        let mut recorder = Recorder::new(&shared, false);
+        for (done, counting) in [(1, false), (2, true), (3, true), (4, true)] {
+            recorder.answered(Sample { intended: Nanos(0), sent: Nanos(0), done: Nanos(done) }, counting, &shared);
+        }
+        assert_eq!((shared.answers(), recorder.requests()), (4, 2));
     }
 
     #[test]
     fn every_error_kind_is_always_there() {
-        let mut recorder = Recorder::default();
-        recorder.error(ErrorKind::Reset);
-        let errors = recorder.errors_by_kind();
+        let shared = shared();
+        let mut recorders = [Recorder::new(&shared, false), Recorder::new(&shared, false)];
+        recorders.iter_mut().for_each(|recorder| recorder.error(ErrorKind::Reset));
+        let errors = all_errors(recorders.iter());
         let names: Vec<_> = errors.keys().map(String::as_str).collect();
         assert_eq!(names, ["closed", "connect", "corrupt", "other", "reset", "timeout"]);
-        assert_eq!((errors["reset"], errors["closed"]), (1, 0));
+        assert_eq!((errors["reset"], errors["closed"], recorders[0].error_count()), (2, 0, 1));
     }
 
     #[test]
@@ -166,8 +250,9 @@ mod tests {
 
     #[test]
     fn a_latency_beyond_the_scale_is_not_lost() {
-        let mut recorder = Recorder::default();
-        recorder.record(sample(0, u64::MAX));
+        let shared = shared();
+        let mut recorder = Recorder::new(&shared, false);
+        recorder.record(Sample { intended: Nanos(0), sent: Nanos(0), done: Nanos(u64::MAX - 1) }, &shared);
         assert_eq!(recorder.requests(), 1);
     }
 }

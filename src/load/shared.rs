@@ -3,10 +3,11 @@
 //! Instants are published *ahead* of time, and a thread reads them after it read the clock. So a thread whose clock
 //! says "within the window" knows the window, and the count is exact without a lock.
 
+use super::timeline::Handover;
 use crate::units::Nanos;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 
 /// What a thread does now.
@@ -14,7 +15,7 @@ use std::thread::Thread;
 pub enum Phase {
     /// Connect, and have each connection answered once.
     Admit,
-    /// Send at full depth; counted or warming up.
+    /// Send at full depth or by the plan; counted or warming up.
     Run,
     /// Begin nothing new, wait for what is under way.
     Drain,
@@ -31,8 +32,26 @@ pub enum StartFailure {
     Answer,
 }
 
+/// How many answers one thread has had: it writes, the main thread reads. On a cache line of its own, so that writing
+/// costs the thread no more than a local variable.
+#[derive(Clone, Debug, Default)]
+pub struct Gauge(Arc<Line>);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Line(AtomicU64);
+
+impl Gauge {
+    #[inline]
+    pub fn set(&self, answers: u64) {
+        self.0.0.store(answers, Relaxed);
+    }
+}
+
 #[derive(Debug)]
 pub struct Shared {
+    /// When the load begins; the schedule of an open loop counts from it.
+    start: AtomicU64,
     first: AtomicU64,
     last: AtomicU64,
     /// When the load stops, where it goes on after the counting.
@@ -42,9 +61,10 @@ pub struct Shared {
     budget: Option<AtomicI64>,
     admitted: AtomicUsize,
     counted: AtomicU64,
-    uncounted: AtomicU64,
     errors: AtomicU64,
     failure: Mutex<Option<StartFailure>>,
+    handover: Handover,
+    gauges: Mutex<Vec<Gauge>>,
     main: Thread,
 }
 
@@ -52,6 +72,7 @@ impl Shared {
     /// `main` is woken when it should look again.
     pub fn new(requests: Option<u64>, main: Thread) -> Shared {
         Shared {
+            start: AtomicU64::new(u64::MAX),
             first: AtomicU64::new(u64::MAX),
             last: AtomicU64::new(u64::MAX),
             stop: None,
@@ -59,9 +80,10 @@ impl Shared {
             budget: requests.map(|requests| AtomicI64::new(requests.min(i64::MAX as u64) as i64)),
             admitted: AtomicUsize::new(0),
             counted: AtomicU64::new(0),
-            uncounted: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             failure: Mutex::new(None),
+            handover: Handover::default(),
+            gauges: Mutex::default(),
             main,
         }
     }
@@ -77,7 +99,7 @@ impl Shared {
             return Phase::Abandon;
         }
         let stop = self.stop.as_ref().unwrap_or(&self.last);
-        match (self.first.load(SeqCst), stop.load(SeqCst)) {
+        match (self.start.load(SeqCst), stop.load(SeqCst)) {
             (_, stop) if now.0 >= stop => Phase::Drain,
             (u64::MAX, _) => Phase::Admit,
             _ => Phase::Run,
@@ -89,10 +111,44 @@ impl Shared {
         (self.first.load(SeqCst)..self.last.load(SeqCst)).contains(&now.0)
     }
 
-    /// Starts the run; requests done in `first..last` count. Both must be instants to come.
+    /// Starts the load: the schedule of an open loop counts from `start`, an instant to come.
+    pub fn start_at(&self, start: Nanos) {
+        self.start.fetch_min(start.0, SeqCst);
+    }
+
+    /// When the load starts, once that is known.
+    pub fn start(&self) -> Nanos {
+        Nanos(self.start.load(SeqCst))
+    }
+
+    /// Requests done in `first..last` count. Both must be instants to come. Starts the load if nothing did before.
     pub fn open_window(&self, first: Nanos, last: Nanos) {
         self.last.fetch_min(last.0, SeqCst);
         self.first.store(first.0, SeqCst);
+        self.start_at(first);
+    }
+
+    /// When the counting begins, once that is known; before, the end of time.
+    pub fn first(&self) -> Nanos {
+        Nanos(self.first.load(SeqCst))
+    }
+
+    /// Where intervals are handed in.
+    pub fn handover(&self) -> &Handover {
+        &self.handover
+    }
+
+    /// A gauge for one more thread.
+    pub fn gauge(&self) -> Gauge {
+        let gauge = Gauge::default();
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).push(gauge.clone());
+        gauge
+    }
+
+    /// Answers of all threads so far, counted or not.
+    pub fn answers(&self) -> u64 {
+        let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        gauges.iter().map(|gauge| gauge.0.0.load(Relaxed)).sum()
     }
 
     /// Ends the counting at `last`, unless it ends before.
@@ -162,16 +218,6 @@ impl Shared {
         self.errors.fetch_add(errors, SeqCst);
     }
 
-    /// Adds requests that were answered outside the counted window.
-    pub fn publish_uncounted(&self, requests: u64) {
-        self.uncounted.fetch_add(requests, SeqCst);
-    }
-
-    /// Requests answered outside the counted window, up to the turns under way.
-    pub fn uncounted(&self) -> u64 {
-        self.uncounted.load(SeqCst)
-    }
-
     /// Requests counted and errors, as of a moment ago.
     pub fn published(&self) -> (u64, u64) {
         (self.counted.load(SeqCst), self.errors.load(SeqCst))
@@ -189,7 +235,9 @@ mod tests {
     #[test]
     fn phases_follow_the_window() {
         let shared = shared(None);
-        assert_eq!(shared.phase(Nanos(5)), Phase::Admit);
+        assert_eq!((shared.phase(Nanos(5)), shared.first()), (Phase::Admit, Nanos(u64::MAX)));
+        shared.start_at(Nanos(7));
+        assert_eq!((shared.phase(Nanos(5)), shared.counting(Nanos(8))), (Phase::Run, false));
         shared.open_window(Nanos(10), Nanos(20));
         let phases = [5, 10, 19, 20].map(|now| (shared.phase(Nanos(now)), shared.counting(Nanos(now))));
         let expected = [(Phase::Run, false), (Phase::Run, true), (Phase::Run, true), (Phase::Drain, false)];

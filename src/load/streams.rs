@@ -30,6 +30,11 @@ impl<E: Engine> Crew for Streams<'_, E> {
         self.fleet.waiting()
     }
 
+    #[inline]
+    fn next_send(&self) -> Option<Nanos> {
+        self.fleet.next_send()
+    }
+
     fn publish(&mut self) {
         self.fleet.publish();
     }

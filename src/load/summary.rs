@@ -3,7 +3,8 @@
 use super::Config;
 use super::conduct::{CpuSample, Outcome};
 use super::ledger::{Account, Ledger};
-use super::recorder::Recorder;
+use super::measures::Paced;
+use super::recorder::all_errors;
 use super::validity::{self, Facts};
 use crate::report::histogram;
 use crate::report::schema::{
@@ -12,41 +13,52 @@ use crate::report::schema::{
 use crate::sys::accounting::{Counted, Cpu, TreeUse, Unavailable};
 use crate::sys::affinity;
 use crate::units::Nanos;
+use hdrhistogram::Histogram;
 
 /// The report of a run.
 pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
-    let mut recorder = Recorder::default();
-    outcome.hauls.iter().for_each(|haul| recorder.add(&haul.recorder));
+    let Outcome { measures, intervals, .. } = outcome;
+    let requests = measures.service.len();
     let duration = outcome.last.since(outcome.first);
-    let cpu = cpu(outcome.cpu.as_ref(), server_use(outcome), duration, recorder.requests());
+    let cpu = cpu(outcome.cpu.as_ref(), server_use(outcome), duration, requests);
     let accounting = accounting(outcome, &cpu, duration);
-    let facts = facts(config, outcome, &recorder, duration, &cpu);
+    let facts = facts(config, outcome, duration, &cpu);
+    let paced = measures.paced.as_deref();
+    let figures = |pick: fn(&Paced) -> &Histogram<u64>| paced.map(|paced| histogram::figures(pick(paced)));
+    let encoded = |pick: fn(&Paced) -> &Histogram<u64>| paced.map(|paced| histogram::encode(pick(paced)));
     LoadReport {
         schema: LOAD_SCHEMA.into(),
         ringmark: env!("CARGO_PKG_VERSION").into(),
         target: config.target.to_string(),
         workload: workload(config),
-        requests: recorder.requests(),
+        requests,
         duration_ns: duration.0,
-        throughput_per_s: per(recorder.requests() as f64, duration.as_secs_f64()).unwrap_or(0.0),
-        latency_ns: histogram::figures(recorder.service()),
-        errors: recorder.errors_by_kind(),
+        throughput_per_s: per(requests as f64, duration.as_secs_f64()).unwrap_or(0.0),
+        latency_ns: histogram::figures(&measures.service),
+        errors: facts.errors.clone(),
         invalid: validity::invalid(&facts),
         warnings: validity::warnings(&facts),
         cpu,
         accounting: Some(accounting),
-        histogram: histogram::encode(recorder.service()),
+        histogram: histogram::encode(&measures.service),
+        response_ns: figures(|paced| &paced.response),
+        response_histogram: encoded(|paced| &paced.response),
+        send_lag_ns: figures(|paced| &paced.send_lag),
+        send_lag_histogram: encoded(|paced| &paced.send_lag),
+        timer_error_ns: figures(|paced| &paced.timer_error),
+        steady: outcome.steady,
+        intervals: intervals.clone(),
         ..LoadReport::default()
     }
 }
 
-fn facts(config: &Config, outcome: &Outcome, recorder: &Recorder, duration: Nanos, cpu: &CpuRecord) -> Facts {
+fn facts(config: &Config, outcome: &Outcome, duration: Nanos, cpu: &CpuRecord) -> Facts {
     Facts {
         connections: config.connections as u64,
         threads: config.threads as u64,
         admitted: outcome.admitted as u64,
-        requests: recorder.requests(),
-        errors: recorder.errors_by_kind(),
+        requests: outcome.measures.service.len(),
+        errors: all_errors(outcome.hauls.iter().map(|haul| &haul.recorder)),
         spin: config.spin,
         duration,
         planned: config.duration,
@@ -74,6 +86,10 @@ fn workload(config: &Config) -> WorkloadRecord {
         seed: config.seed,
         engine: config.engine.name().into(),
         cores: config.pin.as_ref().map(ToString::to_string),
+        warmup_max_ns: config.warmup_max.0,
+        rate_per_s: config.pace.map(|pace| pace.rate.per_second()),
+        arrival: config.pace.map(|pace| pace.arrival.to_string()),
+        timer: config.pace.map(|_| config.timer.name().into()),
         ..WorkloadRecord::default()
     }
 }

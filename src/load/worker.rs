@@ -7,11 +7,15 @@ use super::shared::Shared;
 use crate::clock::Clock;
 use crate::sys::accounting;
 use crate::sys::affinity::{self, AffinityError};
+use crate::sys::timer;
 use crate::units::Nanos;
 use std::io;
 
 /// Longest sleep: phases change without anything arriving.
 const TICK: Nanos = Nanos::from_millis(10);
+/// How long before a request's instant the hybrid timer stops sleeping: wake-ups of an idle core, above all of a virtual
+/// one, come so late.
+const HYBRID_MARGIN: Nanos = Nanos(50_000);
 /// How often timeouts are looked for.
 const DEADLINE_CHECK: Nanos = Nanos::from_millis(100);
 
@@ -28,6 +32,37 @@ pub enum WorkerError {
     Panicked,
 }
 
+/// How a thread waits for the instant of a request that is to come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Timer {
+    /// Sleep until shortly before, then look at the clock: exact, and idle at low rates.
+    #[default]
+    Hybrid,
+    /// Sleep: the core is free meanwhile, but wake-ups come late.
+    Sleep,
+    /// Look at the clock all the time: the most exact, on a core of its own.
+    Spin,
+}
+
+impl Timer {
+    pub fn name(self) -> &'static str {
+        match self {
+            Timer::Hybrid => "hybrid",
+            Timer::Sleep => "sleep",
+            Timer::Spin => "spin",
+        }
+    }
+
+    /// How long before the instant sleeping ends.
+    fn margin(self) -> Nanos {
+        match self {
+            Timer::Hybrid => HYBRID_MARGIN,
+            Timer::Sleep => Nanos::ZERO,
+            Timer::Spin => Nanos(u64::MAX),
+        }
+    }
+}
+
 /// How one thread runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Post {
@@ -35,6 +70,7 @@ pub struct Post {
     pub core: Option<usize>,
     /// How long to look for completions before sleeping.
     pub spin: Nanos,
+    pub timer: Timer,
 }
 
 /// What a thread drives, turn by turn: its connections or sockets, and the engine that moves their bytes. It reads no
@@ -45,6 +81,11 @@ pub trait Crew {
 
     /// Whether something waits for an instant that is sooner than the next regular check.
     fn waiting(&self) -> bool;
+
+    /// The next instant at which something is to be sent. `None` where only an event lets it go on, as in a closed loop.
+    fn next_send(&self) -> Option<Nanos> {
+        None
+    }
 
     /// Updates the live line's figures.
     fn publish(&mut self);
@@ -88,6 +129,8 @@ fn prepare<C>(post: Post, make: impl FnOnce() -> Result<C, EngineError>) -> Resu
     if let Some(core) = post.core {
         affinity::pin_current_thread(core)?;
     }
+    // Where it is refused wake-ups come later; the timer's error, which is reported, then tells.
+    let _ = timer::sharpen();
     Ok(make()?)
 }
 
@@ -105,7 +148,7 @@ fn turns<C: Crew>(mut crew: C, post: Post, clock: Clock) -> Result<Haul, WorkerE
         if crew.finished() {
             return Ok(Haul { busy: usage.share(), ..crew.into_haul() });
         }
-        wait(&mut crew, post.spin, clock).map_err(WorkerError::Wait)?;
+        wait(&mut crew, post, clock).map_err(WorkerError::Wait)?;
         let done = clock.now();
         crew.begin_turn(done);
         usage.note(crew.counting(), done);
@@ -152,9 +195,30 @@ impl Usage {
     }
 }
 
+#[inline]
+fn wait(crew: &mut impl Crew, post: Post, clock: Clock) -> io::Result<()> {
+    match crew.next_send() {
+        Some(next) => wait_until(crew, next, post.timer, clock),
+        None => wait_for_events(crew, post.spin, clock),
+    }
+}
+
+/// Waits for events until `next`: asleep, and from the timer's margin on awake.
+#[inline]
+fn wait_until(crew: &mut impl Crew, next: Nanos, timer: Timer, clock: Clock) -> io::Result<()> {
+    let now = clock.now();
+    let end = next.min(now + TICK);
+    let asleep = end.since(now).since(timer.margin());
+    if asleep > Nanos::ZERO && (crew.wait(Wait::AtMost(asleep))? || clock.now() >= end) {
+        return Ok(());
+    }
+    while !crew.wait(Wait::Poll)? && clock.now() < end {}
+    Ok(())
+}
+
 /// Looks for events for `spin`, then sleeps until there are some.
 #[inline]
-fn wait(crew: &mut impl Crew, spin: Nanos, clock: Clock) -> io::Result<()> {
+fn wait_for_events(crew: &mut impl Crew, spin: Nanos, clock: Clock) -> io::Result<()> {
     if spin > Nanos::ZERO {
         let begun = clock.now();
         while clock.now().since(begun) < spin {
@@ -270,7 +334,7 @@ mod tests {
             pacer: Pacer::ClosedLoop,
         };
         let setup = Setup { target, connections, window: 8, spins: false };
-        let post = Post { core: None, spin: Nanos::ZERO };
+        let post = Post { core: None, spin: Nanos::ZERO, timer: Timer::Hybrid };
         let shared = Shared::new(Some(4), std::thread::current());
         shared.open_window(Nanos::ZERO, Nanos::from_secs(60));
         let haul =

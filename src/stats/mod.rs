@@ -11,6 +11,7 @@ mod paired;
 mod proportion;
 mod quantile;
 mod random;
+mod steady;
 
 pub use bootstrap::{Interval, RESAMPLES, median_interval, median_ratio};
 pub use center::median;
@@ -19,3 +20,4 @@ pub use paired::{MIN_PAIRS, PairedRatio, paired_ratio, relative_half_width};
 pub use proportion::proportion_interval;
 pub use quantile::{Batch, MIN_BATCHES, Ranks, effective_samples, ranks};
 pub use random::{Random, mix, splitmix64};
+pub use steady::{Trend, trend};

@@ -34,6 +34,16 @@ impl Random {
         ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
 
+    /// A number above 0 and up to 1, uniform on 2^53 values.
+    pub fn unit(&mut self) -> f64 {
+        ((self.bits() >> 11) + 1) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// An exponentially distributed number of mean 1: −ln U.
+    pub fn exponential(&mut self) -> f64 {
+        -self.unit().ln()
+    }
+
     /// Every order equally likely (Fisher and Yates; Knuth, TAOCP 3.4.2 P).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {

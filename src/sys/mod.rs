@@ -11,4 +11,5 @@ pub mod epoll;
 pub mod limits;
 pub mod process;
 pub mod socket;
+pub mod timer;
 pub mod uring;

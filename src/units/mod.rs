@@ -4,10 +4,12 @@
 
 mod address;
 mod cores;
+mod rate;
 mod share;
 
 pub use address::{Address, Endpoint, ParseAddressError, Place, Transport};
 pub use cores::{CoreList, CoreSelection};
+pub use rate::Rate;
 pub use share::Share;
 
 use std::fmt;

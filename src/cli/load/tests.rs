@@ -35,6 +35,11 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
         (&["-d", "0"], "longer than 0"),
         (&["-d", "10"], "with a unit"),
         (&["--depth", "0"], "1..=4096"),
+        (&["--arrival", "poisson"], "add -R"),
+        (&["--arrival", "ramp:1k..2k", "-R", "5k"], "leave out -R"),
+        (&["--arrival", "sometimes"], "burst:N"),
+        (&["-R", "0"], "from 1 to"),
+        (&["--timer", "sundial"], "hybrid"),
         (&["-c", "2", "-t", "3", "--no-pin"], "at least one connection per thread"),
         (&["--connect-per-request", "--depth", "2"], "cannot be used with"),
         (&["--cores", "8000-8001"], "not one this process may use"),
@@ -45,6 +50,26 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
         let message = config(words).unwrap_err();
         assert!(message.contains(part), "{words:?}: {message}");
     }
+}
+
+#[test]
+fn a_rate_opens_the_loop_and_pipelines() {
+    let paced = config(&["-R", "20k"]).unwrap();
+    assert_eq!((paced.pace.unwrap().to_string(), paced.depth), ("constant at 20k/s".into(), 4096));
+    assert_eq!(config(&["-R", "20k", "--depth", "1", "--arrival", "poisson"]).unwrap().depth, 1);
+    assert_eq!(config(&["-R", "20k", "--connect-per-request"]).unwrap().depth, 1);
+    let ramp = config(&["--arrival", "ramp:1k..2k"]).unwrap().pace.unwrap();
+    assert_eq!((ramp.rate.per_second(), ramp.to_string()), (1500, "ramp:1000..2000".into()));
+    assert_eq!(config(&[]).unwrap().pace, None);
+}
+
+#[test]
+fn a_warm_up_has_a_floor_and_a_cap() {
+    let config = |words| config(words).map(|config| (config.warmup.0 / 1_000_000, config.warmup_max.0 / 1_000_000));
+    assert_eq!(config(&[]).unwrap(), (1000, 5000));
+    assert_eq!(config(&["--warmup", "200ms"]).unwrap(), (200, 1000));
+    assert_eq!(config(&["--warmup", "200ms", "--warmup-max", "300ms"]).unwrap(), (200, 300));
+    assert_eq!(config(&["--warmup", "0"]).unwrap(), (0, 0));
 }
 
 #[test]

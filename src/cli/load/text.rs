@@ -3,7 +3,7 @@
 use crate::report::accounting::{UseRecord, missing};
 use crate::report::derive::use_of;
 use crate::report::intervals::quantiles;
-use crate::report::schema::{LoadReport, WorkloadRecord};
+use crate::report::schema::{LatencyRecord, LoadReport, WorkloadRecord};
 use crate::units::{Bytes, Nanos, few, three_digits};
 
 /// Several lines, the reasons against using them first.
@@ -11,16 +11,15 @@ pub fn render(report: &LoadReport) -> String {
     let reasons = report.invalid.iter().map(|reason| format!("INVALID: {reason}"));
     let figures = [
         format!("target    {}", report.target),
-        format!("load      {}", load(&report.workload)),
+        format!("load      {}; {}", load(&report.workload), warm_up(report)),
         format!("counted   {} requests in {}", report.requests, Nanos(report.duration_ns)),
         format!("rate      {}", rate(report)),
-        format!("latency   {}", latency(report)),
     ];
     let bounds =
         (!report.intervals.is_empty()).then(|| format!("95 % in   {}", quantiles(&report.quantiles).join(", ")));
     let outcome = format!("errors    {}", errors(report));
     let warnings = report.warnings.iter().map(|warning| format!("warning: {warning}"));
-    let figures = figures.into_iter().chain(bounds).chain(ends(report)).chain([outcome]);
+    let figures = figures.into_iter().chain(latencies(report)).chain(bounds).chain(ends(report)).chain([outcome]);
     let notes = missing(report.accounting.iter());
     reasons.chain(figures).chain(warnings).chain(notes).map(|line| line + "\n").collect()
 }
@@ -28,21 +27,35 @@ pub fn render(report: &LoadReport) -> String {
 fn load(workload: &WorkloadRecord) -> String {
     let way = match (workload.connect_per_request, workload.depth) {
         (true, _) => ", a connection per request".into(),
-        (false, 1) => String::new(),
-        (false, depth) => format!(", {depth} in flight each"),
+        (false, 1) if workload.rate_per_s.is_none() => String::new(),
+        (false, depth) => {
+            format!(", {}{depth} in flight each", if workload.rate_per_s.is_some() { "at most " } else { "" })
+        }
+    };
+    let pace = match (workload.rate_per_s, &workload.arrival) {
+        (Some(rate), Some(arrival)) => format!("{rate} requests/s {arrival} over "),
+        _ => String::new(),
     };
     let cores = match &workload.cores {
         Some(cores) => format!("on cores {cores}"),
         None => "not pinned".into(),
     };
     format!(
-        "{} connections, {} bytes per request{way}; {} {} thread(s), {cores}; warm-up {}",
+        "{pace}{} connections, {} bytes per request{way}; {} {} thread(s), {cores}",
         workload.connections,
         Bytes(workload.size),
         workload.threads,
-        workload.engine,
-        Nanos(workload.warmup_ns)
+        workload.engine
     )
+}
+
+/// What was cut off, and why there.
+fn warm_up(report: &LoadReport) -> String {
+    match &report.steady {
+        None => format!("warm-up {}", Nanos(report.workload.warmup_ns)),
+        Some(steady) if steady.reached => format!("warm-up {} until steady", Nanos(steady.warmup_ns)),
+        Some(steady) => format!("warm-up {}, not steady by then", Nanos(steady.warmup_ns)),
+    }
 }
 
 fn rate(report: &LoadReport) -> String {
@@ -50,11 +63,32 @@ fn rate(report: &LoadReport) -> String {
     format!("{:.0} requests/s, {} MiB/s each way", report.throughput_per_s, three_digits(mebibytes))
 }
 
-fn latency(report: &LoadReport) -> String {
-    let latency = &report.latency_ns;
+/// Of an open loop, response time is what counts.
+fn latencies(report: &LoadReport) -> Vec<String> {
+    match (&report.response_ns, &report.send_lag_ns, &report.timer_error_ns) {
+        (Some(response), Some(lag), Some(timer)) => vec![
+            format!("response  {}", latency(response)),
+            format!("service   {}", latency(&report.latency_ns)),
+            format!(
+                "send lag  {} ({} timer: {})",
+                brief(lag),
+                report.workload.timer.as_deref().unwrap_or("?"),
+                brief(timer)
+            ),
+        ],
+        _ => vec![format!("latency   {} (service time, closed loop)", latency(&report.latency_ns))],
+    }
+}
+
+fn brief(latency: &LatencyRecord) -> String {
+    let [p50, p99, max] = [latency.p50, latency.p99, latency.max].map(|nanos| Nanos(nanos).to_string());
+    format!("p50 {p50}, p99 {p99}, max {max}")
+}
+
+fn latency(latency: &LatencyRecord) -> String {
     let [p50, p90, p99, p999, max] =
         [latency.p50, latency.p90, latency.p99, latency.p999, latency.max].map(|nanos| Nanos(nanos).to_string());
-    format!("p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max} (service time, closed loop)")
+    format!("p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}")
 }
 
 /// A line for each end that is known of.
@@ -103,9 +137,7 @@ fn errors(report: &LoadReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::schema::{
-        AccountingRecord, CountRecord, CpuRecord, EndRecord, LatencyRecord, UnavailableRecord,
-    };
+    use crate::report::schema::{AccountingRecord, CountRecord, CpuRecord, EndRecord, UnavailableRecord};
 
     fn accounting() -> AccountingRecord {
         let syscalls = Some(CountRecord { count: 4, requests: 1000, duration_ns: 1 });
