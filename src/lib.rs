@@ -39,6 +39,7 @@
 //!    the contestant's options.
 //! 5. A slot is used again only after every operation on it has completed, and under a new generation.
 //! 6. Every thread the work causes is counted, io-wq workers and the SQPOLL thread included: CPU time is the process's.
+//!    What cannot be counted for nothing (system calls) is counted outside the counted window, under the same load.
 //! 7. Raw data is stored; derived figures are computed from it again. Percentiles are never averaged: histograms add.
 //! 8. An error says what was tried, on what, why it failed, and what to do next. Nothing panics on input or the network.
 //! 9. Default addresses are loopback.

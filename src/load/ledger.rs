@@ -146,6 +146,24 @@ impl Ledger {
             let events = end.values[index].zip(begin.values[index]).map(|(end, begin)| end.saturating_sub(begin));
             account.counts[*counted as usize] = events.map(|events| Count { events, requests, over });
         }
+        self.distrust_dead_counters();
+    }
+
+    /// Nobody answers requests without instructions: such a counter is one that the hypervisor only pretends to have.
+    fn distrust_dead_counters(&mut self) {
+        for counted in [Counted::Instructions, Counted::Cycles] {
+            let mut dead = false;
+            for account in [&mut self.generator, &mut self.server] {
+                let count = &mut account.counts[counted as usize];
+                dead |= count.take_if(|count| count.events == 0 && count.requests > 0).is_some();
+            }
+            if dead {
+                let (why, remedy) =
+                    ("its counter stands still, as in some virtual machines", "a machine that shows its PMU");
+                let missing = Unavailable { what: counted.name(), why: why.into(), remedy: remedy.into() };
+                self.unavailable.push(missing);
+            }
+        }
     }
 }
 
@@ -195,6 +213,19 @@ mod tests {
         assert!(ledger.unavailable.is_empty());
         assert_eq!(ledger.whole(SwitchesUse { switches, ended: 3 }), None);
         assert!(ledger.unavailable[0].why.starts_with("3 of its threads"), "{:?}", ledger.unavailable);
+    }
+
+    #[test]
+    fn a_counter_that_stands_still_is_no_figure() {
+        let mut ledger = Ledger::default();
+        let of = |events, requests| Some(Count { events, requests, over: Nanos(1) });
+        ledger.generator.counts = [of(0, 9), of(0, 9), of(7, 9)];
+        ledger.server.counts = [of(0, 9), None, of(0, 0)];
+        ledger.distrust_dead_counters();
+        assert_eq!(ledger.generator.counts, [of(0, 9), None, of(7, 9)]);
+        assert_eq!(ledger.server.counts, [of(0, 9), None, of(0, 0)]);
+        let told: Vec<&str> = ledger.unavailable.iter().map(|missing| missing.what).collect();
+        assert_eq!(told, ["instructions"]);
     }
 
     #[test]

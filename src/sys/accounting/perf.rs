@@ -194,7 +194,7 @@ fn no_tracepoint(error: &io::Error) -> (String, String) {
     match error.kind() {
         io::ErrorKind::PermissionDenied => (
             format!("{root} is readable by root only"),
-            format!("run as root, or sudo mount -o remount,mode=755 {root} and {ALLOW}"),
+            format!("run as root, or sudo mount -o remount,mode=750,gid=$(id -g) {root} and {ALLOW}"),
         ),
         io::ErrorKind::NotFound if fs::exists(format!("{root}/events")).unwrap_or(false) => (
             "the kernel has no tracepoint raw_syscalls:sys_enter".into(),
@@ -239,6 +239,9 @@ fn paranoid_level() -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::accounting::tree_threads;
+    use crate::sys::uring::{Ring, RingSettings, Sqpoll};
+    use crate::units::Nanos;
     use std::sync::mpsc;
     use std::thread;
 
@@ -297,6 +300,34 @@ mod tests {
     }
 
     #[test]
+    fn the_thread_that_polls_a_ring_is_counted_and_calls_nothing() {
+        let idle = Nanos::from_secs(1);
+        let settings = RingSettings { sqpoll: Some(Sqpoll { idle, cpu: None }), ..RingSettings::default() };
+        let _ring = match Ring::new(&settings) {
+            Ok(ring) => ring,
+            Err(error) => return println!("skipped: no SQPOLL: {error}"),
+        };
+        // Other tests have such threads too.
+        let named = |(pid, thread): &(u32, u32)| {
+            fs::read_to_string(format!("/proc/{pid}/task/{thread}/comm")).is_ok_and(|name| name.starts_with("iou-sqp-"))
+        };
+        let all = || tree_threads(std::process::id()).into_iter();
+        let begun = std::time::Instant::now();
+        // The thread names itself once it runs.
+        let polling: Vec<u32> = loop {
+            let found: Vec<u32> = all().filter(named).map(|(_, thread)| thread).collect();
+            if !found.is_empty() || begun.elapsed().as_secs() > 10 {
+                break found;
+            }
+            thread::sleep(std::time::Duration::from_millis(1));
+        };
+        assert!(!polling.is_empty());
+        let Some(counters) = open_or_say(Counted::SystemCalls, &polling) else { return };
+        thread::sleep(std::time::Duration::from_millis(50));
+        assert_eq!(counters.read().unwrap(), 0);
+    }
+
+    #[test]
     fn instructions_grow_with_work() {
         let Some(counters) = open_or_say(Counted::Instructions, &[own_thread()]) else { return };
         let before = counters.read().unwrap();
@@ -316,7 +347,7 @@ mod tests {
     fn every_refusal_has_its_remedy() {
         let open = |errno| Refusal::Open(io::Error::from_raw_os_error(errno));
         for (refusal, counted, part) in [
-            (Refusal::Tracepoint(io::ErrorKind::PermissionDenied.into()), Counted::SystemCalls, "mode=755"),
+            (Refusal::Tracepoint(io::ErrorKind::PermissionDenied.into()), Counted::SystemCalls, "remount"),
             (open(libc::ENOENT), Counted::Cycles, "PMU"),
             (open(libc::EMFILE), Counted::Cycles, "ulimit"),
             (open(libc::ENOSYS), Counted::Instructions, "CONFIG_PERF_EVENTS"),
