@@ -494,4 +494,6 @@ fn stream(orders: &Orders, index: usize, made: u64) -> Stream {
 }
 
 #[cfg(test)]
+mod open_loop;
+#[cfg(test)]
 mod tests;

@@ -19,6 +19,8 @@
 //! - Nothing is allocated, locked or dispatched dynamically per message.
 
 pub mod epoll;
+#[cfg(test)]
+pub mod sim;
 pub mod uring;
 
 use super::target::Target;

@@ -1,0 +1,199 @@
+//! Open and closed loops against a server whose queue can be computed: what is measured is what theory says.
+
+use super::*;
+use crate::load::engine::sim::{Serving, Sim};
+use crate::load::measures::{Measures, Paced};
+use crate::load::pacer::{Pace, Plan};
+use crate::load::timeline::Timeline;
+use hdrhistogram::Histogram;
+use std::sync::LazyLock;
+
+static PAYLOAD: LazyLock<Payload> = LazyLock::new(|| Payload::leak(5));
+const TICK: Nanos = Nanos::from_millis(10);
+const SIZE: usize = 64;
+
+/// How the generator behaves.
+#[derive(Clone, Copy)]
+struct Client {
+    connections: usize,
+    depth: u64,
+    pace: Option<Pace>,
+    alone: bool,
+    /// It wakes so late for a request.
+    late: Nanos,
+}
+
+impl Client {
+    fn paced(arrival: &str, rate: &str) -> Client {
+        let pace = Some(Pace { arrival: arrival.parse().unwrap(), rate: rate.parse().unwrap() });
+        Client { connections: 1, depth: 4096, pace, alone: false, late: Nanos::ZERO }
+    }
+
+    fn orders(self, planned: Nanos) -> Orders {
+        let plan = |pace| Pacer::Open(Plan { pace, thread: 0, threads: 1, planned, seed: 3 });
+        Orders {
+            connections: self.connections,
+            first: 0,
+            all: self.connections,
+            size: SIZE as u64,
+            depth: self.depth,
+            connect_per_request: self.alone,
+            timeout: Nanos::from_secs(60),
+            connect_timeout: Nanos::from_secs(60),
+            admit_at_once: self.connections,
+            payload: *PAYLOAD,
+            pacer: self.pace.map_or(Pacer::ClosedLoop, plan),
+        }
+    }
+}
+
+fn serving(time: u64, stall: Nanos) -> Serving {
+    Serving { size: SIZE, time: Nanos(time), stall }
+}
+
+/// A run on virtual time whose counted window is the seconds from 1 on.
+fn run(client: Client, serving: Serving, seconds: u64) -> Measures {
+    let window = Nanos::from_secs(seconds);
+    let (first, shared) = (Nanos::from_secs(1), Shared::new(None, std::thread::current()));
+    let mut fleet = Fleet::new(client.orders(window), &shared);
+    let mut sim = Sim::new(serving);
+    let mut now = Nanos(1);
+    loop {
+        fleet.advance(&mut sim, now);
+        if fleet.finished() {
+            break;
+        }
+        now = [fleet.next_send().map(|at| at + client.late), sim.next_event()]
+            .into_iter()
+            .flatten()
+            .fold(now + TICK, Nanos::min)
+            .max(now + Nanos(1));
+        if shared.admitted() == client.connections && shared.start() == Nanos(u64::MAX) {
+            shared.start_at(first);
+            shared.open_window(first, first + window);
+        }
+        sim.set_now(now);
+        fleet.begin_turn(now);
+        sim.events(|connection, event| fleet.on_event(connection, event));
+    }
+    let recorder = fleet.into_haul().recorder;
+    assert_eq!(recorder.error_count(), 0);
+    let mut timeline = Timeline::new();
+    timeline.collect(shared.handover());
+    timeline.finish(std::iter::once(&recorder), window).0
+}
+
+fn paced(measures: &Measures) -> &Paced {
+    measures.paced.as_deref().expect("an open loop")
+}
+
+fn quantile(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    histogram.value_at_quantile(quantile) as f64
+}
+
+fn assert_near(what: &str, value: f64, expected: f64, tolerance: f64) {
+    assert!((value - expected).abs() <= tolerance * expected, "{what} is {value}, not {expected}");
+}
+
+const STALL: Nanos = Nanos::from_millis(100);
+
+/// A tenth of the requests is due in the stall and waits for its end: response times above x are 10 % − x/s of all. With
+/// one request in flight only one in a thousand is *sent* before it: service time does not see the others wait.
+#[test]
+fn a_stalled_servers_response_time_is_what_arriving_users_wait_and_service_time_is_not() {
+    let one_at_a_time = Client { depth: 1, ..Client::paced("constant", "1k") };
+    let measures = run(one_at_a_time, serving(10_000, STALL), 10);
+    let Paced { response, send_lag, timer_error } = paced(&measures);
+    assert_eq!(response.len(), 10_000);
+    assert_near("response p95", quantile(response, 0.95), 50e6, 0.03);
+    assert_near("response p99", quantile(response, 0.99), 90e6, 0.03);
+    assert_near("service p99", quantile(&measures.service, 0.99), 10e3, 0.01);
+    assert_near("service max", measures.service.max() as f64, 100e6, 0.02);
+    assert_near("send lag p99", quantile(send_lag, 0.99), 90e6, 0.03);
+    // The server's fault, not the timer's.
+    assert!(timer_error.max() <= 1, "{}", timer_error.max());
+}
+
+#[test]
+fn with_pipelining_the_requests_go_out_in_time_and_service_time_is_the_response_time() {
+    let measures = run(Client::paced("constant", "1k"), serving(10_000, STALL), 10);
+    let Paced { response, send_lag, timer_error } = paced(&measures);
+    assert_near("response p99", quantile(response, 0.99), 90e6, 0.03);
+    assert_near("service p99", quantile(&measures.service, 0.99), 90e6, 0.03);
+    assert!(send_lag.max() <= 1, "{}", send_lag.max());
+    assert_eq!(timer_error.len(), response.len());
+}
+
+/// The closed loop asks nobody while the server stalls: one slow answer a second among 90 thousand.
+#[test]
+fn a_closed_loop_hides_the_stall() {
+    let closed = Client { depth: 1, pace: None, ..Client::paced("constant", "1k") };
+    let measures = run(closed, serving(10_000, STALL), 3);
+    assert_near("requests", measures.service.len() as f64, 270_000.0, 0.01);
+    assert_near("p99.9", quantile(&measures.service, 0.999), 10e3, 0.01);
+    assert!(measures.paced.is_none());
+}
+
+/// Pollaczek and Khinchine: at load ρ the mean wait is ρ·s / 2(1 − ρ) for Poisson arrivals (M/D/1), and none for a
+/// constant rate (D/D/1).
+#[test]
+fn queues_are_as_long_as_theory_says() {
+    for (arrival, rate, expected) in [
+        ("poisson", "50k", 15_000.0),
+        ("poisson", "80k", 30_000.0),
+        ("constant", "50k", 10_000.0),
+        // Of five at once the third is the mean.
+        ("burst:5", "50k", 30_000.0),
+    ] {
+        let client = Client { connections: 64, ..Client::paced(arrival, rate) };
+        let measures = run(client, serving(10_000, Nanos::ZERO), 8);
+        assert_near(&format!("{arrival} at {rate}"), paced(&measures).response.mean(), expected, 0.05);
+    }
+}
+
+#[test]
+fn the_rate_is_kept_whatever_the_arrivals() {
+    for (arrival, rate, expected, tolerance) in [
+        ("constant", "20k", 80_000.0, 1e-4),
+        ("burst:100", "20k", 80_000.0, 2e-3),
+        ("poisson", "20k", 80_000.0, 0.011),
+        ("ramp:10k..30k", "20k", 80_000.0, 1e-3),
+    ] {
+        let client = Client { connections: 8, ..Client::paced(arrival, rate) };
+        let measures = run(client, serving(1_000, Nanos::ZERO), 4);
+        assert_near(arrival, measures.service.len() as f64, expected, tolerance);
+    }
+}
+
+#[test]
+fn a_late_generator_is_late_and_not_the_server_slow() {
+    let late = Client { late: Nanos(30_000), ..Client::paced("constant", "1k") };
+    let measures = run(late, serving(10_000, Nanos::ZERO), 2);
+    let Paced { response, send_lag, timer_error } = paced(&measures);
+    assert_near("service", quantile(&measures.service, 0.5), 10e3, 0.01);
+    assert_near("send lag", quantile(send_lag, 0.5), 30e3, 0.01);
+    assert_near("timer error", quantile(timer_error, 0.99), 30e3, 0.01);
+    assert_near("response", quantile(response, 0.5), 40e3, 0.01);
+}
+
+/// Where a protocol forbids pipelining, requests wait with their instants.
+#[test]
+fn a_connection_per_request_waits_for_its_turn() {
+    let client = Client { connections: 4, depth: 1, alone: true, ..Client::paced("constant", "1k") };
+    let measures = run(client, serving(10_000, STALL), 5);
+    let Paced { response, timer_error, .. } = paced(&measures);
+    assert_eq!(response.len(), 5_000);
+    assert_near("response p99", quantile(response, 0.99), 90e6, 0.03);
+    assert!(timer_error.max() < 1_000_000, "{}", timer_error.max());
+}
+
+#[test]
+fn an_overloaded_server_falls_behind_and_the_schedule_does_not_wait() {
+    let client = Client { connections: 4, depth: 8, ..Client::paced("constant", "2k") };
+    let measures = run(client, serving(1_000_000, Nanos::ZERO), 4);
+    // Half of what is asked for; the last answered one was due half the time ago.
+    assert_near("answered", measures.service.len() as f64, 4_000.0, 0.01);
+    assert_near("response max", paced(&measures).response.max() as f64, 2e9, 0.05);
+    // 32 are in flight, each a millisecond of work.
+    assert_near("service max", measures.service.max() as f64, 32e6, 0.05);
+}
