@@ -5,6 +5,7 @@ mod cores;
 mod session;
 mod settings;
 
+use super::pacing::PacingArgs;
 use super::progress::Progress;
 use super::report::{Format, print, render};
 use crate::load::EngineKind;
@@ -47,7 +48,7 @@ pub struct CompareArgs {
     /// Bytes of a request; several make several cells: 64,4k
     #[arg(short, long, value_name = "BYTES,...", value_delimiter = ',', default_value = "64", value_parser = crate::cli::load::request_size)]
     size: Vec<Bytes>,
-    /// Requests in flight per connection [default: 1, or as many as --gso]
+    /// Requests in flight per connection [default: 1, or as many as --gso; with a rate at most 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     depth: Option<u64>,
     /// Make a new connection for every request
@@ -65,9 +66,16 @@ pub struct CompareArgs {
     /// Counted time of each trial [default: 1s, with --aa 300ms]
     #[arg(short, long, value_name = "TIME", value_parser = crate::cli::load::positive)]
     duration: Option<Nanos>,
-    /// Load without counting, before each trial [default: 300ms, with --aa 50ms]
+    /// Load without counting, before each trial, at least this long and until throughput is steady
+    ///
+    /// [default: 300ms, with --aa 50ms]
     #[arg(long, value_name = "TIME")]
     warmup: Option<Nanos>,
+    /// Longest warm-up, where throughput is not steady before [default: twice --warmup]
+    #[arg(long, value_name = "TIME")]
+    warmup_max: Option<Nanos>,
+    #[command(flatten)]
+    pacing: PacingArgs,
     /// Rounds; every contestant runs once in each. Fewer than 6 show nothing. With --precision the least number of them
     ///
     /// [default: 7, with --aa 6]

@@ -17,7 +17,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const MAX_DEPTH: u64 = 4096;
+/// Most requests in flight per connection.
+pub const MAX_DEPTH: u64 = 4096;
 /// The longest warm-up, in shortest ones.
 const WARMUP_MAX: u64 = 5;
 const MAX_SIZE: Bytes = Bytes(64 << 20);

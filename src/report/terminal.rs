@@ -5,7 +5,7 @@
 use super::accounting::missing;
 use super::intervals;
 use super::schema::{
-    CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, Stopped, TrialRecord, Verdict,
+    CellRecord, CompareReport, ContestantRecord, LoadReport, LoadSettings, RatioRecord, Stopped, TrialRecord, Verdict,
 };
 use super::stopping;
 use super::verdict::{conclusion, short_name};
@@ -150,8 +150,7 @@ fn setting(report: &CompareReport) -> String {
         (false, false) => "",
     };
     [
-        "TCP echo over loopback, closed loop: latency is service time (request sent until its whole answer is here)."
-            .to_owned(),
+        workload(load),
         format!(
             "Server on cores {}, generator on cores {} ({}, {}){shared}.",
             report.server_cores,
@@ -160,10 +159,11 @@ fn setting(report: &CompareReport) -> String {
             counted(load.threads, "thread")
         ),
         format!(
-            "{} of {} counted after {} of warm-up, contestants in an order shuffled by seed {}, servers restarted.",
+            "{} of {} counted after {} of warm-up{}, contestants in an order shuffled by seed {}, servers restarted.",
             planned(report),
             time(load.duration_ns),
             time(load.warmup_ns),
+            if load.warmup_max_ns > load.warmup_ns { " or more" } else { "" },
             report.seed
         ),
         format!(
@@ -178,6 +178,21 @@ fn setting(report: &CompareReport) -> String {
     .join("\n")
 }
 
+/// What is sent when, and from when on latency counts.
+fn workload(load: &LoadSettings) -> String {
+    let protocol = load.protocol.to_ascii_uppercase();
+    match (load.rate_per_s, &load.arrival) {
+        (Some(rate), Some(arrival)) => format!(
+            "{protocol} echo over loopback, open loop: {rate} requests/s ({arrival}), {} timer.\nLatency is response time: from the \
+             instant a request was meant to be sent until its whole answer is here.",
+            load.timer.as_deref().unwrap_or("unknown")
+        ),
+        _ => format!(
+            "{protocol} echo over loopback, closed loop: latency is service time (request sent until its whole answer is here)."
+        ),
+    }
+}
+
 /// `7 rounds`, or `7 to 50 rounds`.
 fn planned(report: &CompareReport) -> String {
     match &report.limits {
@@ -190,8 +205,9 @@ fn planned(report: &CompareReport) -> String {
 
 fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
     let connecting = if cell.connect_per_request { ", a new connection for each request" } else { "" };
+    let most = if report.load.rate_per_s.is_some() { "at most " } else { "" };
     format!(
-        "{}, requests of {} B, {} in flight on each{connecting}:\n{}\n{}{}",
+        "{}, requests of {} B, {most}{} in flight on each{connecting}:\n{}\n{}{}",
         counted(cell.connections, "connection"),
         cell.size,
         cell.depth,

@@ -57,6 +57,7 @@ fn command_line(program: &Path, target: &Target, cell: &Cell, load: &Load, seed:
         ("--threads", load.threads.min(cell.connections).to_string()),
         ("--duration", nanos(load.duration)),
         ("--warmup", nanos(load.warmup)),
+        ("--warmup-max", nanos(load.warmup_max)),
         ("--timeout", nanos(load.timeout)),
         ("--spin", nanos(load.spin)),
         ("--engine", load.engine.clone()),
@@ -68,6 +69,7 @@ fn command_line(program: &Path, target: &Target, cell: &Cell, load: &Load, seed:
     if load.gso > 0 && target.address.transport == Transport::Datagram {
         words.extend(["--gso".to_owned(), load.gso.to_string()]);
     }
+    words.extend(pacing(load));
     match cell.connect_per_request {
         true => words.push("--connect-per-request".to_owned()),
         false => words.extend(["--depth".to_owned(), cell.depth.to_string()]),
@@ -75,9 +77,17 @@ fn command_line(program: &Path, target: &Target, cell: &Cell, load: &Load, seed:
     words
 }
 
+fn pacing(load: &Load) -> Vec<String> {
+    let Some(pacing) = &load.pacing else { return Vec::new() };
+    let rate = pacing.rate.map(|rate| ["--rate".to_owned(), rate.to_string()]);
+    let how = [("--arrival", &pacing.arrival), ("--timer", &pacing.timer)];
+    let how = how.into_iter().flat_map(|(name, value)| [name.to_owned(), value.clone()]);
+    rate.into_iter().flatten().chain(how).collect()
+}
+
 /// Connecting and the last answers may each take a timeout.
 fn deadline(load: &Load) -> Nanos {
-    [load.warmup, load.duration, load.timeout, load.timeout].into_iter().fold(MARGIN, |sum, part| sum + part)
+    [load.warmup_max, load.duration, load.timeout, load.timeout].into_iter().fold(MARGIN, |sum, part| sum + part)
 }
 
 fn read_report(text: &str, invalid: bool) -> Result<LoadReport, String> {

@@ -85,13 +85,28 @@ pub struct Load {
     pub cores: CoreList,
     pub threads: u64,
     pub duration: Nanos,
+    /// Shortest and longest warm-up.
     pub warmup: Nanos,
+    pub warmup_max: Nanos,
+    /// `None` is a closed loop.
+    pub pacing: Option<Pacing>,
     pub timeout: Nanos,
     pub spin: Nanos,
     /// `uring` or `epoll`.
     pub engine: String,
     /// Datagrams that may leave with one send; 0 where each leaves by itself.
     pub gso: u64,
+}
+
+/// When an open loop sends, in the generator's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pacing {
+    /// Requests per second; `None` where the arrival brings its rates.
+    pub rate: Option<u64>,
+    /// The mean of it all.
+    pub mean_rate: u64,
+    pub arrival: String,
+    pub timer: String,
 }
 
 /// Set by a signal handler; every wait in this module ends soon after.

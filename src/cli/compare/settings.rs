@@ -2,6 +2,7 @@
 
 use super::CompareArgs;
 use super::cores::{Split, split_here};
+use crate::cli::load::MAX_DEPTH;
 use crate::cli::{contestant, host};
 use crate::clock;
 use crate::load::EngineKind;
@@ -9,8 +10,8 @@ use crate::report::schema::{COMPARE_SCHEMA, CellRecord, CompareReport, Contestan
 use crate::report::schema::{LimitsRecord, LoadSettings, Stopped};
 use crate::sys::affinity;
 use crate::sys::uring;
-use crate::trial::{Cell, Contestant, Load, Plan, Rounds};
-use crate::units::{Nanos, Share, Transport};
+use crate::trial::{Cell, Contestant, Load, Pacing, Plan, Rounds};
+use crate::units::{Nanos, Rate, Share, Transport};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
@@ -84,6 +85,7 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
     if threads > cores.len() as u64 {
         bail!("{threads} generator threads do not fit on its cores ({cores}); lower -t or name more --load-cores");
     }
+    let warmup = args.warmup.unwrap_or(DEFAULT_WARMUP);
     Ok(Plan {
         program: std::env::current_exe().context("cannot find this program's own file")?,
         contestants,
@@ -96,13 +98,26 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
             cores,
             threads,
             duration: args.duration.unwrap_or(DEFAULT_DURATION),
-            warmup: args.warmup.unwrap_or(DEFAULT_WARMUP),
+            warmup,
+            warmup_max: args.warmup_max.unwrap_or(warmup + warmup).max(warmup),
+            pacing: pacing(args)?,
             timeout: args.timeout.unwrap_or(if args.udp { DATAGRAM_TIMEOUT } else { STREAM_TIMEOUT }),
             gso: args.gso.unwrap_or(0),
             spin: args.spin,
             engine: args.load_engine.unwrap_or_else(best_engine).name().to_owned(),
         },
     })
+}
+
+/// `None` is a closed loop.
+fn pacing(args: &CompareArgs) -> Result<Option<Pacing>> {
+    let pace = args.pacing.pace()?;
+    Ok(pace.map(|pace| Pacing {
+        rate: args.pacing.rate.map(Rate::per_second),
+        mean_rate: pace.rate.per_second(),
+        arrival: pace.arrival.to_string(),
+        timer: args.pacing.timer.name().to_owned(),
+    }))
 }
 
 fn rounds(args: &CompareArgs) -> Result<Rounds> {
@@ -137,10 +152,12 @@ fn best_engine() -> EngineKind {
 /// Every number of connections with every size, each once, in the order typed.
 fn cells(args: &CompareArgs) -> Vec<Cell> {
     let mut cells = Vec::new();
+    let paced = args.pacing.rate.is_some() || args.pacing.arrival.is_some();
     for &connections in &args.connections {
         for size in &args.size {
             let connect_per_request = args.connect_per_request;
-            let depth = args.depth.or(args.gso).unwrap_or(1);
+            let deepest = if paced { MAX_DEPTH } else { 1 };
+            let depth = args.depth.or(args.gso).unwrap_or(deepest);
             let cell = Cell { connections, size: size.0, depth, connect_per_request };
             if !cells.contains(&cell) {
                 cells.push(cell);
@@ -189,6 +206,10 @@ fn empty_report(
             threads: load.threads,
             duration_ns: load.duration.0,
             warmup_ns: load.warmup.0,
+            warmup_max_ns: load.warmup_max.0,
+            rate_per_s: load.pacing.as_ref().map(|pacing| pacing.mean_rate),
+            arrival: load.pacing.as_ref().map(|pacing| pacing.arrival.clone()),
+            timer: load.pacing.as_ref().map(|pacing| pacing.timer.clone()),
             timeout_ns: load.timeout.0,
             spin_ns: load.spin.0,
             ..LoadSettings::default()
