@@ -2,6 +2,7 @@
 
 pub mod aa;
 pub mod accounting;
+pub mod datagrams;
 pub mod derive;
 pub mod file;
 pub mod histogram;

@@ -3,6 +3,7 @@
 //! Plain ASCII, at most 120 columns, and the same bytes wherever it is written, so that two renderings can be compared.
 
 use super::accounting::missing;
+use super::datagrams;
 use super::intervals;
 use super::schema::{
     CellRecord, CompareReport, ContestantRecord, LoadReport, LoadSettings, RatioRecord, Stopped, TrialRecord, Verdict,
@@ -18,7 +19,7 @@ const WIDTH: u16 = 120;
 /// Different reasons listed per contestant; more are counted.
 const MAX_REASONS: usize = 3;
 const ABSENT: &str = "-";
-const HEADER: [&str; 12] = [
+const HEADER: [&str; 13] = [
     "contestant",
     "req/s",
     "p50",
@@ -28,12 +29,15 @@ const HEADER: [&str; 12] = [
     "server\nCPU/req",
     "sys-\ncalls\n/req",
     "load\nCPU/req",
+    "lost\nor late",
     "valid\nrounds",
     "ratio to the\nbaseline [95 %]",
     "verdict",
 ];
 /// The server's system calls; the column is left out where nobody could count them.
 const SYSCALLS: usize = 7;
+/// Requests that were not answered in time; left out for streams, where that is an error.
+const LOST: usize = 9;
 
 /// The whole report as text, with a final line break.
 pub fn render(report: &CompareReport) -> String {
@@ -180,16 +184,23 @@ fn setting(report: &CompareReport) -> String {
 
 /// What is sent when, and from when on latency counts.
 fn workload(load: &LoadSettings) -> String {
-    let protocol = load.protocol.to_ascii_uppercase();
+    let traffic = traffic(load);
     match (load.rate_per_s, &load.arrival) {
         (Some(rate), Some(arrival)) => format!(
-            "{protocol} echo over loopback, open loop: {rate} requests/s ({arrival}), {} timer.\nLatency is response time: from the \
+            "{traffic} over loopback, open loop: {rate} requests/s ({arrival}), {} timer.\nLatency is response time: from the \
              instant a request was meant to be sent until its whole answer is here.",
             load.timer.as_deref().unwrap_or("unknown")
         ),
         _ => format!(
-            "{protocol} echo over loopback, closed loop: latency is service time (request sent until its whole answer is here)."
+            "{traffic} over loopback, closed loop: latency is service time (request sent until its whole answer is here)."
         ),
+    }
+}
+
+fn traffic(load: &LoadSettings) -> String {
+    match (load.protocol.as_str(), load.gso) {
+        ("udp", 1..) => format!("UDP echo, up to {} datagrams with one send,", load.gso),
+        (protocol, _) => format!("{} echo", protocol.to_ascii_uppercase()),
     }
 }
 
@@ -206,15 +217,17 @@ fn planned(report: &CompareReport) -> String {
 fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
     let connecting = if cell.connect_per_request { ", a new connection for each request" } else { "" };
     let most = if report.load.rate_per_s.is_some() { "at most " } else { "" };
+    let peers = if report.load.protocol == "udp" { "socket" } else { "connection" };
     format!(
         "{}, requests of {} B, {most}{} in flight on each{connecting}:\n{}\n{}{}",
-        counted(cell.connections, "connection"),
+        counted(cell.connections, peers),
         cell.size,
         cell.depth,
         table(report, cell),
         conclusion(cell, &report.baseline),
         stopping::line(report, cell)
             .into_iter()
+            .chain(datagrams::lines(cell))
             .chain(intervals::lines(cell))
             .map(|line| format!("\n{line}"))
             .collect::<String>()
@@ -233,8 +246,11 @@ fn table(report: &CompareReport, cell: &CellRecord) -> String {
     table.column_iter_mut().skip(1).for_each(|column| {
         column.set_constraint(ColumnConstraint::ContentWidth);
     });
-    if cell.contestants.iter().all(|contestant| contestant.server_use.syscalls_per_request.is_none()) {
-        table.column_mut(SYSCALLS).into_iter().for_each(|column| {
+    let all = |unknown: fn(&ContestantRecord) -> bool| cell.contestants.iter().all(unknown);
+    let without_syscalls = all(|one| one.server_use.syscalls_per_request.is_none()).then_some(SYSCALLS);
+    let without_datagrams = (report.load.protocol != "udp").then_some(LOST);
+    for column in without_syscalls.into_iter().chain(without_datagrams) {
+        table.column_mut(column).into_iter().for_each(|column| {
             column.set_constraint(ColumnConstraint::Hidden);
         });
     }
@@ -262,6 +278,7 @@ fn row(report: &CompareReport, cell: &CellRecord, contestant: &ContestantRecord)
         cpu(contestant.server_cpu_ns_per_request),
         contestant.server_use.syscalls_per_request.map_or(ABSENT.to_owned(), few),
         cpu(contestant.generator_cpu_ns_per_request),
+        contestant.datagrams.as_ref().map_or(ABSENT.to_owned(), datagrams::missing_share),
         rounds(stopping::rounds(report, cell), contestant),
         contestant
             .ratio
