@@ -185,12 +185,14 @@ impl Conductor<'_> {
                 steady.warmup_ns = first.since(start).0;
             }
             self.wait_until(Nanos(first.0 - START_LEAD.0), Stage::WarmUp);
-            outcome.ledger.window_nears(self.clock.now());
+            // Looking for them takes a while where there are many threads.
+            let known = self.config.server_pid.map(accounting::processes);
             self.wait_until(first, Stage::WarmUp);
-            let begin = self.sample();
+            let begin = self.sample(known.as_deref());
             outcome.drift = self.count(first);
-            outcome.cpu = Some((begin, self.sample()));
-            outcome.ledger.window_ended(self.clock.now());
+            let end = self.sample(known.as_deref());
+            outcome.cpu = Some((begin, self.with_new(end)));
+            outcome.ledger.window_ended();
             self.count_beyond(&mut outcome.ledger);
         }
         outcome.interrupted = self.interrupted();
@@ -283,19 +285,19 @@ impl Conductor<'_> {
     fn count_beyond(&mut self, ledger: &mut Ledger) {
         let length = ledger::span_length(self.config.duration);
         let mut open = Vec::new();
-        for counted in ledger::SPANS {
+        for kind in &ledger::SPANS {
             if self.interrupted() || self.shared.abandoned() {
                 break;
             }
-            let Some(span) = ledger.open_span(counted) else { continue };
+            let Some(span) = ledger.open_span(kind) else { continue };
             let begin = span.read(self.clock.now(), self.shared.answers());
             if self.go_on(length) {
-                ledger.enter(&span, &begin, &span.read(self.clock.now(), self.shared.answers()));
+                ledger.enter(&span, begin, span.read(self.clock.now(), self.shared.answers()));
             }
             open.push(span);
         }
         self.shared.drain();
-        // Closing takes its time, which nobody waits for now.
+        // Closing takes its time, which the load need not wait for.
         drop(open);
     }
 
@@ -319,12 +321,18 @@ impl Conductor<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn sample(&self) -> CpuSample {
+    fn sample(&self, server: Option<&[u32]>) -> CpuSample {
         CpuSample {
             at: self.clock.now(),
             generator: accounting::process_cpu(std::process::id()).ok(),
-            server: self.config.server_pid.and_then(|pid| accounting::tree_cpu(pid).ok()),
+            server: server.and_then(|known| accounting::tree_cpu(known).ok()),
         }
+    }
+
+    /// With the processes that the server has started since.
+    fn with_new(&self, sample: CpuSample) -> CpuSample {
+        let server = sample.server.zip(self.config.server_pid).map(|(server, pid)| server.with_new_of(pid));
+        CpuSample { server, ..sample }
     }
 
     fn report(&mut self, stage: Stage, now: Nanos) {

@@ -1,16 +1,27 @@
-//! What both ends use beyond CPU time, as the main thread reads it: memory, context switches, and in spans of their own
-//! after the counted window what perf events count.
+//! What both ends use beyond CPU time, as the main thread reads it: memory, and in spans of their own after the counted
+//! window context switches and what perf events count.
 //!
 //! The counted window stays undisturbed: no counter is open in it, and nothing is read in it that takes a file per
-//! thread. A span is as much load as the window, so a figure per request of the span holds for the window.
+//! thread (500 threads take 10 ms, and several times that on a busy core). A span is as much load as the window, so a
+//! figure per request of the span holds for the window.
 
 use crate::sys::accounting::{
     self, Counted, Counters, Switches, SwitchesUse, TreeSwitches, Unavailable, other_threads, tree_threads,
 };
 use crate::units::{Bytes, Nanos};
 
-/// What is counted in one span. System calls come last and alone: counting them adds instructions to each.
-pub const SPANS: [&[Counted]; 2] = [&[Counted::Instructions, Counted::Cycles], &[Counted::SystemCalls]];
+/// What is counted in one span.
+#[derive(Debug)]
+pub struct Kind {
+    switches: bool,
+    events: &'static [Counted],
+}
+
+/// System calls come last and alone: counting them adds instructions to each.
+pub const SPANS: [Kind; 2] = [
+    Kind { switches: true, events: &[Counted::Instructions, Counted::Cycles] },
+    Kind { switches: false, events: &[Counted::SystemCalls] },
+];
 /// A span is this part of the counted window, but within these bounds.
 const SPAN_PART: u64 = 10;
 const SHORTEST_SPAN: Nanos = Nanos::from_millis(100);
@@ -28,8 +39,6 @@ pub struct Ledger {
     pub server: Account,
     pub unavailable: Vec<Unavailable>,
     server_pid: Option<u32>,
-    /// Switches until the window.
-    begin: Option<SwitchesReading>,
 }
 
 /// What is known of one end.
@@ -37,31 +46,17 @@ pub struct Ledger {
 pub struct Account {
     /// Before the first connection and at the window's end.
     pub resident: [Option<Bytes>; 2],
-    pub switches: Option<SwitchesSpan>,
+    pub switches: Option<Count<Switches>>,
     /// By `Counted as usize`.
     pub counts: [Option<Count>; Counted::ALL.len()],
 }
 
-/// Switches and the time between their readings, a little longer than the window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SwitchesSpan {
-    pub switches: Switches,
-    pub over: Nanos,
-}
-
 /// Events, and the requests answered in the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count {
-    pub events: u64,
+pub struct Count<E = u64> {
+    pub events: E,
     pub requests: u64,
     pub over: Nanos,
-}
-
-#[derive(Debug)]
-struct SwitchesReading {
-    at: Nanos,
-    generator: Option<Switches>,
-    server: Option<TreeSwitches>,
 }
 
 impl Ledger {
@@ -72,22 +67,9 @@ impl Ledger {
         ledger
     }
 
-    /// Shortly before the window.
-    pub fn window_nears(&mut self, now: Nanos) {
-        self.begin = Some(self.read_switches(now));
-    }
-
     /// Right after the window, once what must be read first has been.
-    pub fn window_ended(&mut self, now: Nanos) {
-        let end = self.read_switches(now);
+    pub fn window_ended(&mut self) {
         self.read_resident(1);
-        let Some(begin) = self.begin.take() else { return };
-        let over = end.at.since(begin.at);
-        let own = end.generator.zip(begin.generator).map(|(end, begin)| end.since(begin));
-        let server = end.server.zip(begin.server).map(|(end, begin)| end.since(&begin));
-        self.generator.switches = own.map(|switches| SwitchesSpan { switches, over });
-        self.server.switches =
-            server.and_then(|server| self.whole(server)).map(|switches| SwitchesSpan { switches, over });
     }
 
     /// Switches of threads that ended are lost: then what is left says nothing.
@@ -102,14 +84,6 @@ impl Ledger {
         (server.ended == 0).then_some(server.switches)
     }
 
-    fn read_switches(&self, at: Nanos) -> SwitchesReading {
-        SwitchesReading {
-            at,
-            generator: accounting::own_switches().ok(),
-            server: self.server_pid.and_then(|pid| accounting::tree_switches(pid).ok()),
-        }
-    }
-
     fn read_resident(&mut self, when: usize) {
         self.generator.resident[when] = accounting::tree_resident(std::process::id()).ok();
         self.server.resident[when] = self.server_pid.and_then(|pid| accounting::tree_resident(pid).ok());
@@ -117,26 +91,24 @@ impl Ledger {
 
     /// Opens counters on all threads of both ends but the calling one, which moves no bytes. `None` where nothing can
     /// be counted.
-    pub fn open_span(&mut self, counted: &'static [Counted]) -> Option<Span> {
-        let server: Vec<u32> =
-            self.server_pid.iter().flat_map(|pid| tree_threads(*pid)).map(|(_, thread)| thread).collect();
-        let mut ends = [(End::Generator, other_threads())].to_vec();
-        ends.extend(self.server_pid.map(|_| (End::Server, server)));
+    pub fn open_span(&mut self, kind: &Kind) -> Option<Span> {
+        let server = self.server_pid.map(|pid| tree_threads(pid).into_iter().map(|(_, thread)| thread).collect());
         let mut counters = Vec::new();
-        for (end, threads) in ends {
-            for counted in counted {
-                match Counters::open(*counted, &threads) {
+        for (end, threads) in [(End::Generator, Some(other_threads())), (End::Server, server)] {
+            for (counted, threads) in kind.events.iter().zip(threads.iter().cycle()) {
+                match Counters::open(*counted, threads) {
                     Ok(opened) => counters.push((end, *counted, opened)),
                     Err(unavailable) if self.unavailable.contains(&unavailable) => {}
                     Err(unavailable) => self.unavailable.push(unavailable),
                 }
             }
         }
-        (!counters.is_empty()).then_some(Span { counters })
+        let switches_of = kind.switches.then_some(self.server_pid);
+        (!counters.is_empty() || kind.switches).then_some(Span { counters, switches_of })
     }
 
     /// Enters what a span counted between two readings of it.
-    pub fn enter(&mut self, span: &Span, begin: &Reading, end: &Reading) {
+    pub fn enter(&mut self, span: &Span, begin: Reading, end: Reading) {
         let (requests, over) = (end.requests.saturating_sub(begin.requests), end.at.since(begin.at));
         for (index, (whose, counted, _)) in span.counters.iter().enumerate() {
             let account = match whose {
@@ -147,6 +119,13 @@ impl Ledger {
             account.counts[*counted as usize] = events.map(|events| Count { events, requests, over });
         }
         self.distrust_dead_counters();
+        let count = |events| Count { events, requests, over };
+        if span.switches_of.is_some() {
+            let own = end.own_switches.zip(begin.own_switches).map(|(end, begin)| end.since(begin));
+            let server = end.server_switches.zip(begin.server_switches).map(|(end, begin)| end.since(&begin));
+            self.generator.switches = own.map(count);
+            self.server.switches = server.and_then(|server| self.whole(server)).map(count);
+        }
     }
 
     /// Nobody answers requests without instructions: such a counter is one that the hypervisor only pretends to have.
@@ -177,20 +156,30 @@ enum End {
 #[derive(Debug)]
 pub struct Span {
     counters: Vec<(End, Counted, Counters)>,
+    /// Switches are counted too: this process's, and the server's if there is one.
+    switches_of: Option<Option<u32>>,
 }
 
-/// What a span's counters said, and the requests answered until then.
+/// What a span's counters said, and the requests answered until the reading began.
 #[derive(Debug)]
 pub struct Reading {
     at: Nanos,
     requests: u64,
     values: Vec<Option<u64>>,
+    own_switches: Option<Switches>,
+    server_switches: Option<TreeSwitches>,
 }
 
 impl Span {
+    /// Reading may take long, but each counter is read as long after the reading's begin as the other time.
     pub fn read(&self, at: Nanos, requests: u64) -> Reading {
-        let values = self.counters.iter().map(|(_, _, counters)| counters.read().ok()).collect();
-        Reading { at, requests, values }
+        Reading {
+            at,
+            requests,
+            values: self.counters.iter().map(|(_, _, counters)| counters.read().ok()).collect(),
+            own_switches: self.switches_of.and_then(|_| accounting::own_switches().ok()),
+            server_switches: self.switches_of.flatten().and_then(|pid| accounting::tree_switches(pid).ok()),
+        }
     }
 }
 
@@ -232,12 +221,15 @@ mod tests {
     fn a_process_is_read_from_before_the_connections_to_the_windows_end() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let mut ledger = Ledger::open(Some(child.id()));
-        ledger.window_nears(Nanos(100));
-        ledger.window_ended(Nanos(350));
+        let span = ledger.open_span(&SPANS[0]).unwrap();
+        let begin = span.read(Nanos(100), 4);
+        ledger.window_ended();
+        ledger.enter(&span, begin, span.read(Nanos(350), 9));
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(ledger.server.resident.iter().all(|resident| resident.is_some_and(|bytes| bytes.0 > 0)), "{ledger:?}");
-        assert_eq!(ledger.server.switches.map(|span| span.over), Some(Nanos(250)), "{ledger:?}");
+        let switches = ledger.server.switches.map(|switches| (switches.requests, switches.over));
+        assert_eq!(switches, Some((5, Nanos(250))), "{ledger:?}");
         assert!(ledger.generator.switches.is_some() && ledger.generator.resident[1].is_some(), "{ledger:?}");
     }
 
@@ -250,11 +242,11 @@ mod tests {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
         });
-        let span = ledger.open_span(&[Counted::SystemCalls]);
+        let span = ledger.open_span(&SPANS[1]);
         if let Some(span) = &span {
             let begin = span.read(Nanos(10), 5);
             std::thread::sleep(std::time::Duration::from_millis(50));
-            ledger.enter(span, &begin, &span.read(Nanos(60), 9));
+            ledger.enter(span, begin, span.read(Nanos(60), 9));
             let count = ledger.generator.counts[Counted::SystemCalls as usize].unwrap();
             assert!(count.events > 0 && (count.requests, count.over) == (4, Nanos(50)), "{count:?}");
         } else {

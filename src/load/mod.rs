@@ -7,7 +7,7 @@
 //! `engine` touches sockets, only `worker` and `conduct` read the clock.
 //!
 //! A run: every connection is made and answered once (admission), all load at full depth (warm-up), answers that arrive
-//! within the counted window are recorded, the load goes on for a moment where more can be counted, nothing new begins and what is under way is waited for (drain).
+//! within the counted window are recorded, the load goes on a moment for what else is counted, nothing new begins and what is under way is waited for (drain).
 
 mod conduct;
 mod engine;
@@ -127,7 +127,7 @@ pub struct Progress {
 pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress)) -> Result<LoadReport, LoadError> {
     check_descriptors(config)?;
     if let Some(pid) = config.server_pid {
-        accounting::tree_cpu(pid).map_err(|source| LoadError::ServerPid { pid, source })?;
+        accounting::process_cpu(pid).map_err(|source| LoadError::ServerPid { pid, source })?;
     }
     let outcome = conduct::conduct(config, &tasks(config)?, stop, progress)?;
     Ok(summary::report(config, &outcome))

@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::conduct::{CpuSample, Outcome};
-use super::ledger::{Account, Ledger};
+use super::ledger::{Account, Count, Ledger};
 use super::measures::Paced;
 use super::recorder::all_errors;
 use super::validity::{self, Facts};
@@ -10,7 +10,7 @@ use crate::report::histogram;
 use crate::report::schema::{
     AccountingRecord, CountRecord, CpuRecord, EndRecord, LOAD_SCHEMA, LoadReport, UnavailableRecord, WorkloadRecord,
 };
-use crate::sys::accounting::{Counted, Cpu, TreeUse, Unavailable};
+use crate::sys::accounting::{Counted, Cpu, Switches, TreeUse, Unavailable};
 use crate::sys::affinity;
 use crate::units::Nanos;
 use hdrhistogram::Histogram;
@@ -21,7 +21,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
     let requests = measures.service.len();
     let duration = outcome.last.since(outcome.first);
     let cpu = cpu(outcome.cpu.as_ref(), server_use(outcome), duration, requests);
-    let accounting = accounting(outcome, &cpu, duration);
+    let accounting = accounting(outcome, &cpu);
     let facts = facts(config, outcome, duration, &cpu);
     let paced = measures.paced.as_deref();
     let figures = |pick: fn(&Paced) -> &Histogram<u64>| paced.map(|paced| histogram::figures(pick(paced)));
@@ -115,36 +115,42 @@ fn cpu(samples: Option<&(CpuSample, CpuSample)>, server: Option<TreeUse>, durati
     }
 }
 
-fn accounting(outcome: &Outcome, cpu: &CpuRecord, duration: Nanos) -> AccountingRecord {
+fn accounting(outcome: &Outcome, cpu: &CpuRecord) -> AccountingRecord {
     let Ledger { generator, server, unavailable, .. } = &outcome.ledger;
     let samples = outcome.cpu.as_ref();
     let own = samples.and_then(|(begin, end)| Some(end.generator?.since(begin.generator?)));
     let server_cpu = server_use(outcome).map(|server| server.cpu);
     let server_wanted = server.resident[0].is_some();
+    let unsplit = [own, server_cpu].into_iter().flatten().any(|cpu| cpu.user_share().is_none());
+    let unsplit = unsplit.then(|| UnavailableRecord {
+        what: "user and system time apart".into(),
+        why: "the kernel looks only at its ticks, which saw too little of them".into(),
+        remedy: "a longer --duration, or a kernel with CONFIG_VIRT_CPU_ACCOUNTING_GEN".into(),
+    });
     AccountingRecord {
-        generator: end(generator, own.map(|own| (own, cpu.generator_ns)), duration),
-        server: server_wanted.then(|| end(server, server_cpu.zip(cpu.server_ns), duration)),
-        unavailable: unavailable.iter().map(unavailable_record).collect(),
+        generator: end(generator, own.map(|own| (own, cpu.generator_ns))),
+        server: server_wanted.then(|| end(server, server_cpu.zip(cpu.server_ns))),
+        unavailable: unavailable.iter().map(unavailable_record).chain(unsplit).collect(),
     }
 }
 
 /// One end; `cpu` is what was read and what of it falls in the counted time.
-fn end(account: &Account, cpu: Option<(Cpu, u64)>, duration: Nanos) -> EndRecord {
+fn end(account: &Account, cpu: Option<(Cpu, u64)>) -> EndRecord {
     let user = cpu.and_then(|(read, counted)| Some((read.user_share()? * counted as f64).round() as u64));
-    let switches = account.switches.and_then(|span| {
-        let scale = per(duration.0 as f64, span.over.0 as f64)?;
-        Some([span.switches.voluntary, span.switches.involuntary].map(|count| (count as f64 * scale).round() as u64))
-    });
-    let count = |counted: Counted| {
-        let count = account.counts[counted as usize]?;
-        Some(CountRecord { count: count.events, requests: count.requests, duration_ns: count.over.0 })
+    let record =
+        |count: Count| CountRecord { count: count.events, requests: count.requests, duration_ns: count.over.0 };
+    let switches = |pick: fn(Switches) -> u64| {
+        account
+            .switches
+            .map(|count| record(Count { events: pick(count.events), requests: count.requests, over: count.over }))
     };
+    let count = |counted: Counted| account.counts[counted as usize].map(record);
     let [before, now] = account.resident;
     EndRecord {
         user_ns: user,
         system_ns: user.zip(cpu).map(|(user, (_, counted))| counted.saturating_sub(user)),
-        voluntary_switches: switches.map(|[voluntary, _]| voluntary),
-        involuntary_switches: switches.map(|[_, involuntary]| involuntary),
+        voluntary_switches: switches(|switches| switches.voluntary),
+        involuntary_switches: switches(|switches| switches.involuntary),
         syscalls: count(Counted::SystemCalls),
         instructions: count(Counted::Instructions),
         cycles: count(Counted::Cycles),
@@ -164,8 +170,6 @@ fn per(amount: f64, of: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::ledger::{Count, SwitchesSpan};
-    use crate::sys::accounting::Switches;
     use crate::units::Bytes;
 
     fn total(cpu: u64) -> Cpu {
@@ -191,28 +195,34 @@ mod tests {
     }
 
     #[test]
+    fn the_reports_name_for_system_calls_is_ours() {
+        assert_eq!(Counted::SystemCalls.name(), crate::report::schema::SYSTEM_CALLS);
+    }
+
+    #[test]
     fn an_end_is_what_was_read_and_no_more() {
-        assert_eq!(end(&Account::default(), None, Nanos(100)), EndRecord::default());
+        assert_eq!(end(&Account::default(), None), EndRecord::default());
         let switches = Switches { voluntary: 30, involuntary: 3 };
         let mut counts = [None; 3];
         counts[Counted::SystemCalls as usize] = Some(Count { events: 12, requests: 4, over: Nanos(9) });
         let account = Account {
             resident: [Some(Bytes(500)), Some(Bytes(400))],
-            switches: Some(SwitchesSpan { switches, over: Nanos(300) }),
+            switches: Some(Count { events: switches, requests: 5, over: Nanos(9) }),
             counts,
         };
-        let cpu = Cpu { total: Nanos(1_000), user: Nanos(10), system: Nanos(30) };
+        let [total, user, system] = [1_000, 250, 750].map(Nanos::from_millis);
+        let cpu = Cpu { total, user, system };
         let expected = EndRecord {
             user_ns: Some(200),
             system_ns: Some(600),
-            voluntary_switches: Some(10),
-            involuntary_switches: Some(1),
+            voluntary_switches: Some(CountRecord { count: 30, requests: 5, duration_ns: 9 }),
+            involuntary_switches: Some(CountRecord { count: 3, requests: 5, duration_ns: 9 }),
             syscalls: Some(CountRecord { count: 12, requests: 4, duration_ns: 9 }),
             resident_bytes: Some(400),
             resident_growth_bytes: Some(-100),
             ..EndRecord::default()
         };
-        assert_eq!(end(&account, Some((cpu, 800)), Nanos(100)), expected);
+        assert_eq!(end(&account, Some((cpu, 800))), expected);
     }
 
     #[test]

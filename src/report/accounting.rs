@@ -16,8 +16,9 @@ pub struct AccountingRecord {
 
 /// What one end used: all its threads, io_uring's worker and SQPOLL threads included. `None` is unknown.
 ///
-/// CPU time and switches are of the counted time. What is counted by perf events is not: counting system calls makes
-/// each some 100 ns longer, so it is done in a span of its own right after the counted time, under the same load.
+/// CPU time is of the counted time. The counts are not, because counting costs something (system calls take some 100 ns
+/// longer each; switches are read thread by thread): they have spans of their own right after the counted time, under the
+/// same load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EndRecord {
     /// CPU time in user and in system mode. Their sum is exact; how it divides is what the kernel saw at its ticks (1 to
@@ -25,8 +26,8 @@ pub struct EndRecord {
     pub user_ns: Option<u64>,
     pub system_ns: Option<u64>,
     /// Context switches because a thread waited, and because its core was given to another.
-    pub voluntary_switches: Option<u64>,
-    pub involuntary_switches: Option<u64>,
+    pub voluntary_switches: Option<CountRecord>,
+    pub involuntary_switches: Option<CountRecord>,
     /// The generator's do not include those of the thread that reads the counters.
     pub syscalls: Option<CountRecord>,
     /// In user and system mode. Counted together, before the system calls.
@@ -46,6 +47,9 @@ pub struct CountRecord {
     pub requests: u64,
     pub duration_ns: u64,
 }
+
+/// How [`UnavailableRecord::what`] names them.
+pub const SYSTEM_CALLS: &str = "system calls";
 
 /// A figure that could not be had, and how to get it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,8 +97,8 @@ pub fn usage(runs: &[EndOfRun]) -> UseRecord {
     UseRecord {
         user_ns_per_request: by_requests(|end| end.user_ns),
         system_ns_per_request: by_requests(|end| end.system_ns),
-        voluntary_switches_per_request: by_requests(|end| end.voluntary_switches),
-        involuntary_switches_per_request: by_requests(|end| end.involuntary_switches),
+        voluntary_switches_per_request: by_span(|end| end.voluntary_switches),
+        involuntary_switches_per_request: by_span(|end| end.involuntary_switches),
         syscalls_per_request: by_span(|end| end.syscalls),
         instructions_per_request: by_span(|end| end.instructions),
         cycles_per_request: by_span(|end| end.cycles),
@@ -110,9 +114,9 @@ fn quotient(parts: impl Iterator<Item = (f64, u64)>) -> Option<f64> {
 
 /// What was not counted, why, and the remedy, in one line; `None` when nothing is missing. What several runs say alike
 /// is said once.
-pub fn missing<'a>(records: impl Iterator<Item = &'a AccountingRecord>) -> Option<String> {
+pub fn missing<'a>(records: impl Iterator<Item = &'a UnavailableRecord>) -> Option<String> {
     let mut groups: Vec<(&UnavailableRecord, Vec<&str>)> = Vec::new();
-    for missing in records.flat_map(|record| &record.unavailable) {
+    for missing in records {
         match groups.iter_mut().find(|(known, _)| (&known.why, &known.remedy) == (&missing.why, &missing.remedy)) {
             Some((_, whats)) if whats.contains(&missing.what.as_str()) => {}
             Some((_, whats)) => whats.push(&missing.what),
@@ -169,18 +173,12 @@ mod tests {
             why: why.into(),
             remedy: format!("no {why}"),
         };
-        let record = AccountingRecord {
-            unavailable: vec![
-                missing_one("cycles", "VM"),
-                missing_one("system calls", "tracefs"),
-                missing_one("instructions", "VM"),
-            ],
-            ..AccountingRecord::default()
-        };
+        let all =
+            [missing_one("cycles", "VM"), missing_one("system calls", "tracefs"), missing_one("instructions", "VM")];
         assert_eq!(
-            missing([&record, &record].into_iter()).unwrap(),
+            missing(all.iter().chain(&all)).unwrap(),
             "not counted: cycles, instructions (VM; remedy: no VM); system calls (tracefs; remedy: no tracefs)"
         );
-        assert_eq!(missing([&AccountingRecord::default()].into_iter()), None);
+        assert_eq!(missing([].iter()), None);
     }
 }

@@ -3,7 +3,7 @@
 //! Times are integer nanoseconds. Histograms are stored whole (HdrHistogram V2 deflate, base64), so that every figure
 //! derived from them can be computed again and several runs can be added; percentiles are never averaged.
 
-pub use super::accounting::{AccountingRecord, CountRecord, EndRecord, UnavailableRecord, UseRecord};
+pub use super::accounting::{AccountingRecord, CountRecord, EndRecord, SYSTEM_CALLS, UnavailableRecord, UseRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

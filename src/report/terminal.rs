@@ -2,8 +2,8 @@
 //!
 //! Plain ASCII, at most 120 columns, and the same bytes wherever it is written, so that two renderings can be compared.
 
-use super::accounting::missing;
 use super::datagrams;
+use super::accounting::{SYSTEM_CALLS, missing};
 use super::intervals;
 use super::schema::{
     CellRecord, CompareReport, ContestantRecord, LoadReport, LoadSettings, RatioRecord, Stopped, TrialRecord, Verdict,
@@ -78,11 +78,12 @@ fn warnings(report: &CompareReport) -> Vec<String> {
     grouped(all).into_iter().map(line).collect()
 }
 
-/// What could not be counted, and the remedy.
+/// Why a figure of the table could not be counted, and the remedy.
 fn not_counted(report: &CompareReport) -> Option<String> {
     let contestants = report.cells.iter().flat_map(|cell| &cell.contestants);
     let loads = contestants.flat_map(|one| &one.trials).filter_map(TrialRecord::valid);
-    missing(loads.filter_map(|load| load.accounting.as_ref()))
+    let accounts = loads.filter_map(|load| load.accounting.as_ref());
+    missing(accounts.flat_map(|accounting| &accounting.unavailable).filter(|missing| missing.what == SYSTEM_CALLS))
 }
 
 fn contestant_problems(contestant: &ContestantRecord, place: &str) -> Vec<String> {
@@ -369,7 +370,7 @@ mod tests {
         let mut trials = steady(120_000.0);
         for (trial, count) in trials.iter_mut().zip([400, 600]) {
             let syscalls = Some(CountRecord { count, requests: 10_000, duration_ns: 1 });
-            let missing = ["cycles", "no PMU", "another machine"].map(str::to_owned);
+            let missing = [SYSTEM_CALLS, "no tracefs", "mount it"].map(str::to_owned);
             let [what, why, remedy] = missing;
             trial.load.as_mut().unwrap().accounting = Some(AccountingRecord {
                 server: Some(EndRecord { syscalls, ..EndRecord::default() }),
@@ -384,7 +385,7 @@ mod tests {
         let uring = table_lines(&text).find(|line| line.contains(" uring ")).unwrap();
         let words: Vec<&str> = uring.split_whitespace().collect();
         assert!(words.windows(3).any(|three| three == ["20ns", "0.05", "10ns"]), "{text}");
-        assert!(text.ends_with("\n\nnot counted: cycles (no PMU; remedy: another machine)\n"), "{text}");
+        assert!(text.ends_with("\n\nnot counted: system calls (no tracefs; remedy: mount it)\n"), "{text}");
     }
 
     #[test]

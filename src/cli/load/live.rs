@@ -49,7 +49,7 @@ fn describe(progress: &Progress, previous: Option<&Progress>, connections: usize
             let rate = rate(progress, previous);
             format!("measuring: {} requests, {rate:.0}/s{errors}", progress.counted)
         }
-        Stage::Account => format!("counting system calls{errors}"),
+        Stage::Account => format!("counting switches and system calls{errors}"),
         Stage::Drain => format!("waiting for the last answers{errors}"),
     }
 }

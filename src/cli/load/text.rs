@@ -20,7 +20,7 @@ pub fn render(report: &LoadReport) -> String {
     let outcome = format!("errors    {}", errors(report));
     let warnings = report.warnings.iter().map(|warning| format!("warning: {warning}"));
     let figures = figures.into_iter().chain(latencies(report)).chain(bounds).chain(ends(report)).chain([outcome]);
-    let notes = missing(report.accounting.iter());
+    let notes = missing(report.accounting.iter().flat_map(|accounting| &accounting.unavailable));
     reasons.chain(figures).chain(warnings).chain(notes).map(|line| line + "\n").collect()
 }
 
@@ -140,13 +140,13 @@ mod tests {
     use crate::report::schema::{AccountingRecord, CountRecord, CpuRecord, EndRecord, UnavailableRecord};
 
     fn accounting() -> AccountingRecord {
-        let syscalls = Some(CountRecord { count: 4, requests: 1000, duration_ns: 1 });
+        let count = |count| Some(CountRecord { count, requests: 1000, duration_ns: 1 });
         let server = EndRecord {
             user_ns: Some(640_000),
             system_ns: Some(6_400_000),
-            voluntary_switches: Some(3200),
-            involuntary_switches: Some(64),
-            syscalls,
+            voluntary_switches: count(500),
+            involuntary_switches: count(10),
+            syscalls: count(4),
             resident_bytes: Some(3 << 20),
             resident_growth_bytes: Some(6 << 10),
             ..EndRecord::default()

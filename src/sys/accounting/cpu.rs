@@ -33,12 +33,19 @@ impl Cpu {
         }
     }
 
-    /// The part of the time that was in user mode; `None` when no tick saw any of it.
+    /// The part of the time that was in user mode. `None` where the ticks saw too little of it, or saw another time than
+    /// the clock did: who runs in step with the ticks, as after a timer, is seen always or never.
     pub fn user_share(self) -> Option<f64> {
-        let both = self.user.0 + self.system.0;
-        (both > 0).then(|| self.user.0 as f64 / both as f64)
+        let both = self.user + self.system;
+        let off = both.0.abs_diff(self.total.0) as f64 / self.total.0.max(1) as f64;
+        (both >= MIN_SAMPLED && off <= MAX_OFF).then(|| self.user.0 as f64 / both.0 as f64)
     }
 }
+
+/// Ten to a hundred ticks.
+const MIN_SAMPLED: Nanos = Nanos::from_millis(100);
+/// By so much of the time the ticks may be off.
+const MAX_OFF: f64 = 0.2;
 
 impl std::ops::Add for Cpu {
     type Output = Cpu;
@@ -62,14 +69,26 @@ pub struct TreeUse {
     pub ended: usize,
 }
 
-/// CPU time used so far by a process and its living descendants. An error when the process itself is gone.
-pub fn tree_cpu(pid: u32) -> io::Result<TreeCpu> {
-    let mut all = BTreeMap::from([(pid, process_cpu(pid)?)]);
-    all.extend(descendants(pid).into_iter().filter_map(|child| Some((child, process_cpu(child).ok()?))));
+/// CPU time used so far by processes of which the first is the root of a tree, see [`super::processes`]. An error when
+/// the root is gone; others may be. Costs some system calls per process.
+pub fn tree_cpu(known: &[u32]) -> io::Result<TreeCpu> {
+    let root = known.first().copied().ok_or(io::ErrorKind::NotFound)?;
+    let mut all = BTreeMap::from([(root, process_cpu(root)?)]);
+    all.extend(known[1..].iter().filter_map(|child| Some((*child, process_cpu(*child).ok()?))));
     Ok(TreeCpu(all))
 }
 
 impl TreeCpu {
+    /// Adds the living descendants of a process that are not in it.
+    pub fn with_new_of(mut self, pid: u32) -> TreeCpu {
+        for child in descendants(pid) {
+            if let (false, Ok(cpu)) = (self.0.contains_key(&child), process_cpu(child)) {
+                self.0.insert(child, cpu);
+            }
+        }
+        self
+    }
+
     /// What was used since an earlier look: of each process the difference, of a new one everything.
     pub fn since(&self, earlier: &TreeCpu) -> TreeUse {
         // A CPU clock that went back is that of a new process with an old number.
@@ -177,14 +196,19 @@ mod tests {
     fn children_belong_to_the_tree() {
         let own = std::process::id();
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        let before = tree_cpu(own).unwrap();
+        let known = super::super::processes(own);
+        let before = tree_cpu(&known).unwrap();
+        assert!(
+            before.0.contains_key(&child.id())
+                && tree_cpu(&[own]).unwrap().with_new_of(own).0.contains_key(&child.id())
+        );
         child.kill().unwrap();
         child.wait().unwrap();
-        let after = tree_cpu(own).unwrap();
-        assert!(before.0.contains_key(&child.id()) && !after.0.contains_key(&child.id()));
+        let after = tree_cpu(&known).unwrap();
+        assert!(!after.0.contains_key(&child.id()));
         // Other tests have children too.
         assert!(after.since(&before).ended >= 1);
-        assert!(tree_cpu(0x7fff_fff0).is_err());
+        assert!(tree_cpu(&[0x7fff_fff0]).is_err());
     }
 
     #[test]
@@ -192,7 +216,7 @@ mod tests {
         let spent = |words: &[&str]| {
             let mut child = std::process::Command::new(words[0]).args(&words[1..]).spawn().unwrap();
             let mut cpu = Cpu::default();
-            while cpu.total < Nanos::from_millis(200) {
+            while cpu.total < Nanos::from_millis(400) {
                 std::thread::sleep(std::time::Duration::from_millis(10));
                 cpu = process_cpu(child.id()).unwrap();
             }
@@ -202,9 +226,20 @@ mod tests {
         };
         let computing = spent(&["sh", "-c", "while :; do :; done"]);
         let copying = spent(&["dd", "if=/dev/zero", "of=/dev/null", "bs=1M", "status=none"]);
-        let shares = (computing.user_share().unwrap(), copying.user_share().unwrap());
-        assert!(shares.0 > 0.5 && shares.1 < 0.5, "{computing:?}, {copying:?}");
-        assert_eq!(Cpu { total: Nanos(5), ..Cpu::default() }.user_share(), None);
+        assert!(computing.user > computing.system && copying.user < copying.system, "{computing:?}, {copying:?}");
+    }
+
+    #[test]
+    fn ticks_that_saw_something_else_are_not_believed() {
+        let share = |total, user, system| {
+            let [total, user, system] = [total, user, system].map(Nanos::from_millis);
+            Cpu { total, user, system }.user_share()
+        };
+        assert_eq!(share(1_000, 250, 850), Some(250.0 / 1_100.0));
+        assert_eq!(share(1_000, 0, 0), None);
+        assert_eq!(share(1_000, 300, 100), None);
+        assert_eq!(share(50, 20, 30), None);
+        assert_eq!(share(0, 0, 0), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use cpu::{Cpu, TreeCpu, TreeUse, ended_children_cpu, process_cpu, thread_cpu
 pub use memory::tree_resident;
 pub use perf::{Counted, Counters};
 pub use switches::{Switches, SwitchesUse, TreeSwitches, own_switches, tree_switches};
-pub use tree::{other_threads, tree_threads};
+pub use tree::{other_threads, processes, tree_threads};
 
 /// A figure that cannot be had here.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,11 @@
 
 use std::fs;
 
+/// A process and its living descendants. Costs a file to read per thread.
+pub fn processes(pid: u32) -> Vec<u32> {
+    std::iter::once(pid).chain(descendants(pid)).collect()
+}
+
 /// Children, their children and so on.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let mut found = children(pid);
@@ -29,8 +34,7 @@ pub fn threads(pid: u32) -> Vec<u32> {
 
 /// All threads of a process and of its descendants, each with its process.
 pub fn tree_threads(pid: u32) -> Vec<(u32, u32)> {
-    let processes = std::iter::once(pid).chain(descendants(pid));
-    processes.flat_map(|pid| threads(pid).into_iter().map(move |thread| (pid, thread))).collect()
+    processes(pid).into_iter().flat_map(|pid| threads(pid).into_iter().map(move |thread| (pid, thread))).collect()
 }
 
 /// The threads of this process but the calling one.
