@@ -2,8 +2,8 @@
 //!
 //! Plain ASCII, at most 120 columns, and the same bytes wherever it is written, so that two renderings can be compared.
 
-use super::datagrams;
 use super::accounting::{SYSTEM_CALLS, missing};
+use super::datagrams;
 use super::intervals;
 use super::schema::{
     CellRecord, CompareReport, ContestantRecord, LoadReport, LoadSettings, RatioRecord, Stopped, TrialRecord, Verdict,
