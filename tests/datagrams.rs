@@ -112,7 +112,9 @@ fn many_clients_each_get_their_own_answers(cell: &Cell) {
     const EACH: usize = 8;
     for address in families() {
         let Some(Running { server, place, _directory }) = echo_server(cell, address) else { return };
-        let clients: Vec<Client> = (0..CLIENTS).map(|_| Client::new(&place)).collect();
+        // What clients have not read yet takes room in a unix server's send buffer; over UDP it takes none.
+        let crowd = if matches!(place, Place::Unix(_)) { CLIENTS / 10 } else { CLIENTS };
+        let clients: Vec<Client> = (0..crowd).map(|_| Client::new(&place)).collect();
         for round in 0..3 {
             let size = 40 + 700 * round;
             for (seed, client) in clients.iter().enumerate() {
@@ -128,7 +130,7 @@ fn many_clients_each_get_their_own_answers(cell: &Cell) {
             }
         }
         let ended = server.drain();
-        assert_eq!(ended.count("datagrams_out"), CLIENTS * EACH as u64 * 3, "{address}");
+        assert_eq!(ended.count("datagrams_out"), crowd * EACH as u64 * 3, "{address}");
     }
 }
 

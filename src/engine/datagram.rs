@@ -5,6 +5,7 @@
 //! one, is never answered, and no answer is longer than what it answers. What another ringmark server has answered never
 //! gets here at all: [`crate::sys::datagram::mark_answers`].
 
+use super::counters::Counts;
 use crate::service::{Answer, Service};
 use socket2::Socket;
 use std::ops::Range;
@@ -54,6 +55,32 @@ impl Guard {
         let Some(port) = source_port else { return true };
         !(self.own_ports.contains(&port) || self.exposed && port < FIRST_FREE_PORT)
     }
+
+    /// Counts what came, and tells whether it is to be answered.
+    #[inline]
+    pub fn admits(&self, came: Came, counts: &mut Counts) -> bool {
+        counts.datagrams_in += came.datagrams as u64;
+        counts.bytes_in += came.bytes as u64;
+        if came.truncated {
+            counts.truncated += came.datagrams as u64;
+            return false;
+        }
+        let answers = self.answers(came.source_port);
+        counts.refused += if answers { 0 } else { came.datagrams as u64 };
+        answers
+    }
+}
+
+/// What one receive brought from one source.
+#[derive(Clone, Copy, Debug)]
+pub struct Came {
+    pub datagrams: usize,
+    /// Of all of them.
+    pub bytes: usize,
+    /// Longer than the buffer.
+    pub truncated: bool,
+    /// `None` is a source without one (a unix socket).
+    pub source_port: Option<u16>,
 }
 
 /// What to send back.
@@ -63,6 +90,17 @@ pub enum Reply {
     Input(Range<usize>),
     /// All that stands in `output`.
     Output,
+}
+
+impl Reply {
+    /// The bytes of it.
+    #[inline]
+    pub fn bytes<'a>(&self, input: &'a [u8], output: &'a [u8]) -> &'a [u8] {
+        match self {
+            Reply::Input(range) => &input[range.clone()],
+            Reply::Output => output,
+        }
+    }
 }
 
 /// Gives a datagram to the service as a conversation of its own. `output` must be empty; `None` is no answer.
@@ -84,6 +122,50 @@ pub fn converse<S: Service>(
             }
             Some(Reply::Output)
         }
+    }
+}
+
+/// Answers the datagrams of a socket one at a time, for the engines that receive them so.
+#[derive(Debug)]
+pub struct Responder<S> {
+    service: S,
+    number: usize,
+    guard: Guard,
+    /// What the service wrote last.
+    pub output: Vec<u8>,
+    counts: Counts,
+}
+
+impl<S: Service> Responder<S> {
+    /// For the socket of this number and guard.
+    pub fn new(service: S, number: usize, guard: Guard) -> Responder<S> {
+        Responder { service, number, guard, output: Vec::new(), counts: Counts::default() }
+    }
+
+    /// What to send in answer to a datagram from this port; `truncated`: it was longer than the buffer.
+    pub fn answer(&mut self, input: &[u8], source_port: Option<u16>, truncated: bool) -> Option<Reply> {
+        let came = Came { datagrams: 1, bytes: input.len(), truncated, source_port };
+        if !self.guard.admits(came, &mut self.counts) {
+            return None;
+        }
+        self.output.clear();
+        converse(&mut self.service, self.number, &self.guard, input, &mut self.output)
+    }
+
+    /// Counts an answer of so many bytes, that was sent or could not be sent.
+    pub fn answered(&mut self, bytes: usize, sent: bool) {
+        match sent {
+            true => {
+                self.counts.datagrams_out += 1;
+                self.counts.bytes_out += bytes as u64;
+            }
+            false => self.counts.unsent += 1,
+        }
+    }
+
+    /// What was counted since the last time.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
     }
 }
 
@@ -133,6 +215,18 @@ mod tests {
         ] {
             assert_eq!(guard(exposed).answers(port), answered, "{exposed} {port:?}");
         }
+    }
+
+    #[test]
+    fn what_is_cut_or_refused_is_counted_and_not_answered() {
+        let mut counts = Counts::default();
+        let guard = Guard::new(false, [7].into());
+        let came = |truncated, port| Came { datagrams: 3, bytes: 30, truncated, source_port: Some(port) };
+        let admitted = [(true, 9), (false, 7), (true, 7), (false, 9)]
+            .map(|(truncated, port)| guard.admits(came(truncated, port), &mut counts));
+        assert_eq!(admitted, [false, false, false, true]);
+        let expected = Counts { datagrams_in: 12, bytes_in: 120, truncated: 6, refused: 3, ..Counts::default() };
+        assert_eq!(counts, expected);
     }
 
     #[test]

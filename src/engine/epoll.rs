@@ -1,9 +1,12 @@
 //! epoll, as a careful server uses it: non-blocking, level-triggered, one read per event, the answer written at once,
-//! interest in writing only while something waits to be written.
+//! interest in writing only while something waits to be written. Datagrams go by the batch ([`datagrams`]).
+
+mod datagrams;
 
 use super::arena::{Arena, Key};
 use super::connection::{Connection, Segment};
 use super::counters::Counts;
+use super::datagram::DatagramOptions;
 use super::pace::{Pace, Wait};
 use super::shard::{Message, Shard};
 use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, accepting_must_rest};
@@ -11,6 +14,7 @@ use crate::service::{Answer, Service};
 use crate::sys::epoll::{Epoll as Poller, Events, Interest, Ready};
 use crate::sys::socket::{self, Blocking, is_transient};
 use crate::units::Nanos;
+use datagrams::{Context, Datagrams};
 use socket2::Socket;
 use std::io::{self, Read};
 use std::net::Shutdown;
@@ -23,12 +27,17 @@ const ACCEPTS_PER_EVENT: usize = 64;
 const INBOX: u64 = u64::MAX;
 /// Set in the keys of listeners.
 const LISTENER: u64 = 1 << 63;
+/// Set in the keys of datagram sockets.
+const DATAGRAMS: u64 = 1 << 62;
 
 /// Options of the `epoll` engine.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     #[command(flatten)]
     pub buffers: BufferOptions,
+
+    #[command(flatten)]
+    pub datagrams: DatagramOptions,
 
     /// Poll this long for events before sleeping.
     ///
@@ -113,6 +122,7 @@ struct EpollShard<S: Service> {
     poller: Poller,
     shard: Shard<S>,
     links: Arena<Link<S::Session>>,
+    datagrams: Datagrams,
     pool: Pool,
     counts: Counts,
     pace: Pace,
@@ -120,10 +130,12 @@ struct EpollShard<S: Service> {
 }
 
 impl<S: Service> EpollShard<S> {
-    fn new(options: &Options, shard: Shard<S>) -> Result<EpollShard<S>, EngineError> {
+    fn new(options: &Options, mut shard: Shard<S>) -> Result<EpollShard<S>, EngineError> {
+        let sockets = std::mem::take(&mut shard.datagrams);
         Ok(EpollShard {
             poller: Poller::new().map_err(EngineError::io("epoll_create1"))?,
             links: Arena::default(),
+            datagrams: Datagrams::new(sockets, &options.datagrams)?,
             pool: Pool::new(&options.buffers),
             counts: Counts::default(),
             pace: Pace::new(shard.clock, options.spin),
@@ -146,6 +158,7 @@ impl<S: Service> EpollShard<S> {
         }
         self.counts.failed += self.links.len() as u64;
         self.counts.closed += self.links.len() as u64;
+        self.counts.unsent += self.datagrams.waiting();
         self.shard.counters.publish(&self.counts);
         Ok(())
     }
@@ -153,6 +166,7 @@ impl<S: Service> EpollShard<S> {
     fn register(&mut self) -> io::Result<()> {
         self.shard.inbox.wake.set_nonblocking(true)?;
         self.poller.add(&self.shard.inbox.wake, Interest::READ, INBOX)?;
+        self.datagrams.register(&self.poller)?;
         for (index, listener) in self.shard.listeners.iter().enumerate() {
             listener.socket.set_nonblocking(true)?;
             self.poller.add(&listener.socket, Interest::READ, LISTENER | index as u64)?;
@@ -161,7 +175,8 @@ impl<S: Service> EpollShard<S> {
     }
 
     fn is_over(&self) -> bool {
-        self.draining && (self.links.is_empty() || self.pace.deadline_passed())
+        let empty = self.links.is_empty() && self.datagrams.is_empty();
+        self.draining && (empty || self.pace.deadline_passed())
     }
 
     fn wait(&mut self, idle: bool) -> Option<std::time::Duration> {
@@ -179,8 +194,15 @@ impl<S: Service> EpollShard<S> {
         match ready.key {
             INBOX => self.on_inbox(),
             key if key & LISTENER != 0 => self.on_listener((key & !LISTENER) as usize),
+            key if key & DATAGRAMS != 0 => self.on_datagrams((key & !DATAGRAMS) as usize),
             key => self.on_link(unpack(key), ready),
         }
+    }
+
+    #[inline]
+    fn on_datagrams(&mut self, index: usize) {
+        let (service, poller) = (&mut self.shard.service, &self.poller);
+        self.datagrams.on_ready(index, &mut Context { service, poller, counts: &mut self.counts });
     }
 
     // Accepting
@@ -246,6 +268,7 @@ impl<S: Service> EpollShard<S> {
         self.pace.deadline = Some(self.shard.clock.now() + self.shard.drain_patience);
         self.shard.listeners.clear();
         self.links.keys().into_iter().for_each(|key| self.end_input(key));
+        self.datagrams.begin_drain().for_each(|index| self.on_datagrams(index));
     }
 
     /// Treats the connection as if the peer had sent its end of stream.

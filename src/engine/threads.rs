@@ -1,4 +1,7 @@
-//! One blocking thread per connection, spread over the cores in turn: the oldest way, and still the plainest code.
+//! One blocking thread per connection, spread over the cores in turn: the oldest way, and still the plainest code. Each
+//! datagram socket has one too ([`datagrams`]).
+
+mod datagrams;
 
 use super::counters::{Counters, Counts};
 use super::shard::{Message, Shard};
@@ -7,11 +10,12 @@ use crate::service::{Answer, Service};
 use crate::sys::affinity;
 use crate::sys::epoll::{Epoll as Poller, Events, Interest};
 use crate::sys::socket::{self, Blocking};
+use datagrams::Post;
 use socket2::Socket;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,11 +48,13 @@ impl Engine for Threads {
     }
 }
 
-/// The connections being served, to end them on a drain.
+/// The sockets being served, each by its thread, to end them on a drain.
 #[derive(Default)]
 struct Crowd {
     sockets: Mutex<HashMap<u64, Arc<Socket>>>,
     left: Condvar,
+    /// Set when the drain begins: when its patience ends.
+    drain_ends: OnceLock<Instant>,
 }
 
 impl Crowd {
@@ -63,6 +69,12 @@ impl Crowd {
 
     fn shutdown(&self, how: Shutdown) {
         self.sockets().values().for_each(|socket| drop(socket.shutdown(how)));
+    }
+
+    /// Wakes every thread: what has arrived is still received, then the end of the stream, or nothing.
+    fn begin_drain(&self, patience: Duration) {
+        let _ = self.drain_ends.set(Instant::now() + patience);
+        self.shutdown(Shutdown::Read);
     }
 
     /// Waits until all have left. Returns how many had not when the time was over.
@@ -91,6 +103,7 @@ where
 {
     fn run(mut self) -> Result<(), EngineError> {
         let poller = self.register().map_err(EngineError::io("registering with epoll"))?;
+        self.serve_datagrams().map_err(EngineError::io("starting a thread for a datagram socket"))?;
         let _ = self.shard.ready.send(());
         let mut events = Events::with_capacity(16);
         loop {
@@ -139,12 +152,7 @@ where
     }
 
     fn serve(&mut self, socket: Socket, listener: usize) {
-        let number = self.next;
-        self.next += 1;
-        let core = match self.shard.cores.as_slice() {
-            [] => None,
-            cores => Some(cores[number as usize % cores.len()]),
-        };
+        let (number, core) = self.next_thread();
         let socket = Arc::new(socket);
         let mut service = self.shard.service.clone();
         let talk = Talk {
@@ -170,10 +178,36 @@ where
         }
     }
 
+    /// Its number, and the core that it is for.
+    fn next_thread(&mut self) -> (u64, Option<usize>) {
+        let number = self.next;
+        self.next += 1;
+        match self.shard.cores.as_slice() {
+            [] => (number, None),
+            cores => (number, Some(cores[number as usize % cores.len()])),
+        }
+    }
+
+    fn serve_datagrams(&mut self) -> io::Result<()> {
+        for datagrams in std::mem::take(&mut self.shard.datagrams) {
+            let (number, core) = self.next_thread();
+            let post = Post::new(datagrams, self.shard.service.clone(), self.shard.counters.clone(), &self.crowd);
+            self.crowd.sockets().insert(number, post.socket());
+            let crowd = self.crowd.clone();
+            thread::Builder::new().name("datagrams".into()).stack_size(STACK_BYTES).spawn(move || {
+                core.map(affinity::pin_current_thread);
+                post.run();
+                crowd.leave(number);
+            })?;
+        }
+        Ok(())
+    }
+
     fn drain(mut self) -> Result<(), EngineError> {
         self.shard.listeners.clear();
-        self.crowd.shutdown(Shutdown::Read);
-        let stayed = self.crowd.wait_until_empty(self.shard.drain_patience.duration());
+        let patience = self.shard.drain_patience.duration();
+        self.crowd.begin_drain(patience);
+        let stayed = self.crowd.wait_until_empty(patience);
         if stayed > 0 {
             self.crowd.shutdown(Shutdown::Both);
             self.crowd.wait_until_empty(Duration::from_secs(1));

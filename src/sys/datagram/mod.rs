@@ -1,13 +1,20 @@
-//! What datagram sockets offer beyond socket2: marks against echo loops, batches that arrive as one, and the kernel's
-//! count of what it dropped.
+//! What datagram sockets offer beyond socket2: marks against echo loops, many datagrams per call or as one, and the
+//! kernel's count of what it dropped.
 
+mod answers;
+mod batch;
+mod control;
 mod gro;
 mod mark;
 mod proc;
+mod single;
 
+pub use answers::{Answers, Sent};
+pub use batch::{BATCH, Batch, Message, Received};
 pub use gro::set_gro;
 pub use mark::mark_answers;
 pub use proc::{UdpRow, is_bound, udp_sockets};
+pub use single::{Arrived, receive, send, send_waiting};
 
 use socket2::Socket;
 use std::io;

@@ -1,0 +1,65 @@
+//! One blocking thread for a datagram socket: receive, ask the service, send, until the drain.
+
+use super::Crowd;
+use crate::engine::ACCEPT_PAUSE;
+use crate::engine::counters::Counters;
+use crate::engine::datagram::{BUFFER_BYTES, DatagramSocket, Responder};
+use crate::service::Service;
+use crate::sys::datagram;
+use crate::sys::socket::{Blocking, is_transient};
+use socket2::Socket;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+/// A datagram socket and all that its thread needs.
+pub(super) struct Post<S> {
+    socket: Arc<Socket>,
+    responder: Responder<S>,
+    counters: Arc<Counters>,
+    crowd: Arc<Crowd>,
+    buffer: Vec<u8>,
+}
+
+impl<S: Service> Post<S> {
+    pub(super) fn new(datagrams: DatagramSocket, service: S, counters: Arc<Counters>, crowd: &Arc<Crowd>) -> Post<S> {
+        let DatagramSocket { number, socket, guard } = datagrams;
+        let responder = Responder::new(service, number, guard);
+        Post { socket: socket.into(), responder, counters, crowd: crowd.clone(), buffer: vec![0; BUFFER_BYTES] }
+    }
+
+    /// The socket, to wake the thread by shutting it down.
+    pub(super) fn socket(&self) -> Arc<Socket> {
+        self.socket.clone()
+    }
+
+    pub(super) fn run(mut self) {
+        while !self.drain_is_over() && self.turn() {}
+    }
+
+    /// Receives a datagram and answers it. `false` when nothing more has arrived before the drain.
+    fn turn(&mut self) -> bool {
+        let arrived = match datagram::receive(&self.socket, &mut self.buffer, Blocking::Yes) {
+            Ok(arrived) if arrived.is_nothing() && self.crowd.drain_ends.get().is_some() => return false,
+            Ok(arrived) => arrived,
+            Err(error) if is_transient(&error) => return true,
+            Err(_) => {
+                thread::sleep(ACCEPT_PAUSE.duration());
+                return true;
+            }
+        };
+        let input = &self.buffer[..arrived.len];
+        if let Some(reply) = self.responder.answer(input, arrived.port(), arrived.truncated) {
+            let answer = reply.bytes(input, &self.responder.output);
+            let sent = datagram::send_waiting(&self.socket, answer, &arrived.source).is_ok();
+            let len = answer.len();
+            self.responder.answered(len, sent);
+        }
+        self.counters.add(&self.responder.take_counts());
+        true
+    }
+
+    fn drain_is_over(&self) -> bool {
+        self.crowd.drain_ends.get().is_some_and(|end| Instant::now() >= *end)
+    }
+}

@@ -1,0 +1,164 @@
+//! Many datagrams per system call: recvmmsg(2) and sendmmsg(2). Answers leave straight out of the receive buffers.
+
+use super::answers::{Answers, Sent};
+use super::control::Control;
+use super::port_of;
+use socket2::Socket;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Datagrams per system call. At 64 a call's own cost is a few hundredths of what a datagram costs, and the answers to
+/// the first do not wait for many more; QUIC stacks settle at 32 to 64.
+pub const BATCH: usize = 64;
+/// What the beginnings of two buffers are apart beyond their size: a page and a cache line. Small datagrams touch only
+/// the first bytes of each, and a power of two would put all of these into the same few sets of the caches and the TLB.
+const STAGGER: usize = 4096 + 64;
+
+/// A socket address as the kernel writes it: as long and aligned as sockaddr_storage.
+#[derive(Clone)]
+#[repr(C, align(8))]
+struct Name([u8; size_of::<libc::sockaddr_storage>()]);
+
+/// Room for [`BATCH`] datagrams and the answers to them. Memory of a buffer is only taken once something is written there.
+pub struct Batch {
+    received: Received,
+    answers: Answers,
+}
+
+/// What the last receive brought.
+pub struct Received {
+    buffers: Vec<u8>,
+    buffer_bytes: usize,
+    names: Vec<Name>,
+    controls: Vec<Control>,
+    /// One for each header, which points there.
+    _vectors: Vec<libc::iovec>,
+    /// They point into the vectors above, none of which ever grows.
+    headers: Vec<libc::mmsghdr>,
+    count: usize,
+}
+
+/// A received message: a datagram, or with UDP_GRO several that arrived as one.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Its place in the batch.
+    pub index: usize,
+    pub payload: &'a [u8],
+    /// `None` where the source has none (a unix socket).
+    pub source_port: Option<u16>,
+    /// It was longer than the buffer.
+    pub truncated: bool,
+    /// Length of the datagrams that it consists of, of which the last may be shorter (UDP_GRO).
+    pub segment: Option<usize>,
+}
+
+impl Batch {
+    /// Buffers of `buffer_bytes` each.
+    pub fn new(buffer_bytes: usize) -> Batch {
+        Batch { received: Received::new(buffer_bytes), answers: Answers::new(BATCH) }
+    }
+
+    /// Receives what has arrived, without waiting, and returns how many messages that are: fewer than [`BATCH`] means
+    /// that there are no more. Answers to the ones before that were not sent are gone.
+    pub fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
+        self.answers.clear();
+        self.received.receive(socket)
+    }
+
+    /// What was received, and where the answers to it go.
+    pub fn parts(&mut self) -> (&Received, &mut Answers) {
+        (&self.received, &mut self.answers)
+    }
+
+    /// Sends what was answered, without waiting. Where the socket took no more, call it again once it is writable.
+    pub fn send(&mut self, socket: &Socket) -> Sent {
+        self.answers.send(socket, &self.received)
+    }
+
+    /// Datagrams that wait to be sent.
+    pub fn waiting(&self) -> u64 {
+        self.answers.waiting()
+    }
+}
+
+impl Received {
+    fn new(buffer_bytes: usize) -> Received {
+        let stride = buffer_bytes + STAGGER;
+        let mut buffers = vec![0; stride * BATCH];
+        let mut names = vec![Name([0; size_of::<Name>()]); BATCH];
+        let controls = vec![Control::EMPTY; BATCH];
+        let mut vectors: Vec<_> = (0..BATCH)
+            .map(|index| libc::iovec { iov_base: buffers[index * stride..].as_mut_ptr().cast(), iov_len: buffer_bytes })
+            .collect();
+        let headers = (0..BATCH).map(|index| {
+            // SAFETY: integers and pointers, for which zeros will do.
+            let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+            header.msg_hdr.msg_name = names[index].0.as_mut_ptr().cast();
+            header.msg_hdr.msg_iov = &raw mut vectors[index];
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_control = controls[index].as_ptr();
+            header
+        });
+        let headers = headers.collect();
+        // Their lengths are set before each receive.
+        Received { buffers, buffer_bytes, names, controls, _vectors: vectors, headers, count: BATCH }
+    }
+
+    fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
+        self.reset();
+        let headers = self.headers.as_mut_ptr();
+        let flags = libc::MSG_DONTWAIT as _;
+        // SAFETY: the kernel writes to BATCH headers, and through their pointers to memory that belongs to this value
+        // and stays where it is: no more than the lengths say that were set for it.
+        let count = unsafe { libc::recvmmsg(socket.as_raw_fd(), headers, BATCH as u32, flags, std::ptr::null_mut()) };
+        self.count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        Ok(self.count)
+    }
+
+    /// Sets the lengths again that the kernel replaced by its own.
+    #[inline]
+    fn reset(&mut self) {
+        for header in &mut self.headers[..self.count] {
+            header.msg_hdr.msg_namelen = size_of::<Name>() as _;
+            header.msg_hdr.msg_controllen = Control::space() as _;
+        }
+        self.count = 0;
+    }
+
+    /// The messages, in the order of their arrival.
+    #[inline]
+    pub fn messages(&self) -> impl Iterator<Item = Message<'_>> {
+        (0..self.count).map(|index| self.message(index))
+    }
+
+    #[inline]
+    fn message(&self, index: usize) -> Message<'_> {
+        let header = &self.headers[index].msg_hdr;
+        Message {
+            index,
+            payload: self.payload(index),
+            source_port: port_of(self.name(index)),
+            truncated: header.msg_flags & libc::MSG_TRUNC != 0,
+            segment: self.controls[index].received_segment(header.msg_controllen as _),
+        }
+    }
+
+    /// Of a message there is none: nothing.
+    #[inline]
+    pub(super) fn payload(&self, index: usize) -> &[u8] {
+        let Some(header) = self.headers[..self.count].get(index) else { return &[] };
+        let len = (header.msg_len as usize).min(self.buffer_bytes);
+        &self.buffers[index * (self.buffer_bytes + STAGGER)..][..len]
+    }
+
+    /// The name of the sender; empty where it has none.
+    #[inline]
+    pub(super) fn name(&self, index: usize) -> &[u8] {
+        let Some(header) = self.headers[..self.count].get(index) else { return &[] };
+        let len = (header.msg_hdr.msg_namelen as usize).min(size_of::<Name>());
+        &self.names[index].0[..len]
+    }
+}
+
+#[cfg(test)]
+mod tests;
