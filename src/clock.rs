@@ -24,6 +24,12 @@ impl Clock {
     }
 }
 
+/// What the kernel reads time from, such as `tsc`. `None` where it does not tell.
+pub fn source() -> Option<String> {
+    let file = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    Some(std::fs::read_to_string(file).ok()?.trim().to_owned())
+}
+
 /// The wall clock, for labels only: UTC as `2026-01-31T23:59:59Z`.
 pub fn utc_now() -> String {
     utc(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())

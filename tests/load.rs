@@ -2,42 +2,16 @@
 
 #[path = "load/peers.rs"]
 mod peers;
+#[path = "load/program.rs"]
+mod program;
 
 use peers::{Manner, Peer};
+use program::{command, engines, report, ringload};
 use ringmark::report::schema::LoadReport;
-use ringmark::sys::uring;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// The engines that can run here.
-fn engines() -> Vec<&'static str> {
-    let usable = uring::usable();
-    if std::env::var_os("RINGMARK_REQUIRE_URING").is_some() {
-        usable.as_ref().expect("RINGMARK_REQUIRE_URING is set");
-    } else if let Err(reason) = &usable {
-        eprintln!("skipped for io_uring: {reason}");
-    }
-    let uring = usable.is_ok().then_some("uring");
-    uring.into_iter().chain(["epoll"]).collect()
-}
-
-fn command(words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringload"));
-    command.args(words).stdin(Stdio::null());
-    command
-}
-
-/// A short run with JSON; more words may follow and override.
-fn ringload(engine: &str, address: &str, words: &[&str]) -> Output {
-    let fixed = [address, "--engine", engine, "--format", "json", "--warmup", "10ms", "--no-pin"];
-    command(&[&fixed, words].concat()).output().unwrap()
-}
-
-fn report(output: &Output) -> LoadReport {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
 
 /// The report of a run that must have been valid, and silent on standard error.
 fn valid(output: &Output) -> LoadReport {
@@ -246,7 +220,7 @@ fn the_servers_cpu_time_is_accounted() {
     let peer = Peer::tcp(Manner::Echo);
     let own = std::process::id().to_string();
     for engine in engines() {
-        let report = valid(&ringload(engine, &peer.address, &["-d", "200ms", "--server-pid", &own]));
+        let report = valid(&ringload(engine, &peer.address, &["-c", "1", "-d", "200ms", "--server-pid", &own]));
         assert!(report.cpu.generator_ns > 0 && report.cpu.server_ns.is_some_and(|cpu| cpu > 0), "{:?}", report.cpu);
         check_accounting(&report);
     }

@@ -8,7 +8,7 @@ use crate::load::{self, Config, EngineKind, LoadError, Pace, PaceError};
 use crate::report::derive;
 use crate::report::schema::LoadReport;
 use crate::sys::affinity::{self, AffinityError};
-use crate::units::{Address, Bytes, CoreList, CoreSelection, Nanos};
+use crate::units::{Address, Bytes, CoreList, CoreSelection, Nanos, Share};
 use clap::{Args, Parser, ValueEnum};
 use live::LiveLine;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -103,6 +103,9 @@ pub struct LoadArgs {
     /// An answer that takes longer is an error; its connection is made anew
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
     pub timeout: Nanos,
+    /// Errors that do not make the run invalid, as a share of all requests: 0.1%. A wrong byte always does
+    #[arg(long, value_name = "SHARE")]
+    pub allow_errors: Option<Share>,
     /// Cores for the threads: how many (2) or which (2-3; one alone as 3-3); each thread is pinned to one of its own
     ///
     /// Name cores that the server does not use. Without this option threads are pinned only if this process may use
@@ -249,6 +252,7 @@ impl LoadArgs {
             depth: self.depth(pace),
             pace,
             timer: self.pacing.timer,
+            allowed_errors: self.allow_errors,
             connect_per_request: self.connect_per_request,
             warmup: self.warmup,
             warmup_max: self.warmup_max.unwrap_or(Nanos(self.warmup.0.saturating_mul(WARMUP_MAX))),

@@ -14,7 +14,9 @@ use super::{Config, EngineKind, LoadError, Progress, Stage, Task};
 use crate::clock::Clock;
 use crate::report::schema::{IntervalRecord, SteadyRecord};
 use crate::stats::{Trend, trend};
-use crate::sys::accounting::{self, Cpu, TreeCpu};
+use crate::sys::accounting::{self, CoresTime, Cpu, TreeCpu};
+use crate::sys::affinity;
+use crate::units::CoreList;
 use crate::units::Nanos;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
@@ -35,8 +37,10 @@ const PROGRESS_INTERVAL: Nanos = Nanos::from_secs(1);
 /// warm-up, but an interval is no shorter than this: it must hold many turns of a thread.
 const STEADY_INTERVALS: usize = 10;
 const MIN_INTERVAL: Nanos = Nanos::from_millis(10);
-/// Into so many intervals the counted time is divided, to see whether throughput drifts.
+/// Into so many intervals the counted time is divided, to see whether throughput drifts; shorter ones hold too few turns
+/// of the scheduler for that.
 const DRIFT_INTERVALS: u64 = 20;
+const MIN_DRIFT_INTERVAL: Nanos = Nanos::from_millis(50);
 
 const _: () = assert!(CONNECT_DEADLINE.0 < START_DEADLINE.0);
 
@@ -55,6 +59,8 @@ pub struct Outcome {
     pub steady: Option<SteadyRecord>,
     /// Throughput within the counted window, where it was long enough to tell.
     pub drift: Option<Trend>,
+    /// Cores whose time is in the samples.
+    pub watched_cores: Vec<usize>,
     /// CPU use at the window's ends.
     pub cpu: Option<(CpuSample, CpuSample)>,
     pub ledger: Ledger,
@@ -69,6 +75,8 @@ pub struct CpuSample {
     pub at: Nanos,
     pub generator: Option<Cpu>,
     pub server: Option<TreeCpu>,
+    /// What became of the watched cores' time.
+    pub cores: Option<CoresTime>,
 }
 
 struct Conductor<'a> {
@@ -79,6 +87,7 @@ struct Conductor<'a> {
     progress: &'a mut dyn FnMut(Progress),
     next_progress: Nanos,
     timeline: Timeline,
+    watched: Vec<usize>,
 }
 
 /// Answers of all threads at an instant.
@@ -105,14 +114,27 @@ pub fn conduct(
             progress,
             next_progress: Nanos::ZERO,
             timeline: Timeline::new(),
+            watched: watched_cores(config),
         };
         let mut outcome = conductor.steps(ledger);
         let hauls: Result<Vec<Haul>, WorkerError> = threads.into_iter().map(join).collect();
         fail_if_never_connected(config, &shared)?;
         outcome.hauls = hauls?;
+        outcome.watched_cores = conductor.watched.clone();
         outcome.admitted = shared.admitted();
         Ok(add_up(close_window(outcome, &shared), conductor.timeline, &shared))
     })
+}
+
+/// Cores on which every program but the generator and the server is another: those of both, or without a known server
+/// the generator's alone, if it is pinned.
+fn watched_cores(config: &Config) -> Vec<usize> {
+    let server = config.server_pid.and_then(affinity::cores_of);
+    let own = config.pin.clone().or_else(|| affinity::available().ok().filter(|_| server.is_some()));
+    let mut cores: Vec<usize> = server.iter().chain(&own).flat_map(CoreList::as_slice).copied().collect();
+    cores.sort_unstable();
+    cores.dedup();
+    cores
 }
 
 fn work(engine: EngineKind, task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
@@ -170,6 +192,7 @@ impl Conductor<'_> {
             intervals: Vec::new(),
             steady: None,
             drift: None,
+            watched_cores: Vec::new(),
             cpu: None,
             ledger,
             interrupted: false,
@@ -253,7 +276,7 @@ impl Conductor<'_> {
         }
         self.wait_until(end, Stage::Measure);
         marks.push(self.mark());
-        trend(&rates(&marks)).filter(|_| interval >= MIN_INTERVAL.0 && self.clock.now() >= end)
+        trend(&rates(&marks)).filter(|_| interval >= MIN_DRIFT_INTERVAL.0 && self.clock.now() >= end)
     }
 
     fn mark(&self) -> Mark {
@@ -326,6 +349,7 @@ impl Conductor<'_> {
             at: self.clock.now(),
             generator: accounting::process_cpu(std::process::id()).ok(),
             server: server.and_then(|known| accounting::tree_cpu(known).ok()),
+            cores: accounting::cores_time(&self.watched).ok().filter(|_| !self.watched.is_empty()),
         }
     }
 

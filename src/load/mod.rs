@@ -34,7 +34,7 @@ pub use worker::Timer;
 
 use crate::report::schema::LoadReport;
 use crate::sys::{accounting, limits};
-use crate::units::{Address, Bytes, CoreList, Nanos};
+use crate::units::{Address, Bytes, CoreList, Nanos, Share};
 use engine::Setup;
 use fleet::Orders;
 use pacer::{Pacer, Plan};
@@ -87,6 +87,8 @@ pub struct Config {
     /// When requests are sent; `None` is a closed loop.
     pub pace: Option<Pace>,
     pub timer: Timer,
+    /// Errors that do not make the run invalid, as a share of all requests. A wrong byte always does.
+    pub allowed_errors: Option<Share>,
     pub connect_per_request: bool,
     /// Shortest warm-up, and the longest where throughput is not steady by then.
     pub warmup: Nanos,

@@ -87,6 +87,10 @@ impl Pace {
         }
     }
 
+    pub fn is_ramp(self) -> bool {
+        matches!(self.arrival, Arrival::Ramp { .. })
+    }
+
     /// Requests due within the first `elapsed` of a counted time that was to last `planned`.
     pub fn due_within(self, elapsed: Nanos, planned: Nanos) -> f64 {
         match self.arrival {

@@ -5,7 +5,8 @@ use super::conduct::{CpuSample, Outcome};
 use super::ledger::{Account, Count, Ledger};
 use super::measures::Paced;
 use super::recorder::all_errors;
-use super::validity::{self, Facts};
+use super::validity::{self, Facts, Others};
+use crate::clock;
 use crate::report::histogram;
 use crate::report::schema::{
     AccountingRecord, CountRecord, CpuRecord, EndRecord, LOAD_SCHEMA, LoadReport, UnavailableRecord, WorkloadRecord,
@@ -53,13 +54,25 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
 }
 
 fn facts(config: &Config, outcome: &Outcome, duration: Nanos, cpu: &CpuRecord) -> Facts {
+    let paced = outcome.measures.paced.as_deref();
+    let p99 = |pick: fn(&Paced) -> &Histogram<u64>| {
+        paced.map_or(Nanos::ZERO, |paced| Nanos(pick(paced).value_at_quantile(0.99)))
+    };
     Facts {
         connections: config.connections as u64,
         threads: config.threads as u64,
         admitted: outcome.admitted as u64,
         requests: outcome.measures.service.len(),
         errors: all_errors(outcome.hauls.iter().map(|haul| &haul.recorder)),
+        allowed_errors: config.allowed_errors,
         spin: config.spin,
+        pace: config.pace,
+        response_p99: p99(|paced| &paced.response),
+        lag_p99: p99(|paced| &paced.timer_error),
+        steady: outcome.steady,
+        drift: outcome.drift,
+        clock_source: clock::source(),
+        others: others(outcome),
         duration,
         planned: config.duration,
         interrupted: outcome.interrupted,
@@ -67,7 +80,7 @@ fn facts(config: &Config, outcome: &Outcome, duration: Nanos, cpu: &CpuRecord) -
         server_cpu_wanted: config.server_pid.is_some(),
         server_cpu: cpu.server_ns.map(Nanos),
         server_processes_ended: server_use(outcome).map_or(0, |server| server.ended),
-        server_cores: config.server_pid.and_then(affinity::cores_of),
+        server_cores: config.server_pid.and_then(affinity::cores_of).map(|cores| cores.len()),
         ports_exhausted: outcome.hauls.iter().any(|haul| haul.ports_exhausted),
     }
 }
@@ -92,6 +105,19 @@ fn workload(config: &Config) -> WorkloadRecord {
         timer: config.pace.map(|_| config.timer.name().into()),
         ..WorkloadRecord::default()
     }
+}
+
+/// What others took of the watched cores between the two samples.
+fn others(outcome: &Outcome) -> Option<Others> {
+    let (begin, end) = outcome.cpu.as_ref()?;
+    let (before, after) = (begin.cores?, end.cores?);
+    let generator = end.generator?.since(begin.generator?).total;
+    let ours = generator + server_use(outcome).map_or(Nanos::ZERO, |server| server.cpu.total);
+    Some(Others {
+        capacity: Nanos(end.at.since(begin.at).0.saturating_mul(outcome.watched_cores.len() as u64)),
+        programs: after.busy.since(before.busy).since(ours),
+        hypervisor: after.stolen.since(before.stolen),
+    })
 }
 
 /// What the server's processes used between the two samples.
@@ -177,7 +203,8 @@ mod tests {
     }
 
     fn samples(at: [u64; 2], generator: [u64; 2]) -> (CpuSample, CpuSample) {
-        let sample = |i: usize| CpuSample { at: Nanos(at[i]), generator: Some(total(generator[i])), server: None };
+        let sample =
+            |i: usize| CpuSample { at: Nanos(at[i]), cores: None, generator: Some(total(generator[i])), server: None };
         (sample(0), sample(1))
     }
 

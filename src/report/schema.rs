@@ -125,7 +125,7 @@ impl std::ops::Add for DatagramRecord {
 }
 
 /// How the warm-up ended.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SteadyRecord {
     /// Its length; what ran before is not counted.
     pub warmup_ns: u64,

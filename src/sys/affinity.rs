@@ -49,11 +49,11 @@ fn group(cores: &CoreList, siblings: impl Fn(usize) -> Option<CoreList>) -> Vec<
     groups
 }
 
-/// How many cores a process may run on, from /proc/PID/status (proc(5)). `None` when it is gone.
-pub fn cores_of(pid: u32) -> Option<usize> {
+/// The cores that a process may run on, from /proc/PID/status (proc(5)). `None` when it is gone.
+pub fn cores_of(pid: u32) -> Option<CoreList> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-    Some(list.trim().parse::<CoreList>().ok()?.len())
+    list.trim().parse().ok()
 }
 
 /// The cores that a selection names here.

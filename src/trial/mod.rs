@@ -4,7 +4,6 @@
 //! reads no file: what it returns are the records in [`crate::report::schema`].
 
 mod capture;
-mod disturbance;
 mod error;
 mod generator;
 mod process;

@@ -4,7 +4,6 @@
 //! The number of rounds is fixed beforehand, or they end when all intervals are narrow, whatever they say: stopping as
 //! soon as a difference shows would find one where there is none.
 
-use super::disturbance::Watch;
 use super::error::TrialError;
 use super::generator::{self, Target};
 use super::server::Server;
@@ -145,7 +144,6 @@ fn attempt(plan: &Plan, trial: Schedule, failed_before: usize, cancel: Cancel) -
 fn run_trial(plan: &Plan, trial: Schedule, cancel: Cancel) -> Result<(LoadReport, Option<Vec<u64>>), TrialError> {
     let contestant = &plan.contestants[trial.contestant];
     cancel.check()?;
-    let watch = Watch::start([plan.server_cores.as_slice(), plan.load.cores.as_slice()].concat());
     let mut server = Server::start(plan, contestant, cancel)?;
     let target = Target { address: server.address.clone(), pid: server.pid() };
     // Every contestant of a round gets the same payload.
@@ -153,10 +151,8 @@ fn run_trial(plan: &Plan, trial: Schedule, cancel: Cancel) -> Result<(LoadReport
     let load = generator::run(&plan.program, &target, &plan.cells[trial.cell], &plan.load, seed, cancel);
     cancel.check()?;
     server.still_runs()?;
-    let mut load = load?;
-    let per_shard = server.stop()?;
-    load.warnings.extend(watch.warnings());
-    Ok((load, per_shard))
+    let load = load?;
+    Ok((load, server.stop()?))
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Servers for the generator to meet: one that echoes, and several that do it wrong. Plain blocking threads.
+#![allow(dead_code, reason = "each suite uses a part of it")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// What a server does to each connection.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +26,13 @@ pub enum Manner {
     CloseAfter(u64),
     /// Goes silent after echoing so many bytes.
     SilentAfter(u64),
+    /// Does nothing for the first part of every so much time, on all connections at once.
+    Stall {
+        every: Duration,
+        length: Duration,
+    },
+    /// Takes so long for each receive.
+    Slow(Duration),
 }
 
 /// A running server; its threads end with the test's process.
@@ -79,11 +88,30 @@ fn talk(mut stream: impl Read + Write, manner: Manner, received: &AtomicU64) {
             Ok(len) => len,
         };
         received.fetch_add(len as u64, Ordering::SeqCst);
+        let pause = pause(manner, BEGUN.elapsed());
+        if pause > Duration::ZERO {
+            thread::sleep(pause);
+        }
         let (answer, goes_on) = answer(manner, position, &buffer[..len]);
         position += len as u64;
         if stream.write_all(&answer).is_err() || !goes_on {
             return;
         }
+    }
+}
+
+/// What stalls counts from.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// How long to do nothing at this time.
+fn pause(manner: Manner, time: Duration) -> Duration {
+    match manner {
+        Manner::Stall { every, length } => {
+            let into = Duration::from_nanos((time.as_nanos() % every.as_nanos()) as u64);
+            length.saturating_sub(into)
+        }
+        Manner::Slow(time) => time,
+        _ => Duration::ZERO,
     }
 }
 
@@ -93,7 +121,7 @@ fn answer(manner: Manner, position: u64, bytes: &[u8]) -> (Vec<u8>, bool) {
     let index = |at: u64| at.checked_sub(position).map(|at| at as usize).filter(|at| *at < bytes.len());
     let left = |limit: u64| limit.saturating_sub(position).min(bytes.len() as u64) as usize;
     match manner {
-        Manner::Echo | Manner::AddAtEnd => {}
+        Manner::Echo | Manner::AddAtEnd | Manner::Stall { .. } | Manner::Slow(_) => {}
         Manner::FlipAt(at) => index(at).into_iter().for_each(|at| answer[at] ^= 0x10),
         Manner::DropAt(at) => index(at).into_iter().for_each(|at| {
             answer.remove(at);

@@ -136,21 +136,6 @@ fn read_clock(clock: libc::clockid_t) -> io::Result<Nanos> {
     }
 }
 
-/// CPU time of all child processes (and theirs) that have ended and been waited for.
-pub fn ended_children_cpu() -> io::Result<Nanos> {
-    // SAFETY: rusage is plain numbers; all zero is valid, and the kernel overwrites it.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel writes one rusage to the address given, which is a local of that type.
-    match unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage) } {
-        0 => Ok([usage.ru_utime, usage.ru_stime].into_iter().fold(Nanos::ZERO, |sum, time| sum + from_timeval(time))),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-fn from_timeval(time: libc::timeval) -> Nanos {
-    Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,12 +230,5 @@ mod tests {
     #[test]
     fn a_process_that_is_not_there_is_an_error() {
         assert!(process_cpu(0x7fff_fff0).is_err());
-    }
-
-    #[test]
-    fn ended_children_are_seen() {
-        let before = ended_children_cpu().unwrap();
-        assert!(std::process::Command::new("true").status().unwrap().success());
-        assert!(ended_children_cpu().unwrap() > before);
     }
 }

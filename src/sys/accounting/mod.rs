@@ -11,7 +11,7 @@ mod switches;
 mod tree;
 
 pub use cores::{CoresTime, cores_time};
-pub use cpu::{Cpu, TreeCpu, TreeUse, ended_children_cpu, process_cpu, thread_cpu, tree_cpu};
+pub use cpu::{Cpu, TreeCpu, TreeUse, process_cpu, thread_cpu, tree_cpu};
 pub use memory::tree_resident;
 pub use perf::{Counted, Counters};
 pub use switches::{Switches, SwitchesUse, TreeSwitches, own_switches, tree_switches};

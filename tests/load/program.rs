@@ -1,0 +1,34 @@
+//! ringload as a process, and what it reports.
+
+use ringmark::report::schema::LoadReport;
+use ringmark::sys::uring;
+use std::process::{Command, Output, Stdio};
+
+/// The engines that can run here.
+pub fn engines() -> Vec<&'static str> {
+    let usable = uring::usable();
+    if std::env::var_os("RINGMARK_REQUIRE_URING").is_some() {
+        usable.as_ref().expect("RINGMARK_REQUIRE_URING is set");
+    } else if let Err(reason) = &usable {
+        eprintln!("skipped for io_uring: {reason}");
+    }
+    let uring = usable.is_ok().then_some("uring");
+    uring.into_iter().chain(["epoll"]).collect()
+}
+
+pub fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringload"));
+    command.args(words).stdin(Stdio::null());
+    command
+}
+
+/// A short run with JSON; more words may follow and override.
+pub fn ringload(engine: &str, address: &str, words: &[&str]) -> Output {
+    let fixed = [address, "--engine", engine, "--format", "json", "--no-pin"];
+    let short: &[&str] = if words.contains(&"--warmup") { &[] } else { &["--warmup", "10ms"] };
+    command(&[&fixed, short, words].concat()).output().unwrap()
+}
+
+pub fn report(output: &Output) -> LoadReport {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
