@@ -5,6 +5,7 @@ pub mod contestant;
 pub mod doctor;
 mod host;
 pub mod load;
+mod output;
 mod pacing;
 mod progress;
 pub mod report;
