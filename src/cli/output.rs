@@ -2,7 +2,7 @@
 
 use crate::report::export::{Form, Part};
 use crate::report::file::{self, Stored};
-use crate::report::threshold::{Subject, Threshold, subjects};
+use crate::report::threshold::{Metric, Subject, Threshold, subjects};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,12 @@ impl FromStr for Export {
 }
 
 impl OutputArgs {
+    /// A bound that only a comparison could have.
+    pub fn needs_comparison(&self) -> Option<String> {
+        let bound = self.fail_if.iter().find(|bound| bound.metric == Metric::Ratio)?;
+        Some(format!("--fail-if {bound}: a single run has no ratio; `ringmark compare` and `ringmark report` know one"))
+    }
+
     /// Writes every export.
     pub fn export(&self, result: &Stored) -> Result<()> {
         self.export.iter().try_for_each(|export| {

@@ -2,6 +2,7 @@
 
 pub mod aa;
 pub mod accounting;
+pub mod against;
 mod csv;
 pub mod datagrams;
 pub mod derive;

@@ -43,8 +43,11 @@ const METRICS: [(&str, Metric); 12] = [
     ("lost", Metric::Lost),
 ];
 
+/// Whether a figure and a value are in it.
+type Relation = fn(f64, f64) -> bool;
+
 /// Longer ones first, so that `<` does not match the beginning of `<=`.
-const RELATIONS: [(&str, fn(f64, f64) -> bool); 4] =
+const RELATIONS: [(&str, Relation); 4] =
     [("<=", |a, b| a <= b), (">=", |a, b| a >= b), ("<", |a, b| a < b), (">", |a, b| a > b)];
 
 /// A bound; it is crossed where figure, relation and value hold.
