@@ -68,6 +68,7 @@ fn settings(setup: &Setup) -> RingSettings {
         sqpoll: None,
         direct_slots: 0,
         buffers: Some(BufferSettings { count: count as u32, size: size as u32, max: count as u32 }),
+        datagrams: None,
         spins: setup.spins,
     }
 }

@@ -12,12 +12,12 @@ const DATA_AT: usize = unsafe { CMSG_LEN(0) } as usize;
 /// Ancillary data of one message, as the kernel reads and writes it.
 #[derive(Clone, Debug)]
 #[repr(C, align(8))]
-pub(super) struct Control([u8; SPACE]);
+pub(in crate::sys) struct Control([u8; SPACE]);
 
 impl Control {
-    pub(super) const EMPTY: Control = Control([0; SPACE]);
+    pub(in crate::sys) const EMPTY: Control = Control([0; SPACE]);
 
-    pub(super) fn as_ptr(&self) -> *mut libc::c_void {
+    pub(in crate::sys) fn as_ptr(&self) -> *mut libc::c_void {
         self.0.as_ptr().cast_mut().cast()
     }
 
@@ -40,7 +40,7 @@ impl Control {
 
     /// Asks for segments of `size` bytes (UDP_SEGMENT); returns how many bytes say so.
     #[inline]
-    pub(super) fn set_segment(&mut self, size: u16) -> usize {
+    pub(in crate::sys) fn set_segment(&mut self, size: u16) -> usize {
         // SAFETY: an integer structure, for which zeros will do.
         let mut header: cmsghdr = unsafe { std::mem::zeroed() };
         header.cmsg_level = libc::SOL_UDP;

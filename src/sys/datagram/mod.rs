@@ -3,7 +3,8 @@
 
 mod answers;
 mod batch;
-mod control;
+mod close;
+pub(in crate::sys) mod control;
 mod gro;
 mod mark;
 mod proc;
@@ -11,6 +12,7 @@ mod single;
 
 pub use answers::{Answers, Sent};
 pub use batch::{BATCH, Batch, Message, Received};
+pub use close::close_to_newcomers;
 pub use gro::set_gro;
 pub use mark::mark_answers;
 pub use proc::{UdpRow, is_bound, udp_sockets};

@@ -1,4 +1,4 @@
-//! The registered buffer ring: receive buffers that the kernel picks from (io_uring_register_buf_ring(3), 5.19).
+//! Registered buffer rings: receive buffers that the kernel picks from (io_uring_register_buf_ring(3), 5.19).
 
 use super::error::{RingError, explain_buffers};
 use io_uring::Submitter;
@@ -7,8 +7,13 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// The one buffer group of a ring.
-pub(super) const GROUP: u16 = 0;
+/// A ring's buffer groups: streams receive into the one, datagrams into the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    Streams = 0,
+    Datagrams = 1,
+}
+
 /// The kernel's limit on entries of a buffer ring.
 const MAX_BUFFERS: u32 = 1 << 15;
 
@@ -29,13 +34,14 @@ pub struct BufferSettings {
 #[must_use]
 pub struct Lease {
     pub(super) id: u16,
+    pub(super) group: Group,
     /// Which ring it came from: a lease means nothing to another one.
     pub(super) ring: u16,
     pub(super) len: u32,
 }
 
 impl Lease {
-    /// Bytes received into the buffer.
+    /// Bytes received into the buffer; for a datagram with all that precedes it there.
     pub fn len(&self) -> usize {
         self.len as usize
     }
@@ -86,7 +92,11 @@ pub(super) struct Buffers {
 
 impl Buffers {
     /// Maps the memory and registers the ring with `count` buffers in it.
-    pub(super) fn register(submitter: &Submitter<'_>, settings: BufferSettings) -> Result<Buffers, RingError> {
+    pub(super) fn register(
+        submitter: &Submitter<'_>,
+        group: Group,
+        settings: BufferSettings,
+    ) -> Result<Buffers, RingError> {
         let memory = |source| RingError::Memory { bytes: u64::from(settings.count) * u64::from(settings.size), source };
         let block = settings.count.clamp(1, MAX_BUFFERS).next_power_of_two();
         let max = settings.max.clamp(block, MAX_BUFFERS);
@@ -94,7 +104,7 @@ impl Buffers {
         let ring = Mapping::new(entries as usize * size_of::<BufRingEntry>()).map_err(memory)?;
         // SAFETY: the mapping holds `entries` entries, is page-aligned, and outlives the registration: `Ring` drops
         // it only after the io_uring instance is gone or its operations have ended.
-        unsafe { submitter.register_buf_ring_with_flags(ring.start.as_ptr() as u64, entries as u16, GROUP, 0) }
+        unsafe { submitter.register_buf_ring_with_flags(ring.start.as_ptr() as u64, entries as u16, group as u16, 0) }
             .map_err(explain_buffers)?;
         let mask = (entries - 1) as u16;
         let mut buffers = Buffers { ring, mask, tail: 0, blocks: Vec::new(), block, size: settings.size, max };

@@ -26,7 +26,7 @@ pub struct Feature {
 
 type Trial = fn() -> Result<(), String>;
 
-const TRIALS: [(&str, &str, &str, Trial); 11] = [
+const TRIALS: [(&str, &str, &str, Trial); 13] = [
     ("rings", "5.1", "io_uring at all", || ring(&plain()).map(drop)),
     ("COOP_TASKRUN", "5.19", "completions without interrupts", || {
         ring(&RingSettings { taskrun: Taskrun::Coop, ..plain() }).map(drop)
@@ -44,6 +44,12 @@ const TRIALS: [(&str, &str, &str, Trial); 11] = [
     ("buffer ring", "5.19", "receive buffers that the kernel picks", || ring(&with_buffers()).map(drop)),
     ("multishot receive", "6.0", "receives without re-arming", || {
         ring(&with_buffers())?.receive_probe(true).map_err(text)
+    }),
+    ("multishot recvmsg", "6.0", "datagrams without re-arming", || {
+        ring(&with_datagrams())?.datagram_receive_probe().map_err(text)
+    }),
+    ("send to an address", "6.1", "answers to datagrams, straight from the receive buffers", || {
+        ring(&with_datagrams())?.datagram_probe().map_err(text)
     }),
     ("multishot accept", "5.19", "accepts without re-arming", accept),
     ("send", "5.6", "answers", send),
@@ -78,6 +84,10 @@ fn plain() -> RingSettings {
 
 fn with_buffers() -> RingSettings {
     RingSettings { buffers: Some(BufferSettings { count: 2, size: 4096, max: 2 }), ..plain() }
+}
+
+fn with_datagrams() -> RingSettings {
+    RingSettings { datagrams: Some(BufferSettings { count: 2, size: 4096, max: 2 }), ..plain() }
 }
 
 fn text(error: RingError) -> String {

@@ -5,13 +5,15 @@
 //! the kernel has let go of the buffer.
 
 mod buffers;
+mod datagram;
 mod error;
 mod features;
 mod ring;
 mod setup;
 
 pub use buffers::{BufferSettings, Lease};
+pub use datagram::Datagram;
 pub use error::{RingError, io_uring_disabled, kernel_release, seccomp_active};
 pub use features::{Feature, features, usable};
-pub use ring::{Completion, Errno, Payload, Ring, Target, Token, Wait};
+pub use ring::{Completion, Errno, Payload, Ring, Target, Token, Wait, WhenFull};
 pub use setup::{RingSettings, Sqpoll, Taskrun};

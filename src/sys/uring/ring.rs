@@ -1,9 +1,15 @@
 //! The ring itself: operations go in with the memory they need, completions come out with it.
 
-use super::buffers::{Buffers, GROUP, Lease};
+mod datagrams;
+
+pub use datagrams::WhenFull;
+
+use super::buffers::{Buffers, Group, Lease};
+use super::datagram::Message;
 use super::error::{RingError, kernel_release};
 use super::setup::{RingSettings, Taskrun, build};
 use crate::units::Nanos;
+use datagrams::Datagrams;
 use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use slab::Slab;
@@ -20,6 +26,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 const HELD: u64 = 1 << 63;
 /// Set in the user data of operations whose result is a new file descriptor.
 const OPENS: u64 = 1 << 62;
+/// Set in the user data of receives that take their buffers from the group for datagrams.
+const DATAGRAMS: u64 = 1 << 61;
 /// IORING_RECVSEND_POLL_FIRST (linux/io_uring.h, 5.19): wait for readiness before the first try.
 const POLL_FIRST: u16 = 1;
 /// How long the end of a ring waits for the kernel to let go of its memory before leaking it instead.
@@ -36,7 +44,7 @@ pub enum Target {
 /// The caller's name for an operation: a kind, a slot and the slot's generation. Comes back with each completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// Below 64.
+    /// Below 32.
     pub kind: u8,
     /// The lower 24 bits count: enough that a slot's reuse shows.
     pub generation: u32,
@@ -45,11 +53,11 @@ pub struct Token {
 
 impl Token {
     fn pack(self) -> u64 {
-        (u64::from(self.kind & 0x3f) << 56) | (u64::from(self.generation & 0xff_ffff) << 32) | u64::from(self.slot)
+        (u64::from(self.kind & 0x1f) << 56) | (u64::from(self.generation & 0xff_ffff) << 32) | u64::from(self.slot)
     }
 
     fn unpack(data: u64) -> Token {
-        Token { kind: (data >> 56) as u8 & 0x3f, generation: (data >> 32) as u32 & 0xff_ffff, slot: data as u32 }
+        Token { kind: (data >> 56) as u8 & 0x1f, generation: (data >> 32) as u32 & 0xff_ffff, slot: data as u32 }
     }
 }
 
@@ -65,6 +73,8 @@ pub enum Payload {
 /// Memory that an operation in flight refers to.
 enum Memory {
     Payload(Payload),
+    /// What sendmsg reads, and the buffer that comes back with it.
+    Message(Box<Message>, Payload, Option<Lease>),
     Address(#[allow(dead_code, reason = "kept alive for the kernel")] Box<SockAddr>),
 }
 
@@ -93,7 +103,7 @@ pub struct Completion {
     pub more: bool,
     /// The socket had more to receive when this completed (IORING_CQE_F_SOCK_NONEMPTY, 5.19).
     pub nonempty: bool,
-    /// The buffer a receive filled.
+    /// The buffer a receive filled, or that of the datagram which was answered.
     pub lease: Option<Lease>,
     /// What was sent from or read into, back from the kernel.
     pub payload: Option<Payload>,
@@ -116,6 +126,7 @@ pub enum Wait {
 pub struct Ring {
     uring: ManuallyDrop<IoUring>,
     buffers: ManuallyDrop<Option<Buffers>>,
+    datagrams: ManuallyDrop<Option<Datagrams>>,
     held: ManuallyDrop<Slab<Held>>,
     /// Completions reaped and not yet taken by the caller.
     batch: VecDeque<cqueue::Entry>,
@@ -143,12 +154,17 @@ impl Ring {
                 .map_err(|source| RingError::Other { what, source })?;
         }
         let buffers = match settings.buffers {
-            Some(buffers) => Some(Buffers::register(&submitter, buffers)?),
+            Some(buffers) => Some(Buffers::register(&submitter, Group::Streams, buffers)?),
+            None => None,
+        };
+        let datagrams = match settings.datagrams {
+            Some(buffers) => Some(Datagrams::register(&submitter, buffers)?),
             None => None,
         };
         Ok(Ring {
             uring: ManuallyDrop::new(uring),
             buffers: ManuallyDrop::new(buffers),
+            datagrams: ManuallyDrop::new(datagrams),
             held: ManuallyDrop::new(Slab::new()),
             batch: VecDeque::with_capacity(settings.completions as usize),
             outstanding: 0,
@@ -200,8 +216,8 @@ impl Ring {
     /// Receives into buffers that the kernel picks from the buffer ring, until cancelled or out of buffers (6.0).
     pub fn recv_multishot(&mut self, target: Target, token: Token) {
         let entry = match target {
-            Target::Fd(fd) => opcode::RecvMulti::new(Fd(fd), GROUP).build(),
-            Target::Direct(slot) => opcode::RecvMulti::new(Fixed(slot), GROUP).build(),
+            Target::Fd(fd) => opcode::RecvMulti::new(Fd(fd), Group::Streams as u16).build(),
+            Target::Direct(slot) => opcode::RecvMulti::new(Fixed(slot), Group::Streams as u16).build(),
         };
         self.push(entry.user_data(token.pack()));
     }
@@ -212,9 +228,11 @@ impl Ring {
         let ioprio = if expect_empty { POLL_FIRST } else { 0 };
         let nothing = std::ptr::null_mut();
         let entry = match target {
-            Target::Fd(fd) => opcode::Recv::new(Fd(fd), nothing, len).buf_group(GROUP).ioprio(ioprio).build(),
+            Target::Fd(fd) => {
+                opcode::Recv::new(Fd(fd), nothing, len).buf_group(Group::Streams as u16).ioprio(ioprio).build()
+            }
             Target::Direct(slot) => {
-                opcode::Recv::new(Fixed(slot), nothing, len).buf_group(GROUP).ioprio(ioprio).build()
+                opcode::Recv::new(Fixed(slot), nothing, len).buf_group(Group::Streams as u16).ioprio(ioprio).build()
             }
         };
         self.push(entry.flags(squeue::Flags::BUFFER_SELECT).user_data(token.pack()));
@@ -315,10 +333,11 @@ impl Ring {
         if !more {
             self.outstanding -= 1;
         }
-        let (token, payload) = self.unhold(entry.user_data());
+        let (token, payload, kept) = self.unhold(entry.user_data());
         let result = u32::try_from(entry.result()).map_err(|_| Errno(-entry.result()));
         let len = result.unwrap_or(0);
-        let lease = cqueue::buffer_select(flags).map(|id| Lease { id, ring: self.number, len });
+        let group = group(entry.user_data());
+        let lease = cqueue::buffer_select(flags).map(|id| Lease { id, group, ring: self.number, len }).or(kept);
         let opened = opened(entry.user_data(), result);
         Some(Completion { token, result, more, nonempty: cqueue::sock_nonempty(flags), lease, payload, opened })
     }
@@ -333,7 +352,11 @@ impl Ring {
     #[inline]
     pub fn release(&mut self, lease: Lease) {
         assert_eq!(lease.ring, self.number, "a lease belongs to the ring it came from");
-        if let Some(buffers) = self.buffers.as_mut() {
+        let buffers = match lease.group {
+            Group::Streams => self.buffers.as_mut(),
+            Group::Datagrams => self.datagrams.as_mut().map(Datagrams::buffers_mut),
+        };
+        if let Some(buffers) = buffers {
             buffers.provide(lease.id);
         }
     }
@@ -355,7 +378,11 @@ impl Ring {
 
     fn own_buffers(&self, lease: &Lease) -> &Buffers {
         assert_eq!(lease.ring, self.number, "a lease belongs to the ring it came from");
-        self.buffers.as_ref().expect("a lease comes from a ring with buffers")
+        let buffers = match lease.group {
+            Group::Streams => self.buffers.as_ref(),
+            Group::Datagrams => self.datagrams.as_ref().map(Datagrams::buffers),
+        };
+        buffers.expect("a lease comes from a ring with buffers")
     }
 
     fn payload_bytes<'a>(&'a self, payload: &'a Payload) -> &'a [u8] {
@@ -376,8 +403,8 @@ impl Ring {
     fn push(&mut self, entry: squeue::Entry) {
         self.outstanding += 1;
         loop {
-            // SAFETY: every address in the entry points into memory that `held`, `buffers` or a 'static keeps alive
-            // until the operation's final completion has been reaped; `Drop` waits for that or leaks the memory.
+            // SAFETY: every address in the entry points into memory that `held`, `buffers`, `datagrams` or a 'static
+            // keeps alive until the operation's final completion has been reaped; `Drop` waits for that or leaks the memory.
             if unsafe { self.uring.submission().push(&entry) }.is_ok() {
                 return;
             }
@@ -398,14 +425,18 @@ impl Ring {
     }
 
     #[inline]
-    fn unhold(&mut self, data: u64) -> (Token, Option<Payload>) {
+    fn unhold(&mut self, data: u64) -> (Token, Option<Payload>, Option<Lease>) {
         if data & HELD == 0 {
-            return (Token::unpack(data), None);
+            return (Token::unpack(data), None, None);
         }
         let held = self.held.remove((data & !HELD) as usize);
         match held.memory {
-            Memory::Payload(payload) => (held.token, Some(payload)),
-            Memory::Address(_) => (held.token, None),
+            Memory::Payload(payload) => (held.token, Some(payload), None),
+            Memory::Message(message, payload, lease) => {
+                self.keep_message(message);
+                (held.token, Some(payload), lease)
+            }
+            Memory::Address(_) => (held.token, None, None),
         }
     }
 
@@ -456,11 +487,18 @@ impl Drop for Ring {
             // SAFETY: as above; no operation is left that could touch this memory.
             unsafe {
                 ManuallyDrop::drop(&mut self.buffers);
+                ManuallyDrop::drop(&mut self.datagrams);
                 ManuallyDrop::drop(&mut self.held);
             }
         }
         // Otherwise the memory is leaked: the kernel may still write to it.
     }
+}
+
+/// The group from which an operation with this user data took a buffer, if it took one.
+#[inline]
+fn group(data: u64) -> Group {
+    if data & (HELD | DATAGRAMS) == DATAGRAMS { Group::Datagrams } else { Group::Streams }
 }
 
 /// The user data of an accept.

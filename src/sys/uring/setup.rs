@@ -39,6 +39,8 @@ pub struct RingSettings {
     /// Slots of the table of direct descriptors; 0 for none.
     pub direct_slots: u32,
     pub buffers: Option<BufferSettings>,
+    /// Buffers for datagrams, whose size is that of the longest one to be received.
+    pub datagrams: Option<BufferSettings>,
     /// The caller often looks for completions without sleeping: let the kernel show in shared memory whether there is
     /// anything to look for (TASKRUN_FLAG, 5.19), so that looking in vain costs no system call.
     pub spins: bool,
@@ -54,6 +56,7 @@ impl Default for RingSettings {
             sqpoll: None,
             direct_slots: 0,
             buffers: None,
+            datagrams: None,
             spins: false,
         }
     }

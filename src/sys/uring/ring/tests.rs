@@ -9,11 +9,11 @@ const ACCEPT: u8 = 1;
 const RECEIVE: u8 = 2;
 const SEND: u8 = 3;
 
-fn token(kind: u8, slot: u32) -> Token {
+pub(super) fn token(kind: u8, slot: u32) -> Token {
     Token { kind, generation: 0x00ab_cdef, slot }
 }
 
-fn settings() -> RingSettings {
+pub(super) fn settings() -> RingSettings {
     RingSettings {
         entries: 8,
         completions: 64,
@@ -26,7 +26,11 @@ fn settings() -> RingSettings {
 
 /// A ring, or `None` with the reason printed where the machine forbids io_uring.
 fn ring() -> Option<Ring> {
-    match Ring::new(&settings()) {
+    ring_with(&settings())
+}
+
+pub(super) fn ring_with(settings: &RingSettings) -> Option<Ring> {
+    match Ring::new(settings) {
         Ok(ring) => Some(ring),
         Err(error) if std::env::var_os("RINGMARK_REQUIRE_URING").is_none() => {
             eprintln!("skipped: {error}");
@@ -42,7 +46,7 @@ fn pair() -> (TcpStream, TcpStream) {
     (client, listener.accept().unwrap().0)
 }
 
-fn next(ring: &mut Ring) -> Completion {
+pub(super) fn next(ring: &mut Ring) -> Completion {
     loop {
         if let Some(completion) = ring.next_completion() {
             return completion;
@@ -53,9 +57,9 @@ fn next(ring: &mut Ring) -> Completion {
 
 #[test]
 fn tokens_survive_packing() {
-    let token = token(0x3f, u32::MAX);
+    let token = token(0x1f, u32::MAX);
     assert_eq!(Token::unpack(token.pack()), token);
-    assert_eq!(token.pack() & (HELD | OPENS), 0);
+    assert_eq!(token.pack() & (HELD | OPENS | DATAGRAMS), 0);
 }
 
 #[test]

@@ -1,0 +1,230 @@
+//! Datagrams: a multishot recvmsg into buffers of their own, and answers that go to where a datagram came from.
+
+use super::{DATAGRAMS, Errno, Memory, Payload, Ring, Token, Wait};
+use crate::sys::uring::buffers::{BufferSettings, Buffers, Group, Lease};
+use crate::sys::uring::datagram::{Datagram, HEADROOM, Message, receive_header};
+use crate::sys::uring::error::{RingError, kernel_release};
+use crate::units::Nanos;
+use io_uring::types::{CancelBuilder, Fd};
+use io_uring::{Submitter, opcode, squeue};
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+const USE_EPOLL: &str = "Use the epoll engine there.";
+
+/// What a ring needs to serve datagrams, and owns.
+pub(super) struct Datagrams {
+    /// Buffers are not a multiple of a page apart but, with `HEADROOM` (three cache lines) more than that, an odd number
+    /// of lines: so short datagrams, which touch only the start of each, spread over all sets of the first-level cache.
+    buffers: Buffers,
+    /// Read whenever a receive is submitted.
+    header: Box<libc::msghdr>,
+    /// Messages not in use.
+    #[allow(clippy::vec_box, reason = "boxes go in and out; a message in use must not move")]
+    messages: Vec<Box<Message>>,
+}
+
+impl Datagrams {
+    pub(super) fn register(submitter: &Submitter<'_>, settings: BufferSettings) -> Result<Datagrams, RingError> {
+        let settings = BufferSettings { size: settings.size + HEADROOM as u32, ..settings };
+        let buffers = Buffers::register(submitter, Group::Datagrams, settings)?;
+        Ok(Datagrams { buffers, header: receive_header(), messages: Vec::new() })
+    }
+
+    pub(super) fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    pub(super) fn buffers_mut(&mut self) -> &mut Buffers {
+        &mut self.buffers
+    }
+}
+
+/// What an answer does that finds no room in the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum WhenFull {
+    /// Waits in the kernel; others that are sent meanwhile may overtake it.
+    Wait = 0,
+    /// Comes back with EAGAIN.
+    Return = libc::MSG_DONTWAIT,
+}
+
+impl Ring {
+    /// Receives datagrams, each into a buffer of the group for datagrams, until cancelled or out of buffers (6.0); with
+    /// `at_once` only those that have arrived: it ends with EAGAIN, though maybe before it has taken all. An empty
+    /// datagram ends it too.
+    pub fn recv_datagrams(&mut self, fd: RawFd, at_once: bool, token: Token) {
+        let header = &raw const *self.own_datagrams().header;
+        let flags = if at_once { libc::MSG_DONTWAIT as u32 } else { 0 };
+        let entry = opcode::RecvMsgMulti::new(Fd(fd), header, Group::Datagrams as u16).flags(flags).build();
+        self.push(entry.user_data(token.pack() | DATAGRAMS));
+    }
+
+    /// As [`Ring::cancel`], for the receive of datagrams that carries the token `target`.
+    pub fn cancel_datagrams(&mut self, target: Token, token: Token) {
+        let target = CancelBuilder::user_data(target.pack() | DATAGRAMS).all();
+        self.push(opcode::AsyncCancel2::new(target).build().user_data(token.pack()));
+    }
+
+    /// The datagram in a receive buffer.
+    #[inline]
+    pub fn datagram(&self, lease: &Lease) -> Datagram<'_> {
+        assert_eq!(lease.group, Group::Datagrams, "a lease of a datagram");
+        Datagram::parse(self.bytes(lease))
+    }
+
+    /// Sends a datagram back to where it came from, straight from its buffer (6.1); a batch in datagrams of the same size
+    /// (UDP_SEGMENT, 4.18). The lease comes back with the completion as its payload.
+    #[inline]
+    pub fn answer(&mut self, fd: RawFd, lease: Lease, when_full: WhenFull, token: Token) {
+        let Datagram { name, payload, segment, .. } = self.datagram(&lease);
+        if segment.is_some() {
+            return self.answer_batch(fd, lease, when_full, token);
+        }
+        let entry = opcode::Send::new(Fd(fd), payload.as_ptr(), payload.len() as u32)
+            .dest_addr(name.as_ptr().cast())
+            .dest_addr_len(name.len() as libc::socklen_t)
+            .flags(when_full as libc::c_int)
+            .build();
+        self.push_holding(entry, token, Memory::Payload(Payload::Lease(lease)));
+    }
+
+    fn answer_batch(&mut self, fd: RawFd, lease: Lease, when_full: WhenFull, token: Token) {
+        let mut message = self.message();
+        let Datagram { name, payload, segment, .. } = self.datagram(&lease);
+        let segment = segment.and_then(|size| u16::try_from(size).ok());
+        let entry = opcode::SendMsg::new(Fd(fd), message.set(name, payload, segment)).flags(when_full as u32).build();
+        self.push_holding(entry, token, Memory::Message(message, Payload::Lease(lease), None));
+    }
+
+    /// Sends these bytes as one datagram to where the one in the buffer came from. They come back with the completion,
+    /// and so does the lease.
+    pub fn answer_with(&mut self, fd: RawFd, lease: Lease, bytes: Vec<u8>, when_full: WhenFull, token: Token) {
+        let (message, entry) = self.answer_message(fd, &lease, &bytes, when_full);
+        self.push_holding(entry, token, Memory::Message(message, Payload::Owned(bytes), Some(lease)));
+    }
+
+    /// As `answer_with`, but leaves the lease to the caller, and waits when the socket is full.
+    pub fn answer_also_with(&mut self, fd: RawFd, lease: &Lease, bytes: Vec<u8>, token: Token) {
+        let (message, entry) = self.answer_message(fd, lease, &bytes, WhenFull::Wait);
+        self.push_holding(entry, token, Memory::Message(message, Payload::Owned(bytes), None));
+    }
+
+    fn answer_message(
+        &mut self,
+        fd: RawFd,
+        lease: &Lease,
+        bytes: &[u8],
+        when_full: WhenFull,
+    ) -> (Box<Message>, squeue::Entry) {
+        let mut message = self.message();
+        let header = message.set(self.datagram(lease).name, bytes, None);
+        let entry = opcode::SendMsg::new(Fd(fd), header).flags(when_full as u32).build();
+        (message, entry)
+    }
+
+    /// Doubles the number of buffers for datagrams, as far as the limit allows. `false` at the limit.
+    pub fn add_datagram_buffers(&mut self) -> io::Result<bool> {
+        self.datagrams.as_mut().map_or(Ok(false), |datagrams| datagrams.buffers.grow())
+    }
+
+    /// Buffers for datagrams that exist, wherever they are now.
+    pub fn datagram_buffer_count(&self) -> u32 {
+        self.datagrams.as_ref().map_or(0, |datagrams| datagrams.buffers.count())
+    }
+
+    fn own_datagrams(&self) -> &Datagrams {
+        self.datagrams.as_ref().expect("a ring set up with buffers for datagrams")
+    }
+
+    fn message(&mut self) -> Box<Message> {
+        self.datagrams.as_mut().and_then(|datagrams| datagrams.messages.pop()).unwrap_or_else(Message::new)
+    }
+
+    pub(super) fn keep_message(&mut self, message: Box<Message>) {
+        if let Some(datagrams) = self.datagrams.as_mut() {
+            datagrams.messages.push(message);
+        }
+    }
+
+    /// Tries to receive a datagram and to send it back, with sockets of its own. For a ring that has nothing under way.
+    ///
+    /// # Errors
+    /// Which of the two this kernel lacks, and what to do about it.
+    pub fn datagram_probe(&mut self) -> Result<(), RingError> {
+        let (socket, peer) = unix_sockets().map_err(failed("the trial of datagrams"))?;
+        let lease = self.receive_trial(&socket, &peer)?;
+        self.answer(socket.as_raw_fd(), lease, WhenFull::Wait, TRIAL);
+        let completion = self.trial_result("sending a datagram to an address", "6.1")?;
+        if let Some(Payload::Lease(lease)) = completion {
+            self.release(lease);
+        }
+        Ok(())
+    }
+
+    /// The first half of `datagram_probe`.
+    pub(in crate::sys::uring) fn datagram_receive_probe(&mut self) -> Result<(), RingError> {
+        let (socket, peer) = unix_sockets().map_err(failed("the trial of datagrams"))?;
+        let lease = self.receive_trial(&socket, &peer)?;
+        self.release(lease);
+        Ok(())
+    }
+
+    fn receive_trial(&mut self, socket: &Socket, peer: &Socket) -> Result<Lease, RingError> {
+        let address = socket.local_addr().map_err(failed("the trial of datagrams"))?;
+        peer.send_to(b"?", &address).map_err(failed("the trial of datagrams"))?;
+        self.recv_datagrams(socket.as_raw_fd(), true, TRIAL);
+        let received = self.trial_result("receiving datagrams (multishot recvmsg)", "6.0")?;
+        match received {
+            Some(Payload::Lease(lease)) => Ok(lease),
+            _ => Err(failed("the trial of datagrams")(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    /// Waits until the operations of a trial have ended; the lease that the first of their completions brought.
+    fn trial_result(&mut self, feature: &'static str, since: &'static str) -> Result<Option<Payload>, RingError> {
+        let mut brought = None;
+        let mut refused = None;
+        while self.outstanding() > 0 {
+            self.enter(Wait::AtMost(Nanos::from_secs(5))).map_err(failed(feature))?;
+            let Some(completion) = self.next_completion() else {
+                return Err(failed(feature)(io::ErrorKind::TimedOut.into()));
+            };
+            brought = completion.lease.map(Payload::Lease).or(completion.payload).or(brought);
+            refused = completion.result.err().filter(|errno| !is_end_of_trial(*errno)).or(refused);
+        }
+        match refused {
+            None => Ok(brought),
+            Some(Errno(libc::EINVAL)) => {
+                Err(RingError::Feature { feature, since, running: kernel_release(), remedy: USE_EPOLL })
+            }
+            Some(errno) => Err(failed(feature)(errno.into())),
+        }
+    }
+}
+
+/// How a receive ends that took all there was.
+fn is_end_of_trial(errno: Errno) -> bool {
+    matches!(errno, Errno(libc::EAGAIN | libc::ENOBUFS))
+}
+
+const TRIAL: Token = Token { kind: 0, generation: 0, slot: 0 };
+
+/// Two unix sockets with names that the kernel chose: they work where there is no network at all.
+fn unix_sockets() -> io::Result<(Socket, Socket)> {
+    let bound = || {
+        let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+        socket.bind(&SockAddr::unix("")?)?;
+        Ok::<_, io::Error>(socket)
+    };
+    Ok((bound()?, bound()?))
+}
+
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> RingError {
+    move |source| RingError::Other { what, source }
+}
+
+#[cfg(test)]
+mod tests;
