@@ -5,11 +5,9 @@ pub mod contestant;
 pub mod doctor;
 mod host;
 pub mod load;
-mod output;
 mod pacing;
 mod progress;
 pub mod report;
-mod schema;
 pub mod serve;
 
 use clap::{Parser, Subcommand};
@@ -32,7 +30,6 @@ enum Command {
     Serve(serve::ServeArgs),
     Report(report::ReportArgs),
     Doctor(doctor::DoctorArgs),
-    Schema(schema::SchemaArgs),
     /// The load generator, as `ringload`; compare starts it this way
     #[command(hide = true)]
     Load(load::LoadArgs),
@@ -45,7 +42,6 @@ pub fn ringmark() -> ExitCode {
         Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
         Command::Report(args) => report::run(args),
         Command::Doctor(args) => doctor::run(args),
-        Command::Schema(args) => schema::run(&args),
         Command::Load(args) => Ok(load::run(&args)),
     };
     outcome.unwrap_or_else(|error| {

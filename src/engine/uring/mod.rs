@@ -1,8 +1,10 @@
 //! io_uring: multishot accept, multishot receive into a registered buffer ring, the received buffer sent back without a
-//! copy, direct descriptors, one enter per turn of the loop.
+//! copy, direct descriptors, one enter per turn of the loop. Datagrams the same way, from a buffer ring of their own.
 
+mod datagrams;
 mod shard;
 
+use super::datagram::{self, DatagramOptions};
 use super::{BufferOptions, Engine, EngineError, Layout, Unsupported};
 use crate::service::Service;
 use crate::sys::limits;
@@ -16,6 +18,9 @@ const COMPLETIONS: u32 = 4_096;
 /// Receive buffers may grow to this number, the kernel's limit: a slow reader pins one with the answer in flight to it,
 /// so a shard stays able to receive up to that many of them. Memory counts only where it has been written to.
 const MAX_BUFFERS: u32 = 32_768;
+/// Buffers for datagrams may grow to this number, or are as many as were asked for: 64 MiB when all have been filled. A
+/// burst that finds none waits in the socket.
+const MAX_DATAGRAM_BUFFERS: u32 = 1_024;
 
 /// How receives are armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -41,12 +46,16 @@ pub struct Options {
     /// How receives are armed.
     ///
     /// multishot (Linux 6.0): armed once per connection, the kernel completes as data comes. oneshot (5.19): one
-    /// operation per receive; can win where messages are much larger than --buffer-size.
+    /// operation per receive; can win where messages are much larger than --buffer-size. Datagrams are always received
+    /// multishot.
     #[arg(long, value_enum, default_value = "multishot")]
     pub recv: Receive,
 
     #[command(flatten)]
     pub buffers: BufferOptions,
+
+    #[command(flatten)]
+    pub datagrams: DatagramOptions,
 
     /// How connections are named towards the kernel.
     ///
@@ -102,8 +111,15 @@ impl Options {
             sqpoll: self.sqpoll.map(|idle| Sqpoll { idle, cpu: self.sqpoll_cpu.or(core) }),
             direct_slots: if self.files == Files::Direct { open_files } else { 0 },
             buffers: Some(BufferSettings { count: buffers, size: self.buffers.buffer_size.0 as u32, max: MAX_BUFFERS }),
+            datagrams: None,
             spins: self.spin > Nanos::ZERO,
         }
+    }
+
+    /// A buffer holds the longest datagram, and counts only as far as it was written to.
+    fn datagram_buffers(&self) -> BufferSettings {
+        let count = self.buffers.buffers.next_power_of_two();
+        BufferSettings { count, size: datagram::BUFFER_BYTES as u32, max: count.max(MAX_DATAGRAM_BUFFERS) }
     }
 }
 

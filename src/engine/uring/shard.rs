@@ -1,5 +1,6 @@
 //! One shard on io_uring: turns completions into steps of the connections' state, and those into operations.
 
+use super::datagrams::{self, Datagrams, With};
 use super::{Files, Options, Receive};
 use crate::engine::arena::{Arena, Key};
 use crate::engine::connection::{Connection, Segment};
@@ -8,7 +9,7 @@ use crate::engine::pace::{Pace, Wait};
 use crate::engine::shard::{Message, Shard};
 use crate::engine::{ACCEPT_PAUSE, EngineError, accepting_must_rest};
 use crate::service::{Answer, Service};
-use crate::sys::uring::{self, Completion, Errno, Lease, Payload, Ring, Target, Token};
+use crate::sys::uring::{self, Completion, Errno, Lease, Payload, Ring, RingSettings, Target, Token};
 use socket2::Socket;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -72,13 +73,16 @@ pub(super) struct UringShard<S: Service> {
     /// Room for what services write, used again and again.
     spare: Vec<Vec<u8>>,
     counts: Counts,
+    datagrams: Datagrams,
     pace: Pace,
     drain: Drain,
 }
 
 impl<S: Service> UringShard<S> {
-    pub(super) fn new(options: &Options, shard: Shard<S>) -> Result<UringShard<S>, EngineError> {
-        let ring = Ring::new(&options.settings(shard.core))?;
+    pub(super) fn new(options: &Options, mut shard: Shard<S>) -> Result<UringShard<S>, EngineError> {
+        let datagrams = (!shard.datagrams.is_empty()).then(|| options.datagram_buffers());
+        let mut ring = Ring::new(&RingSettings { datagrams, ..options.settings(shard.core) })?;
+        let datagrams = Datagrams::new(std::mem::take(&mut shard.datagrams), options.datagrams, &mut ring)?;
         let direct = options.files == Files::Direct;
         Ok(UringShard {
             ring,
@@ -91,6 +95,7 @@ impl<S: Service> UringShard<S> {
             resting: Vec::new(),
             spare: Vec::new(),
             counts: Counts::default(),
+            datagrams,
             pace: Pace::new(shard.clock, options.spin),
             drain: Drain::No,
             shard,
@@ -100,10 +105,12 @@ impl<S: Service> UringShard<S> {
     pub(super) fn run(mut self) -> Result<(), EngineError> {
         self.read_inbox();
         (0..self.shard.listeners.len()).for_each(|index| self.arm_accept(index));
+        self.datagrams.start(&mut self.ring);
         let _ = self.shard.ready.send(());
         let mut idle = false;
         while !self.is_over() {
             self.feed_starved()?;
+            self.datagrams.feed_starved(&mut self.ring)?;
             let wait = self.wait(idle);
             self.ring.enter(wait).map_err(EngineError::io("io_uring_enter"))?;
             idle = true;
@@ -117,17 +124,19 @@ impl<S: Service> UringShard<S> {
         }
         self.counts.failed += self.links.len() as u64;
         self.counts.closed += self.links.len() as u64;
+        self.counts.unsent += self.datagrams.unfinished();
         self.shard.counters.publish(&self.counts);
         Ok(())
     }
 
     fn is_over(&self) -> bool {
-        self.drain == Drain::Yes && (self.links.is_empty() || self.pace.deadline_passed())
+        self.drain == Drain::Yes && (self.links.is_empty() && self.datagrams.is_over() || self.pace.deadline_passed())
     }
 
     fn wait(&mut self, idle: bool) -> uring::Wait {
         if self.pace.rest_is_over() {
             std::mem::take(&mut self.resting).into_iter().for_each(|index| self.arm_accept(index));
+            self.datagrams.end_rest(&mut self.ring);
         }
         if !self.starved.is_empty() && self.free_buffers() > 0 {
             // Those armed this turn may have nothing to receive, and then no event would bring the others their turn.
@@ -145,6 +154,8 @@ impl<S: Service> UringShard<S> {
         match completion.token.kind {
             RECEIVE => self.on_receive(key, completion),
             SEND => self.on_send(key, completion),
+            datagrams::RECEIVE => self.on_datagram(completion),
+            datagrams::SEND => self.datagrams.on_sent(&mut self.ring, &mut self.counts, completion),
             ACCEPT => self.on_accept(completion),
             INBOX => self.on_inbox(),
             CLOSE => drop(self.links.remove(key)),
@@ -260,6 +271,7 @@ impl<S: Service> UringShard<S> {
         // The sockets live until the accepts have ended; then newcomers are refused.
         self.shard.listeners.clear();
         self.links.keys().into_iter().for_each(|key| self.end_input(key));
+        self.datagrams.drain(&mut self.ring);
     }
 
     /// Treats the connection as if the peer had sent its end of stream.
@@ -391,6 +403,16 @@ impl<S: Service> UringShard<S> {
             Err(_) => self.abort(key),
         }
         self.advance(key);
+    }
+
+    // Datagrams
+
+    #[inline]
+    fn on_datagram(&mut self, completion: Completion) {
+        let with = With { ring: &mut self.ring, service: &mut self.shard.service, counts: &mut self.counts };
+        if self.datagrams.on_receive(with, completion) {
+            self.pace.rest(ACCEPT_PAUSE);
+        }
     }
 
     // What connections have in common
