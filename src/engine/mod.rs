@@ -35,6 +35,7 @@ pub mod counters;
 pub mod datagram;
 pub mod epoll;
 pub mod pace;
+mod reactor_datagrams;
 mod reception;
 pub mod shard;
 pub mod threads;

@@ -1,12 +1,17 @@
 //! tokio, as its documentation shows it: a current-thread runtime per core, a task per connection, `read` and
-//! `write_all`.
+//! `write_all`. Datagram sockets have a task each ([`datagrams`]).
+
+mod datagrams;
 
 use super::counters::{Counters, Counts};
+use super::datagram::{DatagramSocket, Responder};
+use super::reactor_datagrams::{Desk, Drained};
 use super::reception::{Arrival, Reception};
 use super::shard::Shard;
 use super::{BufferOptions, Engine, EngineError, Layout};
 use crate::service::{Answer, Service};
 use crate::sys::socket::Blocking;
+use datagrams::Post;
 use socket2::{Domain, SockRef, Socket};
 use std::io;
 use std::net::Shutdown;
@@ -15,7 +20,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::futures::OwnedNotified;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Options of the `tokio` engine.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,15 +48,17 @@ impl Engine for Tokio {
     }
 }
 
-async fn serve<S: Service + Clone + Send + 'static>(shard: Shard<S>, buffer_size: usize) -> Result<(), EngineError>
+async fn serve<S: Service + Clone + Send + 'static>(mut shard: Shard<S>, buffer_size: usize) -> Result<(), EngineError>
 where
     S::Session: Send,
 {
+    // Every task holds a sender; when the last one is gone, so are the connections.
+    let (alive, mut all_gone) = mpsc::channel::<()>(1);
+    let (serving, drained) = watch::channel(());
+    serve_datagrams(&mut shard, &drained, &alive)?;
     let mut reception = Reception::new(shard.listeners, shard.inbox, shard.placement, Blocking::No)?;
     let _ = shard.ready.send(());
     let drain = Arc::new(Notify::new());
-    // Every task holds a sender; when the last one is gone, so are the connections.
-    let (alive, mut all_gone) = mpsc::channel::<()>(1);
     while let Arrival::Connection { socket, listener } = reception.next().await {
         let mut service = shard.service.clone();
         let session = service.open(listener);
@@ -61,13 +68,31 @@ where
         let drained = drain.clone().notified_owned();
         tokio::spawn(serve_connection(socket, talk, drained, alive.clone()));
     }
-    drop((reception, alive));
+    drop((reception, alive, serving));
     drain.notify_waiters();
     if tokio::time::timeout(shard.drain_patience.duration(), all_gone.recv()).await.is_err() {
         // What is left ends with the runtime.
         let counts = shard.counters.read();
         let left = counts.opened - counts.closed;
         shard.counters.add_alone(&Counts { closed: left, failed: left, ..Counts::default() });
+    }
+    Ok(())
+}
+
+/// Starts a task for each datagram socket.
+fn serve_datagrams<S>(shard: &mut Shard<S>, drained: &Drained, alive: &mpsc::Sender<()>) -> Result<(), EngineError>
+where
+    S: Service + Clone + Send + 'static,
+    S::Session: Send,
+{
+    for DatagramSocket { number, socket, guard } in std::mem::take(&mut shard.datagrams) {
+        let desk = Desk::new(Responder::new(shard.service.clone(), number, guard), shard.counters.clone());
+        let post = Post::new(socket).map_err(EngineError::io("registering a datagram socket with the runtime"))?;
+        let (drained, alive) = (drained.clone(), alive.clone());
+        tokio::spawn(async move {
+            post.serve(desk, drained).await;
+            drop(alive);
+        });
     }
     Ok(())
 }

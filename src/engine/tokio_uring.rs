@@ -2,14 +2,20 @@
 //!
 //! Its ring's descriptor sits in an epoll loop, and it has neither multishot operations nor buffer rings: it stands for
 //! itself, not for io_uring. Connections are accepted through tokio's reactor, so that they can be handed to any shard.
+//! Datagram sockets have a task each ([`datagrams`]).
+
+mod datagrams;
 
 use super::counters::{Counters, Counts};
+use super::datagram::{DatagramSocket, Responder};
+use super::reactor_datagrams::{Desk, Drained};
 use super::reception::{Arrival, Reception};
 use super::shard::Shard;
 use super::{BufferOptions, Engine, EngineError, Layout, Unsupported};
 use crate::service::{Answer, Service};
 use crate::sys::socket::Blocking;
 use crate::sys::uring::{Ring, RingSettings, Taskrun};
+use datagrams::Post;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
@@ -17,7 +23,7 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::TcpStream;
 
@@ -87,11 +93,13 @@ impl Engine for TokioUring {
 /// The connections being served, to end them on a drain.
 type Crowd = Rc<RefCell<HashMap<u64, Rc<TcpStream>>>>;
 
-async fn serve<S: Service + Clone + 'static>(shard: Shard<S>, buffer_size: usize) -> Result<(), EngineError> {
+async fn serve<S: Service + Clone + 'static>(mut shard: Shard<S>, buffer_size: usize) -> Result<(), EngineError> {
+    let (alive, mut all_gone) = mpsc::channel::<()>(1);
+    let (serving, drained) = watch::channel(());
+    serve_datagrams(&mut shard, &drained, &alive)?;
     let mut reception = Reception::new(shard.listeners, shard.inbox, shard.placement, Blocking::Yes)?;
     let _ = shard.ready.send(());
     let crowd = Crowd::default();
-    let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let mut next = 0;
     while let Arrival::Connection { socket, listener } = reception.next().await {
         // A stream of any family: tokio-uring only ever reads and writes the descriptor.
@@ -108,11 +116,29 @@ async fn serve<S: Service + Clone + 'static>(shard: Shard<S>, buffer_size: usize
         });
         next += 1;
     }
-    drop((reception, alive));
+    drop((reception, alive, serving));
     shutdown(&crowd, Shutdown::Read);
     if tokio::time::timeout(shard.drain_patience.duration(), all_gone.recv()).await.is_err() {
         shutdown(&crowd, Shutdown::Both);
         let _ = tokio::time::timeout(ABORT_PATIENCE, all_gone.recv()).await;
+    }
+    Ok(())
+}
+
+/// Starts a task for each datagram socket.
+fn serve_datagrams<S: Service + Clone + 'static>(
+    shard: &mut Shard<S>,
+    drained: &Drained,
+    alive: &mpsc::Sender<()>,
+) -> Result<(), EngineError> {
+    for DatagramSocket { number, socket, guard } in std::mem::take(&mut shard.datagrams) {
+        let desk = Desk::new(Responder::new(shard.service.clone(), number, guard), shard.counters.clone());
+        let post = Post::new(socket).map_err(EngineError::io("registering a datagram socket with the runtime"))?;
+        let (drained, alive) = (drained.clone(), alive.clone());
+        tokio_uring::spawn(async move {
+            post.serve(desk, drained).await;
+            drop(alive);
+        });
     }
     Ok(())
 }

@@ -36,3 +36,11 @@ pub fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
     // SAFETY: the AsyncFd owns the socket, which keeps its one descriptor open for as long as it lives.
     Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
 }
+
+/// Waits until there is room to send, in the tokio runtime that the calling code runs in.
+pub async fn wait_until_writable(socket: &Socket) -> io::Result<()> {
+    let copy = socket.try_clone()?;
+    // SAFETY: the AsyncFd owns the copy, which keeps its one descriptor open for as long as it lives.
+    let watched = unsafe { AsyncFd::register_with_interest(copy, Interest::WRITABLE) }?;
+    watched.writable().await.map(drop)
+}

@@ -1,0 +1,95 @@
+//! Datagrams on a tokio runtime: what the `tokio` and `tokio-uring` engines share.
+//!
+//! Unix sockets go this way with both, as neither engine's own calls can answer an abstract name.
+
+use super::ACCEPT_PAUSE;
+use super::counters::Counters;
+use super::datagram::{BUFFER_BYTES, Responder};
+use crate::service::Service;
+use crate::sys::datagram::{self, Arrived};
+use crate::sys::socket::{self, Blocking, is_transient};
+use socket2::Socket;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+/// Where a datagram socket's task learns of the drain: it has begun when the sender is gone.
+pub(super) type Drained = watch::Receiver<()>;
+
+/// Whether the drain has not begun.
+#[inline]
+pub(super) fn serves(drained: &Drained) -> bool {
+    drained.has_changed().is_ok()
+}
+
+/// Registers a unix socket with the runtime that the calling code runs in.
+pub(super) fn watch_unix(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    socket.set_nonblocking(true)?;
+    socket::watch(socket)
+}
+
+/// What the task of a datagram socket works with.
+pub(super) struct Desk<S> {
+    pub responder: Responder<S>,
+    pub counters: Arc<Counters>,
+    pub buffer: Vec<u8>,
+}
+
+impl<S: Service> Desk<S> {
+    pub(super) fn new(responder: Responder<S>, counters: Arc<Counters>) -> Desk<S> {
+        Desk { responder, counters, buffer: vec![0; BUFFER_BYTES] }
+    }
+
+    /// Serves a unix socket until the drain.
+    pub(super) async fn serve_unix(mut self, socket: AsyncFd<Socket>, mut drained: Drained) {
+        while serves(&drained) {
+            let ready = tokio::select! {
+                biased;
+                ready = socket.readable() => ready,
+                _ = drained.changed() => break,
+            };
+            // An error is the end of the runtime.
+            let Ok(mut ready) = ready else { return };
+            match datagram::receive(socket.get_ref(), &mut self.buffer, Blocking::No) {
+                Ok(arrived) => self.answer(socket.get_ref(), &arrived).await,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE.duration()).await,
+            }
+        }
+        self.answer_rest(socket.get_ref()).await;
+    }
+
+    /// Answers what has arrived, without waiting for more.
+    pub(super) async fn answer_rest(&mut self, socket: &Socket) {
+        loop {
+            match datagram::receive(socket, &mut self.buffer, Blocking::No) {
+                Ok(arrived) => self.answer(socket, &arrived).await,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+            // Whoever waits for the end of the drain's patience must get to run.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn answer(&mut self, socket: &Socket, arrived: &Arrived) {
+        let input = &self.buffer[..arrived.len];
+        if let Some(reply) = self.responder.answer(input, arrived.port(), arrived.truncated) {
+            let answer = reply.bytes(input, &self.responder.output);
+            let (len, sent) = (answer.len(), send(socket, answer, arrived).await);
+            self.responder.answered(len, sent.is_ok());
+        }
+        self.counters.add_alone(&self.responder.take_counts());
+    }
+}
+
+/// Sends to where a datagram came from; waits while the socket takes no more.
+async fn send(socket: &Socket, bytes: &[u8], to: &Arrived) -> io::Result<()> {
+    loop {
+        match datagram::send(socket, bytes, &to.source) {
+            Err(error) if is_transient(&error) => socket::wait_until_writable(socket).await?,
+            outcome => return outcome,
+        }
+    }
+}
