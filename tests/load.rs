@@ -134,6 +134,42 @@ fn every_kind_of_wrong_byte_is_corrupt() {
 }
 
 #[test]
+fn mixed_sizes_come_back_whole() {
+    let peer = Peer::tcp(Manner::Echo);
+    for engine in engines() {
+        let words = ["-c", "5", "-n", "3000", "--depth", "3", "-s", "64:90,1400:9,16k:1"];
+        let before = peer.received.load(Ordering::SeqCst);
+        let workload = valid(&ringload(engine, &peer.address, &words)).workload;
+        assert_eq!((workload.size, workload.size_mix.as_deref()), (347, Some("64:90,1400:9,16k:1")));
+        // Of at least 3000 requests some are large.
+        assert!(peer.received.load(Ordering::SeqCst) - before > 3000 * 150);
+        // On a loaded machine the lag may make it invalid, but no byte goes wrong.
+        let paced =
+            report(&ringload(engine, &peer.address, &["-c", "5", "-R", "1k", "-d", "300ms", "-s", "1:1,5000:1"]));
+        assert!(paced.requests > 0 && paced.errors.values().all(|count| *count == 0), "{:?}", paced.errors);
+    }
+}
+
+#[test]
+fn a_silent_crowd_is_open_alive_and_asked_twice() {
+    for engine in engines() {
+        let peer = Peer::tcp(Manner::Echo);
+        let report = valid(&ringload(engine, &peer.address, &["-c", "2", "--idle", "31", "-t", "2", "-n", "100"]));
+        assert_eq!((report.workload.connections, report.workload.idle), (2, 31));
+        assert_eq!((report.requests, peer.connections.load(Ordering::SeqCst)), (100, 33));
+    }
+}
+
+#[test]
+fn a_silent_connection_that_is_closed_is_told() {
+    let peer = Peer::tcp(Manner::CloseSilent(Duration::from_millis(150)));
+    for engine in engines() {
+        let output = ringload(engine, &peer.address, &["-c", "1", "--idle", "3", "-d", "500ms"]);
+        invalid(&output, "closed");
+    }
+}
+
+#[test]
 fn a_byte_missing_at_the_end_is_a_timeout() {
     let peer = Peer::tcp(Manner::DropAt(63));
     for engine in engines() {

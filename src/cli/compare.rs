@@ -8,12 +8,13 @@ mod settings;
 use super::pacing::PacingArgs;
 use super::progress::Progress;
 use super::report::{Format, print, render};
+use crate::cli::load::request_sizes;
 use crate::load::EngineKind;
 use crate::report::file::Stored;
 use crate::report::schema::{CompareReport, Stopped};
 use crate::sys::process;
 use crate::trial::Cancel;
-use crate::units::{Bytes, CoreSelection, Nanos, Share};
+use crate::units::{CoreSelection, Nanos, Share, SizeMix};
 use anyhow::{Context, Result};
 use clap::Args;
 use session::Session;
@@ -45,9 +46,12 @@ pub struct CompareArgs {
     /// Connections; several make several cells: 1,64,1000
     #[arg(short, long, value_name = "N,...", value_delimiter = ',', default_value = "64", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     connections: Vec<u64>,
-    /// Bytes of a request; several make several cells: 64,4k
-    #[arg(short, long, value_name = "BYTES,...", value_delimiter = ',', default_value = "64", value_parser = crate::cli::load::request_size)]
-    size: Vec<Bytes>,
+    /// Bytes of a request; several make several cells: 64,4k. A mix by weight makes one: 64:90,1400:9,16k:1
+    #[arg(short, long, value_name = "BYTES,...", default_value = "64", value_parser = Sizes::parse)]
+    size: Vec<Sizes>,
+    /// Connections beside --connections that stay open and silent
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000), conflicts_with_all = ["connect_per_request", "udp"])]
+    idle: u64,
     /// Requests in flight per connection [default: 1, or as many as --gso; with a rate at most 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     depth: Option<u64>,
@@ -133,6 +137,17 @@ pub struct CompareArgs {
     /// No progress on stderr
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// What one `--size` names: sizes of several cells, or one mix.
+#[derive(Clone, Debug)]
+struct Sizes(Vec<SizeMix>);
+
+impl Sizes {
+    fn parse(text: &str) -> Result<Sizes, String> {
+        let parts = if text.contains(':') { vec![text] } else { text.split(',').collect() };
+        parts.into_iter().map(request_sizes).collect::<Result<_, _>>().map(Sizes)
+    }
 }
 
 const AFTER_HELP: &str = "\

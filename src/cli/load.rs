@@ -8,7 +8,7 @@ use crate::load::{self, Config, EngineKind, LoadError, Pace, PaceError};
 use crate::report::derive;
 use crate::report::schema::LoadReport;
 use crate::sys::affinity::{self, AffinityError};
-use crate::units::{Address, Bytes, CoreList, CoreSelection, Nanos, Share};
+use crate::units::{Address, Bytes, CoreList, CoreSelection, Nanos, Share, SizeMix, Transport};
 use clap::{Args, Parser, ValueEnum};
 use live::LiveLine;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -57,6 +57,7 @@ Examples:
   ringload unix:/run/echo.sock -c 1 -n 100000      latency of a single connection
   ringload 127.0.0.1:7007 -R 20k --arrival poisson   20000 requests per second, as independent users send them
   ringload 127.0.0.1:7007 -c 256 -t 2 --cores 2-3  two threads, pinned to cores 2 and 3
+  ringload 127.0.0.1:7007 -s 64:90,1400:9,16k:1 --idle 1000   small and large requests beside a silent crowd
   ringload 127.0.0.1:7007 -s 16k --depth 8 --format json > run.json";
 
 /// Options of a run.
@@ -76,9 +77,14 @@ pub struct LoadArgs {
     /// Stop after exactly N counted requests, should that come before --duration
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub requests: Option<u64>,
-    /// Bytes of a request; the answer must be the same bytes
-    #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = request_size)]
-    pub size: Bytes,
+    /// Bytes of a request; the answer must be the same bytes. A mix by weight: 64:90,1400:9,16k:1
+    #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = request_sizes)]
+    pub size: SizeMix,
+    /// Connections beside --connections that stay open and silent: what do they cost the others?
+    ///
+    /// Each is answered once before the measuring and once after it, so that all are known to be alive.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000), conflicts_with = "connect_per_request")]
+    pub idle: u32,
     /// Requests in flight per connection [default: 1; with a rate at most 4096, else a request waits to be sent]
     ///
     /// Slots that are free at the same time are filled with one send, as a client that batches would do.
@@ -151,6 +157,8 @@ pub enum OptionsError {
     FewConnections { threads: usize, connections: usize },
     #[error("{threads} threads cannot be pinned to {cores} cores ({list}); name more --cores, or add --no-pin")]
     FewCores { threads: usize, cores: usize, list: CoreList },
+    #[error("{0} is for streams; datagrams have one size and no connections: leave it out")]
+    StreamsOnly(&'static str),
     #[error(transparent)]
     Pace(#[from] PaceError),
     #[error(transparent)]
@@ -165,12 +173,11 @@ pub fn positive(text: &str) -> Result<Nanos, String> {
     }
 }
 
-pub fn request_size(text: &str) -> Result<Bytes, String> {
-    let size: Bytes = text.parse().map_err(|error: crate::units::ParseUnitError| error.to_string())?;
-    match size {
-        Bytes(0) => Err("a request has at least 1 byte".into()),
-        size if size > MAX_SIZE => Err(format!("a request has at most {MAX_SIZE} bytes")),
-        size => Ok(size),
+pub fn request_sizes(text: &str) -> Result<SizeMix, String> {
+    let sizes: SizeMix = text.parse().map_err(|error: crate::units::ParseUnitError| error.to_string())?;
+    match sizes.largest() > MAX_SIZE {
+        true => Err(format!("a request has at most {MAX_SIZE} bytes")),
+        false => Ok(sizes),
     }
 }
 
@@ -240,6 +247,7 @@ impl LoadArgs {
         if threads > connections {
             return Err(OptionsError::FewConnections { threads, connections });
         }
+        self.check_transport()?;
         let pace = self.pacing.pace()?;
         Ok(Config {
             target: self.target.clone(),
@@ -248,7 +256,9 @@ impl LoadArgs {
             pin,
             duration: self.duration,
             requests: self.requests,
-            size: self.size,
+            size: self.size.mean(),
+            mix: Some(self.size.clone()).filter(SizeMix::is_mixed),
+            idle: self.idle as usize,
             depth: self.depth(pace),
             pace,
             timer: self.pacing.timer,
@@ -262,6 +272,15 @@ impl LoadArgs {
             engine: self.engine,
             server_pid: self.server_pid,
         })
+    }
+
+    fn check_transport(&self) -> Result<(), OptionsError> {
+        match self.target.transport {
+            Transport::Stream => Ok(()),
+            Transport::Datagram if self.size.is_mixed() => Err(OptionsError::StreamsOnly("a mix of sizes")),
+            Transport::Datagram if self.idle > 0 => Err(OptionsError::StreamsOnly("--idle")),
+            Transport::Datagram => Ok(()),
+        }
     }
 
     /// An open loop pipelines as deep as it may, so that no late answer delays a request.

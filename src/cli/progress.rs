@@ -40,7 +40,8 @@ impl Progress {
 
     pub fn starting(&mut self, plan: &Plan, trial: Schedule) {
         let (cell, name) = (&plan.cells[trial.cell], &plan.contestants[trial.contestant].name);
-        let what = format!("{name}, {} connections x {} B, round {}", cell.connections, cell.size, trial.round);
+        let size = cell.size_mix.clone().unwrap_or_else(|| cell.size.to_string());
+        let what = format!("{name}, {} connections x {size} B, round {}", cell.connections, trial.round);
         match self {
             Progress::Bar(bar) => bar.set_message(what),
             Progress::Lines { done, total } => eprintln!("trial {}/{total} {what}", *done + 1),

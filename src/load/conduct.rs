@@ -227,7 +227,7 @@ impl Conductor<'_> {
     /// Waits until every connection was answered once. `false` when that will not happen.
     fn admit(&mut self) -> bool {
         let deadline = self.clock.now() + START_DEADLINE;
-        while self.shared.admitted() < self.config.connections {
+        while self.shared.admitted() < self.config.all_connections() {
             let now = self.clock.now();
             if self.interrupted() || self.shared.abandoned() || now >= deadline {
                 self.shared.abandon();

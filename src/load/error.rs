@@ -28,7 +28,7 @@ impl LoadError {
         LoadError::Connect {
             target: config.target.to_string(),
             number: index + 1,
-            connections: config.connections,
+            connections: config.all_connections(),
             advice: advice(&source),
             source,
         }

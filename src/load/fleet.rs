@@ -10,6 +10,8 @@ use super::pacer::{Pacer, Schedule};
 use super::payload::{Payload, Stream};
 use super::recorder::{ErrorKind, Recorder, Sample};
 use super::shared::{Phase, Shared, StartFailure};
+use super::sizes::Sizes;
+use crate::stats::mix;
 use crate::units::Nanos;
 use std::io;
 
@@ -28,7 +30,10 @@ pub struct Orders {
     pub first: usize,
     /// Connections of all threads.
     pub all: usize,
-    pub size: u64,
+    /// The first so many carry the load; the others are open and silent.
+    pub active: usize,
+    pub sizes: Sizes,
+    pub seed: u64,
     pub depth: u64,
     pub connect_per_request: bool,
     /// Longest that an answer may take, and that a connection may take to be made.
@@ -129,7 +134,12 @@ impl<'a> Fleet<'a> {
     pub fn new(orders: Orders, shared: &'a Shared) -> Fleet<'a> {
         let connections = (0..orders.connections)
             .map(|index| Connection {
-                flow: Flow::new(stream(&orders, index, 0), orders.size, orders.depth),
+                flow: Flow::new(
+                    stream(&orders, index, 0),
+                    orders.sizes,
+                    orders.depth,
+                    mix(orders.seed, (orders.first + index) as u64),
+                ),
                 state: State::Idle { not_before: Nanos::ZERO },
                 sending: false,
                 queued: false,
@@ -413,6 +423,10 @@ impl<'a> Fleet<'a> {
     fn issue(&mut self, index: usize, now: Nanos) {
         let flow = &mut self.connections[index].flow;
         let allowed = match self.turn.phase {
+            // A silent connection must still be alive at the end.
+            Phase::Run | Phase::Drain if index >= self.orders.active => {
+                u64::from(self.turn.phase == Phase::Drain && flow.issued() == 1)
+            }
             _ if self.orders.connect_per_request => 0,
             Phase::Admit => 1 - flow.issued().min(1),
             // The schedule gave it what is due.

@@ -4,11 +4,13 @@
 //! argument; it is only stored here, never read.
 
 use super::payload::{MAX_SLICE, Stream};
+use super::sizes::Sizes;
 use super::verifier::{self, Corrupt};
+use crate::stats::Random;
 use crate::units::Nanos;
 
 /// Requests in flight for which there is room from the start.
-const FIRST_STAMPS: u64 = 16;
+const FIRST_BEGUN: u64 = 16;
 
 /// When a request was meant to go out and when it did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,30 +23,42 @@ pub struct Stamp {
 #[derive(Debug)]
 pub struct Flow {
     stream: Stream,
-    /// Bytes of a request, at least 1.
-    size: u64,
+    sizes: Sizes,
+    /// Draws the sizes.
+    random: Random,
     depth: u64,
     issued: u64,
     answered: u64,
+    /// Bytes of all requests begun; as many must come back.
+    asked: u64,
     /// Bytes the kernel took, and bytes that came back right.
     sent: u64,
     received: u64,
-    /// Ring of the stamps of requests `answered..issued`; its length is a power of two. It grows to what is in flight at
-    /// once, so that a deep limit costs nothing until it is used.
-    stamps: Box<[Stamp]>,
+    /// Ring of requests `answered..issued`; its length is a power of two. It grows to what is in flight at once, so that a
+    /// deep limit costs nothing until it is used.
+    begun: Box<[Begun]>,
+}
+
+/// A request in flight.
+#[derive(Clone, Copy, Debug, Default)]
+struct Begun {
+    stamp: Stamp,
+    /// Where it ends in the stream.
+    end: u64,
 }
 
 impl Flow {
-    pub fn new(stream: Stream, size: u64, depth: u64) -> Flow {
-        let (size, depth) = (size.max(1), depth.max(1));
-        let stamps = ring(depth.min(FIRST_STAMPS));
-        Flow { stream, size, depth, issued: 0, answered: 0, sent: 0, received: 0, stamps }
+    /// The seed decides the sizes of the requests.
+    pub fn new(stream: Stream, sizes: Sizes, depth: u64, seed: u64) -> Flow {
+        let depth = depth.max(1);
+        let (random, begun) = (Random::new(seed), ring(depth.min(FIRST_BEGUN)));
+        Flow { stream, sizes, random, depth, issued: 0, answered: 0, asked: 0, sent: 0, received: 0, begun }
     }
 
     /// Begins a new connection's stream; whatever was in flight is forgotten.
     pub fn restart(&mut self, stream: Stream) {
         self.stream = stream;
-        (self.issued, self.answered, self.sent, self.received) = (0, 0, 0, 0);
+        (self.issued, self.answered, self.asked, self.sent, self.received) = (0, 0, 0, 0, 0);
     }
 
     /// Requests begun since the connection was made.
@@ -66,40 +80,45 @@ impl Flow {
     #[inline]
     pub fn issue(&mut self, stamp: Stamp) {
         if self.free() > 0 {
-            if self.in_flight() == self.stamps.len() as u64 {
+            if self.in_flight() == self.begun.len() as u64 {
                 self.grow();
             }
+            self.asked += self.sizes.draw(&mut self.random);
             let slot = self.slot(self.issued);
-            self.stamps[slot] = stamp;
+            self.begun[slot] = Begun { stamp, end: self.asked };
             self.issued += 1;
         }
     }
 
     /// The oldest request in flight.
     pub fn oldest(&self) -> Option<Stamp> {
-        (self.in_flight() > 0).then(|| self.stamps[self.slot(self.answered)])
+        (self.in_flight() > 0).then(|| self.begun[self.slot(self.answered)].stamp)
     }
 
     /// What to send next: the rest of all requests begun, at most [`MAX_SLICE`]; empty when nothing is left to send.
     #[inline]
     pub fn next_send(&self) -> &'static [u8] {
-        self.stream.slice(self.sent, self.asked() - self.sent)
+        self.stream.slice(self.sent, self.asked - self.sent)
     }
 
     /// The kernel took `len` bytes of the last [`Flow::next_send`].
     #[inline]
     pub fn sent(&mut self, len: usize) {
-        self.sent = (self.sent + len as u64).min(self.asked());
+        self.sent = (self.sent + len as u64).min(self.asked);
     }
 
     /// Bytes came back. Calls `answered` with the stamp of each request whose answer is complete now, oldest first. On
     /// an error the connection is of no more use.
     #[inline]
     pub fn received(&mut self, bytes: &[u8], mut answered: impl FnMut(Stamp)) -> Result<(), Corrupt> {
-        verifier::check(&self.stream, self.received, self.asked(), bytes)?;
+        verifier::check(&self.stream, self.received, self.asked, bytes)?;
         self.received += bytes.len() as u64;
-        while self.in_flight() > 0 && self.received >= (self.answered + 1) * self.size {
-            answered(self.stamps[self.slot(self.answered)]);
+        while self.in_flight() > 0 {
+            let Begun { stamp, end } = self.begun[self.slot(self.answered)];
+            if self.received < end {
+                break;
+            }
+            answered(stamp);
             self.answered += 1;
         }
         Ok(())
@@ -107,25 +126,20 @@ impl Flow {
 
     #[cold]
     fn grow(&mut self) {
-        let mut larger = ring(2 * self.stamps.len() as u64);
+        let mut larger = ring(2 * self.begun.len() as u64);
         for request in self.answered..self.issued {
-            larger[request as usize & (larger.len() - 1)] = self.stamps[self.slot(request)];
+            larger[request as usize & (larger.len() - 1)] = self.begun[self.slot(request)];
         }
-        self.stamps = larger;
-    }
-
-    /// Bytes of all requests begun; as many must come back.
-    fn asked(&self) -> u64 {
-        self.issued * self.size
+        self.begun = larger;
     }
 
     fn slot(&self, request: u64) -> usize {
-        request as usize & (self.stamps.len() - 1)
+        request as usize & (self.begun.len() - 1)
     }
 }
 
-fn ring(len: u64) -> Box<[Stamp]> {
-    vec![Stamp::default(); len.next_power_of_two() as usize].into_boxed_slice()
+fn ring(len: u64) -> Box<[Begun]> {
+    vec![Begun::default(); len.next_power_of_two() as usize].into_boxed_slice()
 }
 
 const _: () = assert!(MAX_SLICE > 0, "next_send must make progress");
@@ -152,8 +166,8 @@ mod tests {
     }
 
     impl Echo {
-        fn new(size: u64, depth: u64) -> Echo {
-            Echo { flow: Flow::new(PAYLOAD.stream(3), size, depth), wire: VecDeque::new(), answered: Vec::new() }
+        fn new(sizes: Sizes, depth: u64) -> Echo {
+            Echo { flow: Flow::new(PAYLOAD.stream(3), sizes, depth, 9), wire: VecDeque::new(), answered: Vec::new() }
         }
 
         fn issue(&mut self, count: u64) {
@@ -177,14 +191,23 @@ mod tests {
         }
     }
 
+    fn sizes() -> impl Strategy<Value = Sizes> {
+        let mixed = prop::sample::select(vec!["1:1,3000:1", "64:90,1400:9,16k:1", "7:1,8:2,9:3"]);
+        let leak = |text: &str| {
+            let mix: crate::units::SizeMix = text.parse().unwrap();
+            Sizes::leak(mix.mean(), Some(&mix))
+        };
+        prop_oneof![(1u64..3000).prop_map(Sizes::All), mixed.prop_map(leak)]
+    }
+
     proptest! {
         #[test]
         fn every_request_is_answered_once_in_order(
-            size in 1u64..3000,
+            sizes in sizes(),
             depth in 1u64..100,
             steps in prop::collection::vec((0u64..40, 0usize..9000, 0usize..9000), 1..60),
         ) {
-            let mut echo = Echo::new(size, depth);
+            let mut echo = Echo::new(sizes, depth);
             for (issue, send, receive) in steps {
                 echo.issue(issue);
                 echo.send(send);
@@ -207,7 +230,7 @@ mod tests {
             flip in 1u8..,
             chunk in 1usize..5000,
         ) {
-            let mut echo = Echo::new(size, depth);
+            let mut echo = Echo::new(Sizes::All(size), depth);
             echo.issue(depth);
             while !echo.flow.next_send().is_empty() {
                 echo.send(usize::MAX);
@@ -222,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_byte_too_many_is_noticed() {
-        let mut echo = Echo::new(10, 2);
+        let mut echo = Echo::new(Sizes::All(10), 2);
         echo.issue(1);
         echo.send(usize::MAX);
         echo.wire.push_back(0);
@@ -231,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_restart_forgets_what_was_in_flight() {
-        let mut echo = Echo::new(10, 2);
+        let mut echo = Echo::new(Sizes::All(10), 2);
         echo.issue(2);
         echo.send(5);
         echo.flow.restart(PAYLOAD.stream(4));
@@ -241,7 +264,7 @@ mod tests {
 
     #[test]
     fn free_slots_become_one_send() {
-        let mut echo = Echo::new(64, 16);
+        let mut echo = Echo::new(Sizes::All(64), 16);
         echo.issue(16);
         assert_eq!(echo.flow.next_send().len(), 16 * 64);
     }

@@ -20,6 +20,7 @@ mod pacer;
 mod payload;
 mod recorder;
 mod shared;
+mod sizes;
 mod streams;
 mod summary;
 mod target;
@@ -33,12 +34,14 @@ pub use pacer::{Arrival, Pace, PaceError};
 pub use worker::Timer;
 
 use crate::report::schema::LoadReport;
+use crate::stats::mix;
 use crate::sys::{accounting, limits};
-use crate::units::{Address, Bytes, CoreList, Nanos, Share};
+use crate::units::{Address, Bytes, CoreList, Nanos, Share, SizeMix};
 use engine::Setup;
 use fleet::Orders;
 use pacer::{Pacer, Plan};
 use payload::Payload;
+use sizes::Sizes;
 use std::sync::atomic::AtomicBool;
 use target::Target;
 use worker::Post;
@@ -47,6 +50,8 @@ use worker::Post;
 const ADMIT_AT_ONCE: usize = 64;
 /// Descriptors for other things than connections: rings, standard streams, /proc.
 const SPARE_DESCRIPTORS: u64 = 64;
+/// Keeps the random numbers of the sizes apart from those of the schedule.
+const SIZES_STREAM: u64 = 1 << 32;
 /// Receive buffers are made for so many requests in flight per connection: an open loop's limit is far above what is.
 const USUAL_DEPTH: u64 = 64;
 
@@ -80,8 +85,12 @@ pub struct Config {
     pub duration: Nanos,
     /// Stop after so many counted requests, if `duration` has not passed before.
     pub requests: Option<u64>,
-    /// Bytes of a request, at least 1.
+    /// Bytes of a request, at least 1; of a mix the mean.
     pub size: Bytes,
+    /// Several sizes.
+    pub mix: Option<SizeMix>,
+    /// Connections beside the others that are open and silent; streams only, and not with `connect_per_request`.
+    pub idle: usize,
     /// Requests in flight per connection, at least 1; exactly 1 with `connect_per_request`.
     pub depth: u64,
     /// When requests are sent; `None` is a closed loop.
@@ -99,6 +108,17 @@ pub struct Config {
     pub engine: EngineKind,
     /// Process whose CPU time, with its descendants', is to be accounted as the server's.
     pub server_pid: Option<u32>,
+}
+
+impl Config {
+    /// The silent ones included.
+    pub fn all_connections(&self) -> usize {
+        self.connections + self.idle
+    }
+
+    fn largest_size(&self) -> Bytes {
+        self.mix.as_ref().map_or(self.size, SizeMix::largest)
+    }
 }
 
 /// Where a run is.
@@ -136,7 +156,7 @@ pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress
 }
 
 fn check_descriptors(config: &Config) -> Result<(), LoadError> {
-    let needed = config.connections as u64 + SPARE_DESCRIPTORS;
+    let needed = config.all_connections() as u64 + SPARE_DESCRIPTORS;
     match limits::raise_open_files() {
         Ok(limit) if limit < needed => Err(LoadError::Descriptors { needed, limit }),
         _ => Ok(()),
@@ -156,17 +176,17 @@ fn tasks(config: &Config) -> Result<Vec<Task>, LoadError> {
     let target = Target::new(&config.target).map_err(|source| LoadError::Target(config.target.to_string(), source))?;
     let payload = Payload::leak(config.seed);
     let cores = config.pin.as_ref().map_or(&[][..], CoreList::as_slice);
-    let share = |thread: usize| thread * config.connections / config.threads;
+    let sizes = Sizes::leak(config.size, config.mix.as_ref());
     let tasks = (0..config.threads).map(|thread| {
-        let (first, next) = (share(thread), share(thread + 1));
+        let part = Part::of(config, thread);
         Task {
             setup: Setup {
                 target: target.clone(),
-                connections: next - first,
-                window: config.size.0 * config.pace.map_or(config.depth, |_| config.depth.min(USUAL_DEPTH)),
+                connections: part.connections,
+                window: config.largest_size().0 * config.pace.map_or(config.depth, |_| config.depth.min(USUAL_DEPTH)),
                 spins: config.spin > Nanos::ZERO || (config.pace.is_some() && config.timer != Timer::Sleep),
             },
-            orders: Orders { pacer: pacer(config, thread), ..orders(config, payload, first, next - first) },
+            orders: Orders { pacer: pacer(config, thread), ..orders(config, payload, sizes, part) },
             post: Post { core: cores.get(thread).copied(), spin: config.spin, timer: config.timer },
         }
     });
@@ -180,12 +200,34 @@ fn pacer(config: &Config, thread: usize) -> Pacer {
     })
 }
 
-fn orders(config: &Config, payload: Payload, first: usize, connections: usize) -> Orders {
+/// A thread's connections: as many of those with load and of the silent ones as of each other thread, or one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    first: usize,
+    connections: usize,
+    active: usize,
+}
+
+impl Part {
+    fn of(config: &Config, thread: usize) -> Part {
+        let share = |all: usize, thread: usize| thread * all / config.threads;
+        let before = |thread| share(config.connections, thread) + share(config.idle, thread);
+        Part {
+            first: before(thread),
+            connections: before(thread + 1) - before(thread),
+            active: share(config.connections, thread + 1) - share(config.connections, thread),
+        }
+    }
+}
+
+fn orders(config: &Config, payload: Payload, sizes: Sizes, part: Part) -> Orders {
     Orders {
-        connections,
-        first,
-        all: config.connections,
-        size: config.size.0,
+        connections: part.connections,
+        first: part.first,
+        all: config.all_connections(),
+        active: part.active,
+        sizes,
+        seed: mix(config.seed, SIZES_STREAM),
         depth: config.depth,
         connect_per_request: config.connect_per_request,
         timeout: config.timeout,

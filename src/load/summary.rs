@@ -59,7 +59,7 @@ fn facts(config: &Config, outcome: &Outcome, duration: Nanos, cpu: &CpuRecord) -
         paced.map_or(Nanos::ZERO, |paced| Nanos(pick(paced).value_at_quantile(0.99)))
     };
     Facts {
-        connections: config.connections as u64,
+        connections: config.all_connections() as u64,
         threads: config.threads as u64,
         admitted: outcome.admitted as u64,
         requests: outcome.measures.service.len(),
@@ -91,6 +91,8 @@ fn workload(config: &Config) -> WorkloadRecord {
         connections: config.connections as u64,
         threads: config.threads as u64,
         size: config.size.0,
+        size_mix: config.mix.as_ref().map(ToString::to_string),
+        idle: config.idle as u64,
         depth: config.depth,
         connect_per_request: config.connect_per_request,
         warmup_ns: config.warmup.0,

@@ -237,6 +237,7 @@ mod tests {
     use crate::load::fleet::Orders;
     use crate::load::pacer::Pacer;
     use crate::load::payload::Payload;
+    use crate::load::sizes::Sizes;
     use crate::load::streams::Streams;
     use crate::load::target::Target;
 
@@ -324,7 +325,9 @@ mod tests {
             connections,
             first: 0,
             all: connections,
-            size: 8,
+            active: connections,
+            sizes: Sizes::All(8),
+            seed: 1,
             depth: 1,
             connect_per_request: false,
             timeout: Nanos::from_secs(10),

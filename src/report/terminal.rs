@@ -217,12 +217,16 @@ fn planned(report: &CompareReport) -> String {
 
 fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
     let connecting = if cell.connect_per_request { ", a new connection for each request" } else { "" };
+    let crowd = match report.load.idle {
+        0 => String::new(),
+        idle => format!(" beside {idle} silent ones"),
+    };
     let most = if report.load.rate_per_s.is_some() { "at most " } else { "" };
     let peers = if report.load.protocol == "udp" { "socket" } else { "connection" };
     format!(
-        "{}, requests of {} B, {most}{} in flight on each{connecting}:\n{}\n{}{}",
+        "{}{crowd}, requests of {} B, {most}{} in flight on each{connecting}:\n{}\n{}{}",
         counted(cell.connections, peers),
-        cell.size,
+        size(cell),
         cell.depth,
         table(report, cell),
         conclusion(cell, &report.baseline),
@@ -320,7 +324,12 @@ fn rate(per_second: f64) -> String {
 }
 
 fn short(cell: &CellRecord) -> String {
-    format!("{} x {} B, depth {}", counted(cell.connections, "connection"), Bytes(cell.size), cell.depth)
+    let size = cell.size_mix.clone().unwrap_or_else(|| Bytes(cell.size).to_string());
+    format!("{} x {size} B, depth {}", counted(cell.connections, "connection"), cell.depth)
+}
+
+fn size(cell: &CellRecord) -> String {
+    cell.size_mix.clone().unwrap_or_else(|| cell.size.to_string())
 }
 
 fn counted(count: u64, what: &str) -> String {

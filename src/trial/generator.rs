@@ -53,7 +53,7 @@ fn command_line(program: &Path, target: &Target, cell: &Cell, load: &Load, seed:
         ("--format", "json".to_owned()),
         ("--server-pid", target.pid.to_string()),
         ("--connections", cell.connections.to_string()),
-        ("--size", cell.size.to_string()),
+        ("--size", cell.size_mix.clone().unwrap_or_else(|| cell.size.to_string())),
         ("--threads", load.threads.min(cell.connections).to_string()),
         ("--duration", nanos(load.duration)),
         ("--warmup", nanos(load.warmup)),
@@ -70,6 +70,9 @@ fn command_line(program: &Path, target: &Target, cell: &Cell, load: &Load, seed:
         words.extend(["--gso".to_owned(), load.gso.to_string()]);
     }
     words.extend(pacing(load));
+    if load.idle > 0 {
+        words.extend(["--idle".to_owned(), load.idle.to_string()]);
+    }
     match cell.connect_per_request {
         true => words.push("--connect-per-request".to_owned()),
         false => words.extend(["--depth".to_owned(), cell.depth.to_string()]),

@@ -70,10 +70,13 @@ pub enum Program {
 }
 
 /// One workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
     pub connections: u64,
+    /// Bytes of a request, of a mix the mean.
     pub size: u64,
+    /// Several sizes by weight, in the generator's words.
+    pub size_mix: Option<String>,
     pub depth: u64,
     pub connect_per_request: bool,
 }
@@ -87,6 +90,8 @@ pub struct Load {
     /// Shortest and longest warm-up.
     pub warmup: Nanos,
     pub warmup_max: Nanos,
+    /// Connections of each cell beside the others that are open and silent.
+    pub idle: u64,
     /// `None` is a closed loop.
     pub pacing: Option<Pacing>,
     pub timeout: Nanos,

@@ -6,11 +6,13 @@ mod address;
 mod cores;
 mod rate;
 mod share;
+mod sizes;
 
 pub use address::{Address, Endpoint, ParseAddressError, Place, Transport};
 pub use cores::{CoreList, CoreSelection};
 pub use rate::Rate;
 pub use share::Share;
+pub use sizes::SizeMix;
 
 use std::fmt;
 use std::str::FromStr;

@@ -31,6 +31,8 @@ pub enum Manner {
         every: Duration,
         length: Duration,
     },
+    /// Closes a connection that says nothing for so long.
+    CloseSilent(Duration),
     /// Takes so long for each receive.
     Slow(Duration),
 }
@@ -50,6 +52,9 @@ impl Peer {
         Peer::serve(address, manner, move || {
             let stream = listener.accept().unwrap().0;
             stream.set_nodelay(true).unwrap();
+            if let Manner::CloseSilent(time) = manner {
+                stream.set_read_timeout(Some(time)).unwrap();
+            }
             stream
         })
     }
@@ -121,7 +126,7 @@ fn answer(manner: Manner, position: u64, bytes: &[u8]) -> (Vec<u8>, bool) {
     let index = |at: u64| at.checked_sub(position).map(|at| at as usize).filter(|at| *at < bytes.len());
     let left = |limit: u64| limit.saturating_sub(position).min(bytes.len() as u64) as usize;
     match manner {
-        Manner::Echo | Manner::AddAtEnd | Manner::Stall { .. } | Manner::Slow(_) => {}
+        Manner::Echo | Manner::AddAtEnd | Manner::Stall { .. } | Manner::CloseSilent(_) | Manner::Slow(_) => {}
         Manner::FlipAt(at) => index(at).into_iter().for_each(|at| answer[at] ^= 0x10),
         Manner::DropAt(at) => index(at).into_iter().for_each(|at| {
             answer.remove(at);

@@ -101,6 +101,7 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
             warmup,
             warmup_max: args.warmup_max.unwrap_or(warmup + warmup).max(warmup),
             pacing: pacing(args)?,
+            idle: args.idle,
             timeout: args.timeout.unwrap_or(if args.udp { DATAGRAM_TIMEOUT } else { STREAM_TIMEOUT }),
             gso: args.gso.unwrap_or(0),
             spin: args.spin,
@@ -154,11 +155,12 @@ fn cells(args: &CompareArgs) -> Vec<Cell> {
     let mut cells = Vec::new();
     let paced = args.pacing.rate.is_some() || args.pacing.arrival.is_some();
     for &connections in &args.connections {
-        for size in &args.size {
+        for size in args.size.iter().flat_map(|sizes| &sizes.0) {
             let connect_per_request = args.connect_per_request;
             let deepest = if paced { MAX_DEPTH } else { 1 };
             let depth = args.depth.or(args.gso).unwrap_or(deepest);
-            let cell = Cell { connections, size: size.0, depth, connect_per_request };
+            let size_mix = size.is_mixed().then(|| size.to_string());
+            let cell = Cell { connections, size: size.mean().0, size_mix, depth, connect_per_request };
             if !cells.contains(&cell) {
                 cells.push(cell);
             }
@@ -207,12 +209,12 @@ fn empty_report(
             duration_ns: load.duration.0,
             warmup_ns: load.warmup.0,
             warmup_max_ns: load.warmup_max.0,
+            idle: load.idle,
             rate_per_s: load.pacing.as_ref().map(|pacing| pacing.mean_rate),
             arrival: load.pacing.as_ref().map(|pacing| pacing.arrival.clone()),
             timer: load.pacing.as_ref().map(|pacing| pacing.timer.clone()),
             timeout_ns: load.timeout.0,
             spin_ns: load.spin.0,
-            ..LoadSettings::default()
         },
         rounds: plan.rounds.min,
         limits: limits(args, &plan.rounds),
@@ -231,6 +233,7 @@ fn empty_cell(plan: &Plan, cell: &Cell) -> CellRecord {
     CellRecord {
         connections: cell.connections,
         size: cell.size,
+        size_mix: cell.size_mix.clone(),
         depth: cell.depth,
         connect_per_request: cell.connect_per_request,
         contestants: plan.contestants.iter().map(contestant).collect(),

@@ -18,7 +18,7 @@ impl LiveLine {
             let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             line.with_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()))
         });
-        LiveLine { line, connections: config.connections, previous: None }
+        LiveLine { line, connections: config.all_connections(), previous: None }
     }
 
     pub fn show(&mut self, progress: Progress) {

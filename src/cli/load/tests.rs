@@ -35,6 +35,9 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
         (&["-d", "0"], "longer than 0"),
         (&["-d", "10"], "with a unit"),
         (&["--depth", "0"], "1..=4096"),
+        (&["-s", "64,128"], "has no weight"),
+        (&["-s", "64:1,65M:1"], "at most 64M"),
+        (&["--idle", "3", "--connect-per-request"], "cannot be used with"),
         (&["--arrival", "poisson"], "add -R"),
         (&["--arrival", "ramp:1k..2k", "-R", "5k"], "leave out -R"),
         (&["--arrival", "sometimes"], "burst:N"),
@@ -61,6 +64,16 @@ fn a_rate_opens_the_loop_and_pipelines() {
     let ramp = config(&["--arrival", "ramp:1k..2k"]).unwrap().pace.unwrap();
     assert_eq!((ramp.rate.per_second(), ramp.to_string()), (1500, "ramp:1000..2000".into()));
     assert_eq!(config(&[]).unwrap().pace, None);
+}
+
+#[test]
+fn sizes_may_be_mixed_and_a_crowd_may_idle() {
+    let mixed = config(&["-s", "64:90,1400:9,16k:1", "--idle", "100"]).unwrap();
+    assert_eq!(
+        (mixed.size, mixed.mix.unwrap().to_string(), mixed.idle),
+        (Bytes(347), "64:90,1400:9,16k:1".into(), 100)
+    );
+    assert_eq!(config(&["-s", "1k"]).unwrap().mix, None);
 }
 
 #[test]

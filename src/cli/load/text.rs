@@ -36,16 +36,15 @@ fn load(workload: &WorkloadRecord) -> String {
         (Some(rate), Some(arrival)) => format!("{rate} requests/s {arrival} over "),
         _ => String::new(),
     };
+    let size = workload.size_mix.clone().unwrap_or_else(|| Bytes(workload.size).to_string());
+    let crowd = if workload.idle > 0 { format!(" beside {} silent ones", workload.idle) } else { String::new() };
     let cores = match &workload.cores {
         Some(cores) => format!("on cores {cores}"),
         None => "not pinned".into(),
     };
     format!(
-        "{pace}{} connections, {} bytes per request{way}; {} {} thread(s), {cores}",
-        workload.connections,
-        Bytes(workload.size),
-        workload.threads,
-        workload.engine
+        "{pace}{} connections{crowd}, {size} bytes per request{way}; {} {} thread(s), {cores}",
+        workload.connections, workload.threads, workload.engine
     )
 }
 

@@ -64,7 +64,7 @@ impl Fleet<'_> {
     /// The next connection in turn that can take a request.
     #[inline]
     fn taker(&mut self) -> Option<usize> {
-        let count = self.connections.len();
+        let count = self.orders.active;
         for _ in 0..count {
             let index = self.next_in_turn;
             self.next_in_turn = if index + 1 == count { 0 } else { index + 1 };

@@ -33,6 +33,8 @@ struct Wire {
 
 struct Sim {
     wires: Vec<Wire>,
+    /// Bytes sent on each connection.
+    asked: Vec<u64>,
     random: u64,
     faults: Faults,
     /// Faults that happened.
@@ -41,7 +43,8 @@ struct Sim {
 
 impl Sim {
     fn new(connections: usize, seed: u64, faults: Faults) -> Sim {
-        Sim { wires: (0..connections).map(|_| Wire::default()).collect(), random: seed | 1, faults, broken: 0 }
+        let wires = (0..connections).map(|_| Wire::default()).collect();
+        Sim { wires, asked: vec![0; connections], random: seed | 1, faults, broken: 0 }
     }
 
     /// xorshift64 (Marsaglia 2003).
@@ -112,6 +115,7 @@ impl Engine for Sim {
         if !self.fault(self.faults.swallow) {
             self.wires[index].bytes.extend(&bytes[..len]);
         }
+        self.asked[index] += len as u64;
         if len > 0 && self.random(2) == 0 {
             return Ok(Done::Now(len));
         }
@@ -152,7 +156,9 @@ fn orders(connections: usize, size: u64, depth: u64) -> Orders {
         connections,
         first: 0,
         all: connections,
-        size,
+        active: connections,
+        sizes: Sizes::All(size),
+        seed: 1,
         depth,
         connect_per_request: false,
         timeout: Nanos::from_millis(20),
@@ -198,14 +204,21 @@ proptest! {
 
     #[test]
     fn any_chunking_brings_exactly_the_requests_asked_for(
-        connections in 1usize..6, size in 1u64..300, depth in 1u64..6, requests in 1u64..60, seed: u64, alone: bool,
+        active in 1usize..6, idle in 0usize..4, size in 1u64..300, depth in 1u64..6, requests in 1u64..60, seed: u64,
+        alone: bool,
     ) {
+        let connections = active + if alone { 0 } else { idle };
         let shared = Shared::new(Some(requests), std::thread::current());
-        let orders = Orders { connect_per_request: alone, ..orders(connections, size, if alone { 1 } else { depth }) };
+        let orders = Orders { active, connect_per_request: alone, ..orders(connections, size, if alone { 1 } else { depth }) };
         let mut sim = Sim::new(connections, seed, Faults::default());
         let haul = drive(Orders { timeout: Nanos::from_secs(60), ..orders }, &shared, &mut sim, Nanos::from_secs(60));
         prop_assert_eq!((haul.recorder.requests(), haul.recorder.error_count()), (requests, 0));
         prop_assert_eq!(shared.admitted(), connections);
+        if !alone {
+            // Silent ones: before and after.
+            let silent = (connections - active) as u64 * size * 2;
+            prop_assert_eq!(sim.asked[active..].iter().sum::<u64>(), silent);
+        }
     }
 
     #[test]
