@@ -3,7 +3,7 @@
 //! Monotonic nanoseconds (CLOCK_MONOTONIC through the vDSO) since an epoch that every copy of a [`Clock`] shares.
 
 use crate::units::Nanos;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Reads the time. Copies share the epoch, so instants of different threads compare.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,13 @@ impl Clock {
     #[inline]
     pub fn now(&self) -> Nanos {
         Nanos(self.epoch.elapsed().as_nanos() as u64)
+    }
+
+    /// The instant at which the wall clock showed this time since 1970, for a stamp of a moment ago: steps of the wall
+    /// clock since then show. A stamp from the future is now.
+    pub fn instant_of(&self, wall: Duration) -> Nanos {
+        let passed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(wall);
+        self.now().since(Nanos(passed.as_nanos() as u64))
     }
 }
 
@@ -53,6 +60,18 @@ fn utc(unix_seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stamp_of_the_wall_clock_finds_its_instant() {
+        let clock = Clock::start();
+        let before = clock.now();
+        let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+        let instant = clock.instant_of(stamp);
+        // A quarter of the wait is room for a wall clock that is being slewed.
+        assert!(instant + Nanos::from_millis(1) >= before && instant < clock.now(), "{instant:?}");
+        assert!(clock.instant_of(stamp + Duration::from_secs(9)) <= clock.now());
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {

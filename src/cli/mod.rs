@@ -2,10 +2,12 @@
 
 pub mod compare;
 pub mod contestant;
+mod diagnosis;
 pub mod doctor;
 mod host;
 pub mod load;
 mod pacing;
+pub mod ping;
 mod progress;
 pub mod report;
 pub mod serve;
@@ -30,6 +32,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Report(report::ReportArgs),
     Doctor(doctor::DoctorArgs),
+    Ping(ping::PingArgs),
     /// The load generator, as `ringload`; compare starts it this way
     #[command(hide = true)]
     Load(load::LoadArgs),
@@ -37,15 +40,24 @@ enum Command {
 
 /// The program `ringmark`.
 pub fn ringmark() -> ExitCode {
-    let outcome = match Ringmark::parse().command {
+    let outcome = match parse().command {
         Command::Compare(args) => compare::run(args),
         Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
         Command::Report(args) => report::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Ping(args) => Ok(ping::run(&args)),
         Command::Load(args) => Ok(load::run(&args)),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("ringmark: {error:#}");
         ExitCode::FAILURE
+    })
+}
+
+/// What was typed. Help and errors end the program here.
+fn parse() -> Ringmark {
+    Ringmark::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        std::process::exit(if error.exit_code() == 0 { 0 } else { diagnosis::usage_code() })
     })
 }

@@ -6,10 +6,12 @@
 
 pub mod accounting;
 pub mod affinity;
+pub mod ancillary;
 pub mod datagram;
 pub mod epoll;
 pub mod limits;
 pub mod process;
+pub mod raw;
 pub mod socket;
 pub mod timer;
 pub mod uring;

@@ -501,6 +501,6 @@ fn give_back(ring: &mut Ring, leased: &mut u32, spare: &mut Vec<Vec<u8>>, payloa
             room.clear();
             spare.push(room);
         }
-        Payload::Static(_) => {}
+        Payload::Static(_) | Payload::Letter(_) => {}
     }
 }

@@ -1,12 +1,14 @@
 //! The ring itself: operations go in with the memory they need, completions come out with it.
 
 mod datagrams;
+mod letters;
 
 pub use datagrams::WhenFull;
 
 use super::buffers::{Buffers, Group, Lease};
 use super::datagram::Message;
 use super::error::{RingError, kernel_release};
+use super::letter::Letter;
 use super::setup::{RingSettings, Taskrun, build};
 use crate::units::Nanos;
 use datagrams::Datagrams;
@@ -68,6 +70,8 @@ pub enum Payload {
     Lease(Lease),
     Static(&'static [u8]),
     Owned(Vec<u8>),
+    /// A datagram with its address.
+    Letter(Box<Letter>),
 }
 
 /// Memory that an operation in flight refers to.
@@ -390,6 +394,7 @@ impl Ring {
             Payload::Lease(lease) => self.bytes(lease),
             Payload::Static(bytes) => bytes,
             Payload::Owned(bytes) => bytes,
+            Payload::Letter(letter) => letter.body(),
         }
     }
 

@@ -1,0 +1,118 @@
+//! What the diagnostics' command lines have in common: exit codes, names, a number that differs from run to run, and the
+//! signal that ends them early.
+
+use crate::diag::icmp::Family;
+use crate::diag::names::{Host, NameError};
+use crate::report::histogram;
+use crate::report::schema::LatencyRecord;
+use clap::Args;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+// Exit codes, those of fping(8). 0: all reachable.
+pub const EXIT_SOME_UNREACHABLE: u8 = 1;
+pub const EXIT_NAME_NOT_FOUND: u8 = 2;
+pub const EXIT_USAGE: u8 = 3;
+pub const EXIT_SYSTEM: u8 = 4;
+/// What a shell reports for a program that a second Ctrl-C ends: 128 + SIGINT.
+const EXIT_INTERRUPTED: i32 = 130;
+/// What clap's own convention is, for all other commands.
+const USUAL_USAGE: i32 = 2;
+
+/// Which addresses of a name to take.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct FamilyArgs {
+    /// IPv4 only
+    #[arg(short = '4', conflicts_with = "v6")]
+    v4: bool,
+    /// IPv6 only
+    #[arg(short = '6')]
+    v6: bool,
+}
+
+impl FamilyArgs {
+    pub fn family(self) -> Option<Family> {
+        match (self.v4, self.v6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        }
+    }
+}
+
+/// The exit code for bad options: fping's where its codes are promised.
+pub fn usage_code() -> i32 {
+    let command = std::env::args_os().nth(1);
+    match command.is_some_and(|word| word == "ping" || word == "trace") {
+        true => EXIT_USAGE.into(),
+        false => USUAL_USAGE,
+    }
+}
+
+/// Says what is wrong, and becomes the exit code.
+pub fn fail(command: &str, code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("ringmark {command}: {error}");
+    code.into()
+}
+
+/// The hosts that there are, each address once, and why others are not.
+pub fn resolve(names: &[String], family: Option<Family>) -> (Vec<Host>, Vec<NameError>) {
+    let (mut hosts, mut errors) = (Vec::<Host>::new(), Vec::new());
+    for name in names {
+        match Host::resolve(name, family) {
+            Ok(host) if hosts.iter().any(|other| other.address == host.address) => {
+                eprintln!("{}: its address is among the targets already", host.label());
+            }
+            Ok(host) => hosts.push(host),
+            Err(error) => errors.push(error),
+        }
+    }
+    (hosts, errors)
+}
+
+/// A number that differs from run to run: the keys of hash maps come from the kernel's randomness.
+pub fn nonce() -> u64 {
+    RandomState::new().hash_one(std::process::id())
+}
+
+/// A flag that the first SIGINT or SIGTERM raises; the second ends the program.
+pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag down and raises it, the second finds it up and ends us.
+        signal_hook::flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+/// Round-trip times as JSON carries them.
+#[derive(Debug, Serialize)]
+pub struct RoundTripsRecord {
+    #[serde(flatten)]
+    figures: LatencyRecord,
+    /// HdrHistogram V2 deflate, base64, as `.hlog` files carry it.
+    histogram: String,
+}
+
+impl From<&Histogram<u64>> for RoundTripsRecord {
+    fn from(times: &Histogram<u64>) -> RoundTripsRecord {
+        RoundTripsRecord { figures: histogram::figures(times), histogram: histogram::encode(times) }
+    }
+}
+
+/// min, p50, p90, p99 and max for a table; dashes where there is nothing.
+pub fn five_figures(times: &Histogram<u64>) -> [String; 5] {
+    if times.is_empty() {
+        return std::array::from_fn(|_| "-".to_owned());
+    }
+    let figures = histogram::figures(times);
+    [figures.min, figures.p50, figures.p90, figures.p99, figures.max]
+        .map(|nanos| crate::units::Nanos(nanos).to_string())
+}

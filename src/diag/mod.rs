@@ -1,0 +1,34 @@
+//! Diagnostics on raw sockets: is it there ([`ping`]), and which way does it go ([`trace`]).
+//!
+//! What a probe became is decided by pure state machines ([`window`]) and parsers ([`icmp`]); I/O is thin and goes through
+//! the ring ([`post`]). This module never sends to an address that nobody typed, never faster than its caller allows, and
+//! never trusts a byte that arrives.
+
+pub mod echo;
+pub mod icmp;
+pub mod names;
+pub mod ping;
+pub mod post;
+pub mod socket;
+pub mod window;
+
+use crate::sys::uring::RingError;
+use std::io;
+
+/// A diagnosis could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DiagError {
+    #[error(transparent)]
+    Open(#[from] socket::OpenError),
+    #[error("probes go through io_uring: {0}")]
+    Ring(#[from] RingError),
+    #[error("{what} failed: {source}")]
+    Io { what: &'static str, source: io::Error },
+}
+
+impl DiagError {
+    /// For `map_err`.
+    pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> DiagError {
+        move |source| DiagError::Io { what, source }
+    }
+}

@@ -1,0 +1,127 @@
+//! What became of the requests to one target.
+
+use crate::diag::icmp::Meaning;
+use crate::diag::window::Arrival;
+use crate::units::Nanos;
+use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Significant digits of the round-trip times.
+const DIGITS: u8 = 3;
+/// Longest round trip that is told apart from longer ones.
+const LONGEST: Nanos = Nanos::from_secs(3600);
+
+/// Who refused a request, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    pub from: IpAddr,
+    pub meaning: Meaning,
+}
+
+/// Counts and round-trip times. Once all requests are over, `sent` is the sum of `answered`, `late`, `refused`, `unsent`
+/// and [`Tally::lost`].
+#[derive(Clone, Debug)]
+pub struct Tally {
+    pub sent: u64,
+    /// In time.
+    pub answered: u64,
+    /// After the time limit.
+    pub late: u64,
+    /// Further answers to a request.
+    pub duplicates: u64,
+    /// Of the answers in time: after that of a request that was sent later.
+    pub reordered: u64,
+    /// Answers whose payload is not what was sent.
+    pub corrupt: u64,
+    /// Requests that met an error on the way.
+    pub refused: u64,
+    /// What told of errors, advice included.
+    pub refusals: BTreeMap<Refusal, u64>,
+    /// Requests that the kernel did not take.
+    pub unsent: u64,
+    /// Why, of the last of them.
+    pub unsent_because: Option<String>,
+    /// Of the answers in time, in nanoseconds.
+    pub round_trips: Histogram<u64>,
+    /// Longest of the late ones.
+    pub latest: Nanos,
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        let round_trips = Histogram::new_with_bounds(1, LONGEST.0, DIGITS).expect("bounds that make sense");
+        Tally {
+            sent: 0,
+            answered: 0,
+            late: 0,
+            duplicates: 0,
+            reordered: 0,
+            corrupt: 0,
+            refused: 0,
+            refusals: BTreeMap::new(),
+            unsent: 0,
+            unsent_because: None,
+            round_trips,
+            latest: Nanos::ZERO,
+        }
+    }
+}
+
+impl Tally {
+    pub fn arrived(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::InTime { rtt, reordered } => {
+                self.answered += 1;
+                self.reordered += u64::from(reordered);
+                self.round_trips.saturating_record(rtt.0);
+            }
+            Arrival::Late { rtt } => {
+                self.late += 1;
+                self.latest = self.latest.max(rtt);
+            }
+            Arrival::Duplicate => self.duplicates += 1,
+            Arrival::Stray => {}
+        }
+    }
+
+    /// Something on the way told of an error; `ends` where it was the end of a request.
+    pub fn refuse(&mut self, refusal: Refusal, ends: bool) {
+        *self.refusals.entry(refusal).or_default() += 1;
+        self.refused += u64::from(ends);
+    }
+
+    /// Requests of which nothing was heard. While some are under way, these too.
+    pub fn lost(&self) -> u64 {
+        self.sent.saturating_sub(self.answered + self.late + self.refused + self.unsent)
+    }
+
+    /// Share of the requests that were sent and not answered in time.
+    pub fn loss(&self) -> f64 {
+        let sent = self.sent.saturating_sub(self.unsent);
+        if sent == 0 { 0.0 } else { sent.saturating_sub(self.answered) as f64 / sent as f64 }
+    }
+
+    /// Whether it answers at all.
+    pub fn is_reachable(&self) -> bool {
+        self.answered + self.late > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diag::icmp::Family;
+
+    #[test]
+    fn what_is_sent_becomes_something() {
+        let mut tally = Tally { sent: 10, unsent: 1, ..Tally::default() };
+        tally.arrived(Arrival::InTime { rtt: Nanos(1000), reordered: true });
+        tally.arrived(Arrival::Duplicate);
+        tally.arrived(Arrival::Late { rtt: Nanos::from_secs(2) });
+        let meaning = Meaning { family: Family::V4, kind: 3, code: 1, mtu: 0 };
+        tally.refuse(Refusal { from: [127, 0, 0, 1].into(), meaning }, true);
+        assert_eq!((tally.lost(), tally.round_trips.len()), (6, 1));
+        assert!((tally.loss() - 8.0 / 9.0).abs() < 1e-9 && tally.is_reachable());
+    }
+}

@@ -1,0 +1,152 @@
+//! Sockets for probes: which kind may be had here, and what arrives at them.
+
+use super::icmp::{self, EchoId, ErrorMessage, Family, Icmp, Meaning, Quoted, Transport};
+use super::post::Arrival;
+use crate::sys::ancillary::Origin;
+use crate::sys::raw::{self, Access};
+use socket2::{Domain, Socket};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Receive buffer asked for; what overflows it is counted by the kernel and reported.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// ICMP cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("neither a raw socket ({raw}) nor a ping socket ({ping}) may be opened for {family:?}; {}", allow())]
+    Refused { family: Family, raw: io::Error, ping: io::Error },
+    #[error("{what} needs a raw socket ({source}); {}", allow_raw())]
+    NeedsRaw { what: &'static str, source: io::Error },
+    #[error("setting up a socket for {family:?} failed: {source}")]
+    SetUp { family: Family, source: io::Error },
+}
+
+/// How to be allowed raw sockets.
+pub fn allow_raw() -> String {
+    let path = std::env::current_exe().map_or_else(|_| "ringmark".into(), |path| path.display().to_string());
+    format!("allow it with: sudo setcap cap_net_raw+ep {path}")
+}
+
+/// How to be allowed ping sockets.
+pub const ALLOW_PING: &str = "sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"";
+
+/// How to be allowed either.
+fn allow() -> String {
+    format!("{}, or: {ALLOW_PING}", allow_raw())
+}
+
+/// What is known of a socket that sends echo requests and hears of replies and errors.
+#[derive(Clone, Copy, Debug)]
+pub struct EchoLine {
+    pub family: Family,
+    pub access: Access,
+    pub id: EchoId,
+}
+
+pub fn domain(family: Family) -> Domain {
+    if family == Family::V6 { Domain::IPV6 } else { Domain::IPV4 }
+}
+
+impl EchoLine {
+    /// A raw socket where that is allowed, else a ping socket. `id` is the identifier for a raw one.
+    pub fn open(family: Family, id: EchoId) -> Result<(Socket, EchoLine), OpenError> {
+        let set_up = |source| OpenError::SetUp { family, source };
+        match raw::icmp(domain(family), Access::Raw) {
+            Ok(socket) => {
+                prepare_raw(&socket, family).map_err(set_up)?;
+                Ok((socket, EchoLine { family, access: Access::Raw, id }))
+            }
+            Err(refused) => {
+                let socket = raw::icmp(domain(family), Access::Ping).map_err(|ping| OpenError::Refused {
+                    family,
+                    raw: refused,
+                    ping,
+                })?;
+                let id = prepare_ping(&socket, family).map_err(set_up)?;
+                Ok((socket, EchoLine { family, access: Access::Ping, id }))
+            }
+        }
+    }
+
+    /// What an arrival says; `None` where it is not about echo requests of this socket, or damaged.
+    pub fn interpret<'a>(&self, arrival: &Arrival<'a>) -> Option<Heard<'a>> {
+        match arrival.error {
+            Some(error) if error.origin == Origin::Icmp => {
+                let meaning = Meaning { family: self.family, kind: error.kind, code: error.code, mtu: error.info };
+                let echo = icmp::parse_echo(arrival.bytes)?;
+                let transport = Transport::Echo { id: self.id, sequence: echo.sequence };
+                let destination = arrival.from?;
+                let quoted = Quoted { source: nobody(self.family), destination, transport };
+                Some(Heard {
+                    from: error.offender?,
+                    hop_limit: None,
+                    icmp: Icmp::Error(ErrorMessage { meaning, quoted }),
+                })
+            }
+            Some(_) => None,
+            None => hear(self.family, self.access, arrival).filter(|heard| self.is_own(&heard.icmp)),
+        }
+    }
+
+    fn is_own(&self, message: &Icmp<'_>) -> bool {
+        match message {
+            Icmp::Reply(echo) => echo.id == self.id,
+            Icmp::Error(error) => matches!(error.quoted.transport, Transport::Echo { id, .. } if id == self.id),
+        }
+    }
+}
+
+/// A message, and who sent it.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard<'a> {
+    pub from: IpAddr,
+    pub hop_limit: Option<u8>,
+    pub icmp: Icmp<'a>,
+}
+
+/// Reads what arrived at an ICMP socket: raw ones of IPv4 begin with the IP header.
+pub fn hear<'a>(family: Family, access: Access, arrival: &Arrival<'a>) -> Option<Heard<'a>> {
+    let (from, hop_limit, message) = match (family, access) {
+        (Family::V4, Access::Raw) => {
+            let (from, hop_limit, message) = icmp::within_ipv4(arrival.bytes)?;
+            (from, Some(hop_limit), message)
+        }
+        _ => (arrival.from?, arrival.hop_limit, arrival.bytes),
+    };
+    Some(Heard { from, hop_limit, icmp: icmp::parse(family, message).ok()? })
+}
+
+/// Lets an ICMP socket hear only what is of interest, with stamps.
+pub fn prepare_raw(socket: &Socket, family: Family) -> io::Result<()> {
+    raw::admit_icmp(socket, domain(family), family.interesting())?;
+    prepare(socket, family)
+}
+
+fn prepare_ping(socket: &Socket, family: Family) -> io::Result<EchoId> {
+    raw::queue_errors(socket, domain(family))?;
+    prepare(socket, family)?;
+    raw::take_identifier(socket, domain(family)).map(EchoId)
+}
+
+/// Stamps, hop limits, and room for bursts. Without stamps the clock is read after the receive, and the report says so.
+pub fn prepare(socket: &Socket, family: Family) -> io::Result<()> {
+    let _ = raw::stamp_arrivals(socket);
+    let _ = raw::make_room(socket, RECEIVE_BUFFER);
+    raw::tell_hop_limits(socket, domain(family))
+}
+
+/// Sets the hop limit of all that a socket sends.
+pub fn limit_hops(socket: &Socket, family: Family, hops: u8) -> io::Result<()> {
+    match family {
+        Family::V4 => socket.set_ttl_v4(hops.into()),
+        Family::V6 => socket.set_unicast_hops_v6(hops.into()),
+    }
+}
+
+fn nobody(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}

@@ -1,0 +1,177 @@
+//! What the kernel says along with a datagram (cmsg(3)): when it arrived, how far it may still have gone, and which
+//! error it stands for. Reads bytes as recvmsg(2) leaves them; what makes no sense is taken for nothing.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// What came along with a datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ancillary {
+    /// When the kernel took it from the device, on the wall clock (SO_TIMESTAMPNS, socket(7)).
+    pub stamp: Option<Duration>,
+    /// IP_RECVTTL, IPV6_RECVHOPLIMIT.
+    pub hop_limit: Option<u8>,
+    /// IP_RECVERR, IPV6_RECVERR.
+    pub error: Option<ExtendedError>,
+}
+
+/// Who found the error of [`ExtendedError`] (linux/errqueue.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This machine.
+    Local,
+    Icmp,
+    Other,
+}
+
+/// An error that a packet met (`struct sock_extended_err`, ip(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendedError {
+    pub errno: i32,
+    pub origin: Origin,
+    /// ICMP type and code.
+    pub kind: u8,
+    pub code: u8,
+    /// The MTU, where a packet was too big for one.
+    pub info: u32,
+    /// Who reported it.
+    pub offender: Option<IpAddr>,
+}
+
+/// Length of `struct sock_extended_err`; the address of who reported it follows.
+const EXTENDED: usize = 16;
+
+impl Ancillary {
+    /// Reads a whole control buffer.
+    pub fn parse(mut control: &[u8]) -> Ancillary {
+        let mut found = Ancillary::default();
+        while let Some((level, kind, data, rest)) = next(control) {
+            found.take(level, kind, data);
+            control = rest;
+        }
+        found
+    }
+
+    fn take(&mut self, level: libc::c_int, kind: libc::c_int, data: &[u8]) {
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => self.stamp = stamp(data),
+            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
+                self.hop_limit = word(data, 0).and_then(|value| u8::try_from(value).ok());
+            }
+            (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+                self.error = ExtendedError::parse(data);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl ExtendedError {
+    fn parse(data: &[u8]) -> Option<ExtendedError> {
+        let (head, offender) = data.split_at_checked(EXTENDED)?;
+        let origin = match head[4] {
+            libc::SO_EE_ORIGIN_LOCAL => Origin::Local,
+            libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 => Origin::Icmp,
+            _ => Origin::Other,
+        };
+        let (errno, info) = (word(head, 0)? as i32, word(head, 8)?);
+        Some(ExtendedError { errno, origin, kind: head[5], code: head[6], info, offender: ip_of(offender) })
+    }
+}
+
+/// Level, type and data of the first message, and what follows it.
+fn next(control: &[u8]) -> Option<(libc::c_int, libc::c_int, &[u8], &[u8])> {
+    const HEAD: usize = size_of::<libc::cmsghdr>();
+    const ALIGN: usize = align_of::<libc::cmsghdr>();
+    let bytes = control.get(..HEAD)?;
+    // SAFETY: there are as many bytes as the struct has, and any bytes make one: it consists of integers.
+    let head: libc::cmsghdr = unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) };
+    #[allow(clippy::unnecessary_cast, reason = "it is narrower with other C libraries")]
+    let len = head.cmsg_len as usize;
+    let data = control.get(HEAD..len)?;
+    let rest = len.checked_next_multiple_of(ALIGN).and_then(|end| control.get(end..)).unwrap_or_default();
+    Some((head.cmsg_level, head.cmsg_type, data, rest))
+}
+
+fn word(data: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// `struct timespec`.
+fn stamp(data: &[u8]) -> Option<Duration> {
+    const HALF: usize = size_of::<libc::timespec>() / 2;
+    let number = |at: usize| match HALF {
+        8 => Some(i64::from_ne_bytes(data.get(at..at + 8)?.try_into().ok()?)),
+        _ => Some(i64::from(word(data, at)? as i32)),
+    };
+    let (secs, nanos) = (u64::try_from(number(0)?).ok()?, u32::try_from(number(HALF)?).ok()?);
+    (nanos < 1_000_000_000).then(|| Duration::new(secs, nanos))
+}
+
+/// The IP address in a socket address as the kernel writes it; `None` where it has none.
+pub fn ip_of(name: &[u8]) -> Option<IpAddr> {
+    let family = u16::from_ne_bytes(name.get(..2)?.try_into().ok()?);
+    match i32::from(family) {
+        libc::AF_INET => Some(Ipv4Addr::from(<[u8; 4]>::try_from(name.get(4..8)?).ok()?).into()),
+        libc::AF_INET6 => {
+            let address = Ipv6Addr::from(<[u8; 16]>::try_from(name.get(8..24)?).ok()?);
+            Some(IpAddr::from(address).to_canonical())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(level: libc::c_int, kind: libc::c_int, data: &[u8]) -> Vec<u8> {
+        // The length takes as many bytes as come before the level.
+        let len = size_of::<libc::cmsghdr>() + data.len();
+        let len_bytes = &len.to_ne_bytes()[..std::mem::offset_of!(libc::cmsghdr, cmsg_level)];
+        let mut bytes = [len_bytes, &level.to_ne_bytes(), &kind.to_ne_bytes(), data].concat();
+        bytes.resize(bytes.len().next_multiple_of(align_of::<libc::cmsghdr>()), 0);
+        bytes
+    }
+
+    #[test]
+    fn all_that_comes_along_is_read() {
+        let stamp = [7i64.to_ne_bytes(), 9i64.to_ne_bytes()].concat();
+        let sender = [&(libc::AF_INET as u16).to_ne_bytes()[..], &[0, 0, 10, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let error = [&113u32.to_ne_bytes()[..], &[2, 11, 0, 0], &[0; 8], &sender].concat();
+        let control = [
+            message(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &stamp),
+            message(libc::IPPROTO_IP, libc::IP_TTL, &63i32.to_ne_bytes()),
+            message(libc::IPPROTO_IP, libc::IP_RECVERR, &error),
+        ]
+        .concat();
+        let found = Ancillary::parse(&control);
+        assert_eq!((found.stamp, found.hop_limit), (Some(Duration::new(7, 9)), Some(63)));
+        let error = found.error.unwrap();
+        assert_eq!((error.errno, error.origin, error.kind), (113, Origin::Icmp, 11));
+        assert_eq!(error.offender, Some("10.1.2.3".parse().unwrap()));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_nothing_and_no_panic(control: Vec<u8>, name: Vec<u8>) {
+            let _ = (Ancillary::parse(&control), ip_of(&name));
+        }
+
+        #[test]
+        fn messages_with_garbage_in_them_are_read_without_a_panic(
+            parts in prop::collection::vec((0..3usize, prop::collection::vec(any::<u8>(), 0..40)), 0..4),
+            cut in 0..200usize,
+        ) {
+            let kinds = [
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS),
+                (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT),
+                (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+            ];
+            let control: Vec<u8> =
+                parts.iter().flat_map(|(kind, data)| message(kinds[*kind].0, kinds[*kind].1, data)).collect();
+            let _ = Ancillary::parse(&control[..cut.min(control.len())]);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Sockets below TCP and UDP: ICMP as itself (raw(7)) or as the unprivileged ping socket (icmp(7)), what the kernel may
+//! hand them, and who may have them.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+
+/// How ICMP was had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A raw socket: CAP_NET_RAW.
+    Raw,
+    /// A ping socket (SOCK_DGRAM): a group within net.ipv4.ping_group_range.
+    Ping,
+}
+
+/// What a filter for ICMP lets in, as types of the protocol.
+const ICMP_FILTER: libc::c_int = 1;
+const ICMP6_FILTER: libc::c_int = 1;
+/// ICMPv6 as a level of options.
+const SOL_ICMPV6: libc::c_int = 58;
+/// Raw IP as a level of options.
+const SOL_RAW: libc::c_int = 255;
+
+/// An ICMP socket of this kind.
+pub fn icmp(domain: Domain, access: Access) -> io::Result<Socket> {
+    let protocol = if domain == Domain::IPV6 { Protocol::ICMPV6 } else { Protocol::ICMPV4 };
+    let kind = if access == Access::Raw { Type::RAW } else { Type::DGRAM };
+    Socket::new(domain, kind, Some(protocol))
+}
+
+/// A raw socket of a transport protocol: what is sent begins with its header, and all of it that arrives here is received
+/// (over IPv4 with the IP header).
+pub fn transport(domain: Domain, protocol: Protocol) -> io::Result<Socket> {
+    Socket::new(domain, Type::RAW, Some(protocol))
+}
+
+/// Lets only these types of ICMP messages through to a raw socket; types of ICMPv4 above 31 cannot be let through.
+pub fn admit_icmp(socket: &Socket, domain: Domain, types: &[u8]) -> io::Result<()> {
+    // In both masks a set bit keeps a type out.
+    if domain == Domain::IPV6 {
+        let mut blocked = [u32::MAX; 8];
+        types.iter().for_each(|kind| blocked[usize::from(kind >> 5)] &= !(1 << (kind & 31)));
+        return set(socket, SOL_ICMPV6, ICMP6_FILTER, &blocked);
+    }
+    let admitted = types.iter().filter(|kind| **kind < 32).fold(0u32, |mask, kind| mask | 1 << kind);
+    set(socket, SOL_RAW, ICMP_FILTER, &!admitted)
+}
+
+/// Has every datagram stamped by the kernel as it arrives (SO_TIMESTAMPNS).
+pub fn stamp_arrivals(socket: &Socket) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)
+}
+
+/// Has hop limits told with what arrives.
+pub fn tell_hop_limits(socket: &Socket, domain: Domain) -> io::Result<()> {
+    match domain == Domain::IPV6 {
+        true => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, &1i32),
+        false => set(socket, libc::IPPROTO_IP, libc::IP_RECVTTL, &1i32),
+    }
+}
+
+/// Gives a socket this much room for what arrives: more than `net.core.rmem_max` where CAP_NET_ADMIN allows it.
+pub fn make_room(socket: &Socket, bytes: usize) -> io::Result<()> {
+    let wanted = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &wanted).or_else(|_| socket.set_recv_buffer_size(bytes))
+}
+
+/// Has ICMP errors queued with the packets that caused them (ip(7), IP_RECVERR).
+pub fn queue_errors(socket: &Socket, domain: Domain) -> io::Result<()> {
+    match domain == Domain::IPV6 {
+        true => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, &1i32),
+        false => set(socket, libc::IPPROTO_IP, libc::IP_RECVERR, &1i32),
+    }
+}
+
+/// Takes an echo identifier for a ping socket: the one that the kernel writes into all it sends.
+pub fn take_identifier(socket: &Socket, domain: Domain) -> io::Result<u16> {
+    let any = match domain == Domain::IPV6 {
+        true => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        false => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+    };
+    socket.bind(&any.into())?;
+    let taken = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("a ping socket has no identifier"))?;
+    Ok(taken.port())
+}
+
+/// A packet socket that receives nothing yet (packet(7)), to see whether one may be had.
+pub fn try_packet() -> io::Result<()> {
+    Socket::new(Domain::PACKET, Type::RAW, None).map(drop)
+}
+
+fn set<T: Copy>(socket: &Socket, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the socket is open, and the kernel reads `len` bytes from a value of that size.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::MaybeUninit;
+    use std::time::Duration;
+
+    /// Sends an echo request to loopback over a raw socket, and counts what of it comes in where these types may.
+    fn arriving(domain: Domain, types: &[u8]) -> Option<usize> {
+        let Ok(socket) = icmp(domain, Access::Raw) else {
+            eprintln!("skipped: no raw sockets here");
+            return None;
+        };
+        admit_icmp(&socket, domain, types).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        // Types 8 and 128, an identifier that nobody else uses, and the checksum where the kernel does not write it.
+        let (request, to): (&[u8], SocketAddr) = match domain == Domain::IPV6 {
+            true => (&[128, 0, 0, 0, 0xab, 0xcd, 0, 1], "[::1]:0".parse().unwrap()),
+            false => (&[8, 0, 0x4c, 0x31, 0xab, 0xcd, 0, 1], "127.0.0.1:0".parse().unwrap()),
+        };
+        socket.send_to(request, &to.into()).unwrap();
+        let mut room = [MaybeUninit::new(0u8); 128];
+        let received = std::iter::from_fn(|| socket.recv(&mut room).ok().map(|len| room[..len].to_vec()));
+        let own = |bytes: &[MaybeUninit<u8>]| {
+            // SAFETY: every byte of the array was initialised at first and by the kernel since.
+            let bytes: Vec<u8> = bytes.iter().map(|byte| unsafe { byte.assume_init() }).collect();
+            bytes.windows(4).any(|part| part == [0xab, 0xcd, 0, 1])
+        };
+        Some(received.filter(|bytes| own(bytes)).count())
+    }
+
+    #[test]
+    fn a_filter_lets_through_what_it_says() {
+        for (domain, request, reply) in [(Domain::IPV4, 8, 0), (Domain::IPV6, 128, 129)] {
+            let Some(both) = arriving(domain, &[request, reply]) else { return };
+            let replies = arriving(domain, &[reply]).unwrap();
+            assert_eq!((both, replies, arriving(domain, &[]).unwrap()), (2, 1, 0), "{domain:?}");
+        }
+    }
+}

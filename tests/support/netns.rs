@@ -1,0 +1,120 @@
+//! Networks that a test makes for itself: a chain of network namespaces, gone when dropped, also by a panic.
+//!
+//! Namespace i is 10.77.i.1 and fd77:i::1 on its way to the next one, and 10.77.(i-1).2 and fd77:(i-1)::2 on its way back.
+
+use super::server::{Ended, PROGRAM, Process};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Namespaces in a row, each a router for those beyond.
+pub struct Chain {
+    names: Vec<String>,
+}
+
+impl Chain {
+    /// `length` namespaces. `None`, with the reason printed, where none can be made.
+    ///
+    /// # Panics
+    /// Where none can be made, and RINGMARK_REQUIRE_NET=1 says that they must.
+    pub fn new(length: usize) -> Option<Chain> {
+        static REASON: OnceLock<Option<String>> = OnceLock::new();
+        if let Some(reason) = REASON.get_or_init(missing) {
+            let required = std::env::var("RINGMARK_REQUIRE_NET").is_ok_and(|value| value == "1");
+            assert!(!required, "RINGMARK_REQUIRE_NET=1, but: {reason}");
+            println!("skipped: {reason}");
+            return None;
+        }
+        let mut chain = Chain { names: Vec::new() };
+        (0..length).for_each(|_| chain.add());
+        (0..length).for_each(|index| chain.configure(index));
+        Some(chain)
+    }
+
+    fn add(&mut self) {
+        static CHAINS: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ringmark-{}-{}", std::process::id(), CHAINS.fetch_add(1, Ordering::Relaxed));
+        shell(&format!("ip netns add {name}"));
+        self.names.push(name);
+    }
+
+    /// Its link to the next one and its routes.
+    fn configure(&self, index: usize) {
+        let (own, last) = (&self.names[index], self.names.len() - 1);
+        // Routers answer as often as they are asked; addresses are usable at once.
+        let mut script = String::from(
+            "set -e; ip link set lo up; cd /proc/sys/net; echo 1 >ipv4/ip_forward; echo 1 >ipv6/conf/all/forwarding
+             echo 0 >ipv4/icmp_ratelimit; echo 1000000 >ipv4/icmp_msgs_per_sec; echo 0 >ipv6/icmp/ratelimit\n",
+        );
+        if index < last {
+            let next = &self.names[index + 1];
+            shell(&format!("ip link add next netns {own} type veth peer name back netns {next}"));
+            script += &address("next", index, 1);
+            script += &format!("ip route add default via 10.77.{index}.2\n");
+            script += &format!("ip -6 route add default via fd77:{index}::2\n");
+            self.run(index + 1, &address("back", index, 2));
+        }
+        for far in 0..index.saturating_sub(1) {
+            let back = index - 1;
+            script += &format!("ip route add 10.77.{far}.0/24 via 10.77.{back}.1\n");
+            script += &format!("ip -6 route add fd77:{far}::/64 via fd77:{back}::1\n");
+        }
+        self.run(index, &script);
+    }
+
+    /// Runs a shell script in a namespace.
+    #[track_caller]
+    pub fn run(&self, index: usize, script: &str) {
+        let output = self.command(index, "sh").args(["-c", script]).output().expect("ip runs");
+        assert!(output.status.success(), "{script}: {output:?}");
+    }
+
+    /// A program in a namespace.
+    pub fn command(&self, index: usize, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.names[index], program]);
+        command
+    }
+
+    /// `ringmark` with these words in a namespace, to its end.
+    pub fn ringmark(&self, index: usize, words: &[&str]) -> Ended {
+        let mut command = self.command(index, PROGRAM);
+        command.args(words);
+        Process::start(command).end()
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let _ = Command::new("ip").args(["netns", "del", name]).status();
+        }
+    }
+}
+
+fn address(device: &str, link: usize, end: usize) -> String {
+    format!(
+        "ip addr add 10.77.{link}.{end}/24 dev {device}; ip addr add fd77:{link}::{end}/64 dev {device} nodad
+         ip link set {device} up\n"
+    )
+}
+
+/// Why no namespace can be made here.
+fn missing() -> Option<String> {
+    let name = format!("ringmark-{}-trial", std::process::id());
+    let tried = Command::new("ip").args(["netns", "add", &name]).output();
+    let _ = Command::new("ip").args(["netns", "del", &name]).output();
+    match tried {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Some(format!("network namespaces need root ({why})"))
+        }
+        Err(error) => Some(format!("ip, of iproute2, is not here ({error})")),
+    }
+}
+
+fn shell(script: &str) {
+    let output = Command::new("sh").args(["-c", script]).output().expect("sh runs");
+    assert!(output.status.success(), "{script}: {output:?}");
+}
