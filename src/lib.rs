@@ -14,7 +14,7 @@
 //! | [`service`] | what a server says, with no sockets and no clock | units |
 //! | [`engine`] | how a server does I/O: one module per engine, and the connection's state that they share | sys, clock, units, service |
 //! | [`server`] | listeners, shards, placement of connections, drain, counters | engine, service, sys, clock, units |
-//! | [`stats`] | pure functions: medians, paired ratios, bootstrap intervals | units, clock |
+//! | [`stats`] | pure functions: medians, paired ratios, bootstrap intervals, quantiles, outliers | units, clock |
 //! | [`report`] | the stored schema, reading it, verdicts, one exporter per format | stats, units |
 //! | [`load`] | the generator: pacer, flows, verifier, recorder, its two engines | sys, clock, units, stats, report::{schema, histogram} |
 //! | [`trial`] | one trial = one server process + one generator process; rounds, order, stop | units, clock, sys, stats, report::schema |

@@ -252,17 +252,16 @@ fn a_slowdown_that_was_planted_is_found() {
 #[test]
 fn a_contestant_against_itself_tells_how_often_it_was_found_different() {
     let scene = Scene::new();
-    let words = ["compare", "--aa=2", "threads", "-c", "1", "-d", "50ms", "--warmup", "10ms", "-o", "aa.json"];
+    let words = ["compare", "--aa=1", "threads", "-c", "1", "-d", "300ms", "--warmup", "10ms", "-o", "aa.json"];
     let out = scene.run(&words);
     let report: Value = serde_json::from_str(&fs::read_to_string(scene.path("aa.json")).unwrap()).unwrap();
     assert_eq!((&report["schema"], &report["stopped"]), (&"ringmark.aa/1".into(), &"rounds".into()));
     let comparisons = report["comparisons"].as_array().unwrap();
-    assert_eq!((comparisons.len(), report["decided"].as_u64()), (2, Some(2)), "{report}");
+    assert_eq!((comparisons.len(), report["decided"].as_u64()), (1, Some(1)), "{report}");
     assert!(comparisons.iter().all(|one| one["pairs"].as_array().unwrap().len() == 6), "{report}");
-    // One false alarm in two may be chance; two may not.
-    let expected = if report["false_alarms"] == 2 { 4 } else { 0 };
-    assert_eq!(out.status.code(), Some(expected), "{}", text(&out.stderr));
-    assert!(text(&out.stderr).contains("comparison 2 of 2: "), "{}", text(&out.stderr));
+    // A single false alarm may be chance.
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("comparison 1 of 1: "), "{}", text(&out.stderr));
     assert_eq!(text(&out.stdout), text(&scene.run(&["report", "aa.json"]).stdout));
     for (words, part) in [
         (&["compare", "--aa", "uring", "epoll"][..], "name one"),

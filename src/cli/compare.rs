@@ -5,6 +5,7 @@ mod cores;
 mod session;
 mod settings;
 
+use super::output::OutputArgs;
 use super::pacing::PacingArgs;
 use super::progress::Progress;
 use super::report::{Format, print, render};
@@ -102,7 +103,7 @@ pub struct CompareArgs {
     /// There is none, so each is a false alarm; 1 in 20 is what a 95 % interval allows. More end with exit code 4. With
     /// the short trials that are its default, 100 comparisons take about 8 minutes.
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = aa::DEFAULT_COMPARISONS,
-        value_parser = clap::value_parser!(u64).range(1..=100_000), conflicts_with_all = ["baseline", "precision", "max_time"])]
+        value_parser = clap::value_parser!(u64).range(1..=100_000), conflicts_with_all = ["baseline", "precision", "max_time", "export", "fail_if"])]
     aa: Option<u64>,
     /// Contestant that the others are compared to [default: epoll if it runs, else the first that does]
     #[arg(long, value_name = "NAME")]
@@ -137,6 +138,8 @@ pub struct CompareArgs {
     /// No progress on stderr
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    outcome: OutputArgs,
 }
 
 /// What one `--size` names: sizes of several cells, or one mix.
@@ -151,7 +154,8 @@ impl Sizes {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 measured; 1 nothing could be measured; 2 bad options; 4 more false alarms than --aa allows; 130 interrupted (what was measured is kept).
+Exit codes: 0 measured; 1 nothing could be measured; 2 bad options; 4 more false alarms than --aa allows; \
+99 a --fail-if holds; 130 interrupted (what was measured is kept).
 
 Examples:
   ringmark compare                                            every engine, 64 connections, 64 bytes
@@ -178,19 +182,22 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
     let mut session = Session::new(settings, Progress::new(args.quiet))?;
     session.measure(Cancel(&cancel));
     let (report, saved) = session.close();
-    let code = exit_code(&report);
-    print(&render(&Stored::Compare(Box::new(report)), args.format)?)?;
+    let failure = failure(&report);
+    let result = Stored::Compare(Box::new(report));
+    print(&render(&result, args.format)?)?;
     let path = saved?;
     eprintln!("Saved: {}", path.display());
-    Ok(code)
+    args.outcome.export(&result)?;
+    Ok(failure.unwrap_or_else(|| args.outcome.verdict(&result)))
 }
 
-fn exit_code(report: &CompareReport) -> ExitCode {
+/// The exit code of a comparison that came to nothing.
+fn failure(report: &CompareReport) -> Option<ExitCode> {
     let measured = report.cells.iter().flat_map(|cell| &cell.contestants).any(|contestant| contestant.rounds > 0);
     match report.stopped {
-        Stopped::Interrupted => EXIT_INTERRUPTED.into(),
-        _ if measured => ExitCode::SUCCESS,
-        _ => EXIT_NOTHING_MEASURED.into(),
+        Stopped::Interrupted => Some(EXIT_INTERRUPTED.into()),
+        _ if measured => None,
+        _ => Some(EXIT_NOTHING_MEASURED.into()),
     }
 }
 

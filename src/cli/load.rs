@@ -3,12 +3,15 @@
 mod live;
 pub mod text;
 
+use crate::cli::output::OutputArgs;
 use crate::cli::pacing::PacingArgs;
 use crate::load::{self, Config, EngineKind, LoadError, Pace, PaceError};
 use crate::report::derive;
+use crate::report::file::Stored;
 use crate::report::schema::LoadReport;
 use crate::sys::affinity::{self, AffinityError};
 use crate::units::{Address, Bytes, CoreList, CoreSelection, Nanos, Share, SizeMix, Transport};
+use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
 use live::LiveLine;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -50,7 +53,7 @@ const AFTER_HELP: &str = "\
 Durations take ns, us, ms, s, m, h (250us, 1.5s); sizes take k, M (16k, 1M = powers of 1024).
 
 Exit codes: 0 the run is valid; 1 it could not be made; 2 bad options; 3 it was made, but its figures must not be used \
-(the reasons come first in the output, and are `invalid` in the JSON).
+(the reasons come first in the output, and are `invalid` in the JSON); 99 it is valid, but a --fail-if holds.
 
 Examples:
   ringload 127.0.0.1:7007                          64 connections, 64 bytes, 10 s
@@ -141,6 +144,8 @@ pub struct LoadArgs {
     /// No live line on the terminal
     #[arg(long)]
     pub quiet: bool,
+    #[command(flatten)]
+    pub outcome: OutputArgs,
 }
 
 /// How a report is printed.
@@ -192,17 +197,26 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(EXIT_USAGE, &error),
     };
+    if let Some(problem) = args.outcome.needs_comparison() {
+        return fail(EXIT_USAGE, &problem);
+    }
     let stop = Arc::new(AtomicBool::new(false));
     if let Err(error) = catch_signals(&stop) {
         return fail(EXIT_FAILED, &error);
     }
-    let outcome = measure(&config, args, &stop);
-    match outcome.map(|report| print(&report, args.format).map(|()| report.invalid.is_empty())) {
-        Ok(Ok(true)) => ExitCode::SUCCESS,
-        Ok(Ok(false)) => EXIT_INVALID.into(),
-        Ok(Err(error)) => fail(EXIT_FAILED, &format!("writing the report failed: {error}")),
+    match measure(&config, args, &stop) {
+        Ok(report) => conclude(report, args).unwrap_or_else(|error| fail(EXIT_FAILED, &format!("{error:#}"))),
         Err(error) => fail(EXIT_FAILED, &error),
     }
+}
+
+/// Prints and exports the report; what must not be used is not judged any further.
+fn conclude(report: LoadReport, args: &LoadArgs) -> anyhow::Result<ExitCode> {
+    print(&report, args.format).context("writing the report failed")?;
+    let valid = report.invalid.is_empty();
+    let result = Stored::Load(Box::new(report));
+    args.outcome.export(&result)?;
+    Ok(if valid { args.outcome.verdict(&result) } else { EXIT_INVALID.into() })
 }
 
 fn measure(config: &Config, args: &LoadArgs, stop: &AtomicBool) -> Result<LoadReport, LoadError> {

@@ -6,10 +6,12 @@ mod diagnosis;
 pub mod doctor;
 mod host;
 pub mod load;
+mod output;
 mod pacing;
 pub mod ping;
 mod progress;
 pub mod report;
+mod schema;
 pub mod serve;
 
 use clap::{Parser, Subcommand};
@@ -33,6 +35,7 @@ enum Command {
     Report(report::ReportArgs),
     Doctor(doctor::DoctorArgs),
     Ping(ping::PingArgs),
+    Schema(schema::SchemaArgs),
     /// The load generator, as `ringload`; compare starts it this way
     #[command(hide = true)]
     Load(load::LoadArgs),
@@ -46,6 +49,7 @@ pub fn ringmark() -> ExitCode {
         Command::Report(args) => report::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Ping(args) => Ok(ping::run(&args)),
+        Command::Schema(args) => schema::run(&args),
         Command::Load(args) => Ok(load::run(&args)),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,11 +1,12 @@
 //! `ringmark report`: a stored result, computed again from its raw trials and rendered.
 
 use crate::cli::load::text as load_text;
+use crate::cli::output::OutputArgs;
 use crate::report::file::{Stored, parse};
-use crate::report::{aa, json, terminal};
+use crate::report::{aa, against, json, terminal};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{fs, io};
 
@@ -17,6 +18,13 @@ pub struct ReportArgs {
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Compare it with this stored result
+    ///
+    /// The two were measured at different times, so nothing is paired: what changed between them is in the ratio.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    #[command(flatten)]
+    outcome: OutputArgs,
 }
 
 /// How a result is printed.
@@ -29,11 +37,26 @@ pub enum Format {
 }
 
 pub fn run(args: ReportArgs) -> Result<ExitCode> {
-    let name = args.file.display();
-    let text = fs::read_to_string(&args.file).with_context(|| format!("cannot read {name}"))?;
-    let stored = parse(&text).with_context(|| format!("cannot use {name}"))?;
-    print(&render(&stored, args.format)?)?;
-    Ok(ExitCode::SUCCESS)
+    let stored = read(&args.file)?;
+    args.outcome.export(&stored)?;
+    let Some(baseline) = &args.baseline else {
+        print(&render(&stored, args.format)?)?;
+        return Ok(args.outcome.verdict(&stored));
+    };
+    let name = |path: &Path| path.display().to_string();
+    let both = against::against((&name(&args.file), &stored), (&name(baseline), &read(baseline)?));
+    let report = both.with_context(|| format!("cannot compare {} with {}", args.file.display(), baseline.display()))?;
+    print(&match args.format {
+        Format::Text => against::render(&report),
+        Format::Json => json::render(&report)?,
+    })?;
+    Ok(args.outcome.judge(&against::judged(&stored, &report)))
+}
+
+fn read(path: &Path) -> Result<Stored> {
+    let name = path.display();
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    parse(&text).with_context(|| format!("cannot use {name}"))
 }
 
 /// A result in the form asked for.

@@ -4,6 +4,7 @@ use super::schema::{CellRecord, HostRecord, LoadSettings, RatioRecord, Stopped, 
 use super::verdict::{short_name, verdict};
 use crate::stats::{paired_ratio, proportion_interval};
 use crate::units::Nanos;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Version of [`AaReport`].
@@ -12,7 +13,7 @@ pub const AA_SCHEMA: &str = "ringmark.aa/1";
 const ALLOWED_ONE_IN: u64 = 20;
 
 /// What `ringmark compare --aa` prints and saves.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AaReport {
     /// [`AA_SCHEMA`].
     pub schema: String,
@@ -47,7 +48,7 @@ pub struct AaReport {
 }
 
 /// A share and its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RateRecord {
     pub share: f64,
     pub low: f64,
@@ -55,7 +56,7 @@ pub struct RateRecord {
 }
 
 /// One comparison of the contestant with itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AaComparison {
     pub seed: u64,
     /// Requests per second of both in each round in which both are valid.

@@ -2,10 +2,11 @@
 //!
 //! Names are as lasting as those of the schema, of which this is a part. Figures of several runs are totals by totals.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What both ends used.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountingRecord {
     pub generator: EndRecord,
     /// `None` when no server process was named.
@@ -19,7 +20,7 @@ pub struct AccountingRecord {
 /// CPU time is of the counted time. The counts are not, because counting costs something (system calls take some 100 ns
 /// longer each; switches are read thread by thread): they have spans of their own right after the counted time, under the
 /// same load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EndRecord {
     /// CPU time in user and in system mode. Their sum is exact; how it divides is what the kernel saw at its ticks (1 to
     /// 10 ms), so good for some per cent in a second.
@@ -41,7 +42,7 @@ pub struct EndRecord {
 }
 
 /// Events and the requests that were answered in the same span.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CountRecord {
     pub count: u64,
     pub requests: u64,
@@ -52,7 +53,7 @@ pub struct CountRecord {
 pub const SYSTEM_CALLS: &str = "system calls";
 
 /// A figure that could not be had, and how to get it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnavailableRecord {
     pub what: String,
     pub why: String,
@@ -60,7 +61,7 @@ pub struct UnavailableRecord {
 }
 
 /// What one end used per request, over one or several runs. `None` is unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UseRecord {
     pub user_ns_per_request: Option<f64>,
     pub system_ns_per_request: Option<f64>,

@@ -34,7 +34,8 @@ pub fn quantiles(records: &[QuantileRecord]) -> Vec<String> {
     shown.collect()
 }
 
-fn interval(record: &QuantileRecord) -> String {
+/// `[510us, 525us]`, or what the data cannot carry.
+pub fn interval(record: &QuantileRecord) -> String {
     let bound = |bound: Option<u64>| bound.map(|nanos| Nanos(nanos).to_string());
     match (bound(record.low_ns), bound(record.high_ns)) {
         (None, None) => INSUFFICIENT.to_owned(),

@@ -1,6 +1,22 @@
 //! Records in, JSON out.
 
+use super::export::{ExportError, Exporter, Part};
+use super::file::Stored;
 use serde::Serialize;
+
+/// The stored form, which `ringmark report` reads.
+pub struct Json;
+
+impl Exporter for Json {
+    fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError> {
+        let text = match result {
+            Stored::Compare(report) => render(report)?,
+            Stored::Load(report) => render(report)?,
+            Stored::Aa(report) => render(report)?,
+        };
+        Ok(Part::whole(text))
+    }
+}
 
 /// The stored form: indented, with a final line break.
 pub fn render(record: &impl Serialize) -> Result<String, serde_json::Error> {

@@ -2,15 +2,23 @@
 
 pub mod aa;
 pub mod accounting;
+pub mod against;
+mod csv;
 pub mod datagrams;
 pub mod derive;
+pub mod export;
 pub mod file;
+mod hgrm;
 pub mod histogram;
+mod hlog;
 pub mod intervals;
 pub mod json;
+mod markdown;
 mod outliers;
 pub mod quantiles;
 pub mod schema;
 pub mod stopping;
 pub mod terminal;
+pub mod threshold;
+mod trials;
 pub mod verdict;

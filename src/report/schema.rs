@@ -4,6 +4,7 @@
 //! derived from them can be computed again and several runs can be added; percentiles are never averaged.
 
 pub use super::accounting::{AccountingRecord, CountRecord, EndRecord, SYSTEM_CALLS, UnavailableRecord, UseRecord};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ pub const LOAD_SCHEMA: &str = "ringload/1";
 pub const COMPARE_SCHEMA: &str = "ringmark.compare/1";
 
 /// What `ringload --format json` prints: one run of the generator.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadReport {
     /// [`LOAD_SCHEMA`].
     pub schema: String,
@@ -79,7 +80,7 @@ pub struct LoadReport {
 
 /// What became of the datagrams of a run. Of the requests sent within the counted time, each was either answered in time,
 /// or late, or lost: `sent = answered + late + lost`. The others are counted when they arrive within it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DatagramRecord {
     /// Requests sent.
     pub sent: u64,
@@ -125,7 +126,7 @@ impl std::ops::Add for DatagramRecord {
 }
 
 /// How the warm-up ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SteadyRecord {
     /// Its length; what ran before is not counted.
     pub warmup_ns: u64,
@@ -137,7 +138,7 @@ pub struct SteadyRecord {
 }
 
 /// A part of the counted time. The parts' histograms add up to the report's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IntervalRecord {
     /// Since the counted time began.
     pub start_ns: u64,
@@ -169,7 +170,7 @@ impl IntervalRecord {
 }
 
 /// The workload as it was run, every default spelled out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkloadRecord {
     /// `tcp`, `udp`, `unix` or `unixgram`.
     #[serde(default = "tcp")]
@@ -219,7 +220,7 @@ fn tcp() -> String {
 }
 
 /// Latency in nanoseconds. All zero when nothing was recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LatencyRecord {
     pub min: u64,
     pub mean: f64,
@@ -232,7 +233,7 @@ pub struct LatencyRecord {
 
 /// A quantile of the latency and its 95 % interval, by ranks in the sample. A bound is `None` where the data cannot carry
 /// it: too few batches, or too few samples beyond the quantile.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QuantileRecord {
     /// 0.99 for the 99th percentile.
     pub quantile: f64,
@@ -249,7 +250,7 @@ pub struct QuantileRecord {
 /// CPU time of both processes, all their threads (user and system), within the counted time.
 ///
 /// Read a moment before and after the counted instants and scaled to the counted time by the length of the read span.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CpuRecord {
     pub generator_ns: u64,
     /// `None` when no server process was named.
@@ -259,7 +260,7 @@ pub struct CpuRecord {
 }
 
 /// What `ringmark compare --format json` prints and what it saves: the raw trials, and the figures derived from them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CompareReport {
     /// [`COMPARE_SCHEMA`].
     pub schema: String,
@@ -295,7 +296,7 @@ pub struct CompareReport {
 }
 
 /// The machine it ran on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostRecord {
     pub kernel: String,
     pub cpu: String,
@@ -304,7 +305,7 @@ pub struct HostRecord {
 }
 
 /// What all cells share of the generator's settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadSettings {
     /// `tcp` or `udp`.
     #[serde(default = "tcp")]
@@ -336,7 +337,7 @@ pub struct LoadSettings {
 
 /// When the rounds of a cell end. A rule looks at how wide the intervals are, never at what they say: who stops as soon
 /// as a difference shows finds one where there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LimitsRecord {
     /// Every ratio's interval is at most this wide to each side, as a share of the ratio.
     pub precision: Option<f64>,
@@ -347,7 +348,7 @@ pub struct LimitsRecord {
 
 /// Why no further trial was run. A comparison that still runs, or that was killed, says `interrupted`; of several cells
 /// the last in this order that is true of any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Stopped {
     /// The fixed number of rounds was run.
     #[serde(rename = "rounds")]
@@ -364,7 +365,7 @@ pub enum Stopped {
 }
 
 /// One workload and how every contestant did under it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CellRecord {
     pub connections: u64,
     /// Bytes of a request, of a mix the mean; the answer has as many.
@@ -383,7 +384,7 @@ pub struct CellRecord {
 
 /// One contestant in one cell. Everything but `name`, `words`, `unavailable` and `trials` is derived from the trials;
 /// figures are `None` where no trial is valid.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ContestantRecord {
     pub name: String,
     /// What to type after `ringmark serve` to get this server.
@@ -420,7 +421,7 @@ pub struct ContestantRecord {
 }
 
 /// Median over the rounds in which both are valid, with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RatioRecord {
     pub median: f64,
     pub low: f64,
@@ -430,7 +431,7 @@ pub struct RatioRecord {
 }
 
 /// A round that stands apart: its modified Z-score (Iglewicz and Hoaglin 1993) is beyond 3.5.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OutlierRecord {
     pub round: u64,
     /// The ratio to the baseline in that round; of the baseline itself its requests per second.
@@ -440,7 +441,7 @@ pub struct OutlierRecord {
 }
 
 /// What the ratio says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
     #[serde(rename = "faster")]
     Faster,
@@ -455,7 +456,7 @@ pub enum Verdict {
 }
 
 /// One trial: one server process and one generator process. Exactly one of `load` and `failed` is there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrialRecord {
     /// From 1.
     pub round: u64,

@@ -1,0 +1,111 @@
+//! What `ringload`, `compare` and `report` share of what becomes of a result: exports into files, bounds.
+
+use crate::report::export::{Form, Part};
+use crate::report::file::{self, Stored};
+use crate::report::threshold::{Metric, Subject, Threshold, subjects};
+use anyhow::{Context, Result};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+
+/// A bound was crossed; as k6 has it.
+const EXIT_CROSSED: u8 = 99;
+
+/// Options for what becomes of a result.
+#[derive(Clone, Debug, Default, Args)]
+pub struct OutputArgs {
+    /// Also write the result as json, csv, md, hlog or hgrm; may be repeated
+    ///
+    /// csv: a line per trial. md: a table. hlog: the histograms as an HdrHistogram log. hgrm: the percentile
+    /// distribution; of several contestants each into a file of its own, its name put before the last dot of FILE.
+    #[arg(long, value_name = "FORMAT=FILE")]
+    pub export: Vec<Export>,
+    /// Exit with 99 if this holds: p99>300us, throughput<50k, ratio<0.95, errors>0; may be repeated
+    ///
+    /// Figures: min mean p50 p90 p99 p999 max (what a client waits), throughput (requests/s), errors, lost; of a
+    /// comparison ratio too, and every contestant but the baseline is judged. A figure that is not there fails.
+    #[arg(long, value_name = "BOUND")]
+    pub fail_if: Vec<Threshold>,
+}
+
+/// One `--export`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    form: Form,
+    path: PathBuf,
+}
+
+impl FromStr for Export {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Export, String> {
+        let (form, path) = text.split_once('=').ok_or("it is written FORMAT=FILE, such as csv=run.csv")?;
+        match path {
+            "" => Err("the file's name is missing".into()),
+            path => Ok(Export { form: form.parse()?, path: path.into() }),
+        }
+    }
+}
+
+impl OutputArgs {
+    /// A bound that only a comparison could have.
+    pub fn needs_comparison(&self) -> Option<String> {
+        let bound = self.fail_if.iter().find(|bound| bound.metric == Metric::Ratio)?;
+        Some(format!("--fail-if {bound}: a single run has no ratio; `ringmark compare` and `ringmark report` know one"))
+    }
+
+    /// Writes every export.
+    pub fn export(&self, result: &Stored) -> Result<()> {
+        self.export.iter().try_for_each(|export| {
+            let named = || format!("cannot export to {}", export.path.display());
+            let parts = export.form.exporter().export(result).with_context(named)?;
+            parts.iter().try_for_each(|part| write(&export.path, part))
+        })
+    }
+
+    /// The exit code for a result that is otherwise good; says on stderr which figure crossed which bound.
+    pub fn verdict(&self, result: &Stored) -> ExitCode {
+        self.judge(&subjects(result))
+    }
+
+    /// The same for other subjects.
+    pub fn judge(&self, subjects: &[Subject]) -> ExitCode {
+        let crossed: Vec<String> = self.fail_if.iter().flat_map(|bound| bound.crossed(subjects)).collect();
+        crossed.iter().for_each(|line| eprintln!("--fail-if {line}"));
+        if crossed.is_empty() { ExitCode::SUCCESS } else { EXIT_CROSSED.into() }
+    }
+}
+
+fn write(path: &Path, part: &Part) -> Result<()> {
+    let path = part.name.as_ref().map_or_else(|| path.to_owned(), |name| with_name(path, name));
+    file::write(&path, &part.text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// `run.hgrm` becomes `run.NAME.hgrm`.
+fn with_name(path: &Path, name: &str) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}.{name}{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exports_are_a_format_and_a_file() {
+        let export: Export = "hlog=a=b.hlog".parse().unwrap();
+        assert_eq!(export, Export { form: Form::Hlog, path: "a=b.hlog".into() });
+        for (text, part) in [("csv", "FORMAT=FILE"), ("xml=x", "'xml' is no format"), ("csv=", "missing")] {
+            assert!(text.parse::<Export>().unwrap_err().contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_are_put_before_the_last_dot() {
+        for (path, named) in [("run.hgrm", "run.epoll.hgrm"), ("a.b/run", "a.b/run.epoll"), ("x.y.z", "x.y.epoll.z")] {
+            assert_eq!(with_name(Path::new(path), "epoll"), Path::new(named));
+        }
+    }
+}

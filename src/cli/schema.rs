@@ -1,0 +1,47 @@
+//! `ringmark schema`: what the JSON looks like, for programs.
+
+use super::report::print;
+use crate::report::aa::AaReport;
+use crate::report::against::AgainstReport;
+use crate::report::json;
+use crate::report::schema::{CompareReport, LoadReport};
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use schemars::{Schema, schema_for};
+use std::process::ExitCode;
+
+/// Print the JSON Schema of a stored result.
+///
+/// The form's version is in the result's field `schema`. Within a version fields are added, never renamed or reused.
+#[derive(Clone, Debug, Args)]
+pub struct SchemaArgs {
+    /// Of what.
+    #[arg(value_enum, default_value_t = Of::Compare)]
+    of: Of,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Of {
+    /// What `ringload --format json` prints.
+    Load,
+    /// What `ringmark compare` saves.
+    Compare,
+    /// What `ringmark compare --aa` saves.
+    Aa,
+    /// What `ringmark report FILE --baseline FILE --format json` prints.
+    Against,
+}
+
+pub fn run(args: &SchemaArgs) -> Result<ExitCode> {
+    print(&json::render(&schema(args.of))?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn schema(of: Of) -> Schema {
+    match of {
+        Of::Load => schema_for!(LoadReport),
+        Of::Compare => schema_for!(CompareReport),
+        Of::Aa => schema_for!(AaReport),
+        Of::Against => schema_for!(AgainstReport),
+    }
+}

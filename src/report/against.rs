@@ -1,0 +1,294 @@
+//! Two stored results side by side. They were not measured in the same rounds, so nothing is paired: whatever changed
+//! between them, the machine included, is in the ratio, and the report says so.
+
+use super::file::Stored;
+use super::intervals;
+use super::schema::{CellRecord, CompareReport, ContestantRecord, LoadReport, QuantileRecord, RatioRecord, Verdict};
+use super::threshold::{Metric, Subject, of_contestant, subjects};
+use super::verdict::{short_name, verdict};
+use crate::stats::{MIN_PAIRS, median_ratio, mix};
+use crate::units::Nanos;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Version of [`AgainstReport`].
+pub const AGAINST_SCHEMA: &str = "ringmark.against/1";
+
+/// What `ringmark report FILE --baseline FILE` prints as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AgainstReport {
+    /// [`AGAINST_SCHEMA`].
+    pub schema: String,
+    /// Version of the program that wrote it.
+    pub ringmark: String,
+    /// The two files, as named.
+    pub file: String,
+    pub baseline: String,
+    /// What the two were not measured alike in, and what could not be compared.
+    pub warnings: Vec<String>,
+    pub rows: Vec<AgainstRecord>,
+}
+
+/// A run or a contestant that is in both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AgainstRecord {
+    pub name: String,
+    pub ours: SideRecord,
+    pub base: SideRecord,
+    /// Ratio of the medians of the rounds' throughputs, resampled apart (two-sample bootstrap); `pairs` is the smaller
+    /// number of rounds. Without 6 of them on both sides the interval is no interval.
+    pub ratio: Option<RatioRecord>,
+    pub verdict: Verdict,
+}
+
+/// One side of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SideRecord {
+    /// Median over the valid rounds.
+    pub throughput_per_s: Option<f64>,
+    pub rounds: u64,
+    pub quantiles: Vec<QuantileRecord>,
+}
+
+/// The two cannot be compared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgainstError {
+    #[error("one is a comparison, the other a single run; give two of a kind")]
+    Different,
+    #[error(
+        "comparisons of a contestant with itself are not compared; give what `ringmark compare` or `ringload` stored"
+    )]
+    Itself,
+    #[error("they have no contestant under the same workload in common")]
+    NothingInCommon,
+}
+
+/// Compares what both have.
+pub fn against(file: (&str, &Stored), baseline: (&str, &Stored)) -> Result<AgainstReport, AgainstError> {
+    let (rows, warnings) = match (file.1, baseline.1) {
+        (Stored::Compare(ours), Stored::Compare(base)) => of_comparisons(ours, base),
+        (Stored::Load(ours), Stored::Load(base)) => of_runs(ours, base),
+        (Stored::Aa(_), _) | (_, Stored::Aa(_)) => return Err(AgainstError::Itself),
+        _ => return Err(AgainstError::Different),
+    };
+    if rows.is_empty() {
+        return Err(AgainstError::NothingInCommon);
+    }
+    Ok(AgainstReport {
+        schema: AGAINST_SCHEMA.into(),
+        ringmark: env!("CARGO_PKG_VERSION").into(),
+        file: file.0.into(),
+        baseline: baseline.0.into(),
+        warnings,
+        rows,
+    })
+}
+
+fn of_comparisons(ours: &CompareReport, base: &CompareReport) -> (Vec<AgainstRecord>, Vec<String>) {
+    let mut warnings = differences(&[
+        ("kernel", &ours.host.kernel, &base.host.kernel),
+        ("processor", &ours.host.cpu, &base.host.cpu),
+        ("server cores", &ours.server_cores, &base.server_cores),
+        ("generator cores", &ours.load_cores, &base.load_cores),
+    ]);
+    warnings.extend(differing("generator", &ours.load, &base.load));
+    let mut rows = Vec::new();
+    for (cell, contestant) in ours.cells.iter().flat_map(|cell| cell.contestants.iter().map(move |one| (cell, one))) {
+        let name = of_contestant(cell, contestant).name;
+        match partner(base, cell, contestant) {
+            Some(partner) => rows.push(row(name, contestant, partner, mix(ours.seed, rows.len() as u64))),
+            None => warnings.push(format!("{name} is not in the baseline")),
+        }
+    }
+    (rows, warnings)
+}
+
+fn partner<'a>(base: &'a CompareReport, cell: &CellRecord, one: &ContestantRecord) -> Option<&'a ContestantRecord> {
+    let workload =
+        |cell: &CellRecord| (cell.connections, cell.size, cell.size_mix.clone(), cell.depth, cell.connect_per_request);
+    let same = base.cells.iter().filter(|other| workload(other) == workload(cell));
+    same.flat_map(|other| &other.contestants).find(|other| other.name == one.name)
+}
+
+fn row(name: String, ours: &ContestantRecord, base: &ContestantRecord, seed: u64) -> AgainstRecord {
+    let rates = |one: &ContestantRecord| -> Vec<f64> {
+        one.trials.iter().filter_map(|trial| trial.valid()).map(|load| load.throughput_per_s).collect()
+    };
+    let (ours_rates, base_rates) = (rates(ours), rates(base));
+    let ratio = median_ratio(&ours_rates, &base_rates, seed).map(|(median, interval)| RatioRecord {
+        median,
+        low: interval.low,
+        high: interval.high,
+        pairs: ours_rates.len().min(base_rates.len()) as u64,
+    });
+    let side = |one: &ContestantRecord| SideRecord {
+        throughput_per_s: one.throughput_per_s,
+        rounds: one.rounds,
+        quantiles: one.quantiles.clone(),
+    };
+    AgainstRecord { name, ours: side(ours), base: side(base), ratio, verdict: verdict(ratio.as_ref(), false) }
+}
+
+/// A single run has one throughput: a ratio, but no interval and no verdict.
+fn of_runs(ours: &LoadReport, base: &LoadReport) -> (Vec<AgainstRecord>, Vec<String>) {
+    let mut warnings = differences(&[("target", &ours.target, &base.target)]);
+    warnings.extend(differing("workload", &ours.workload, &base.workload));
+    let invalid = |which: &str, load: &LoadReport| {
+        load.invalid.first().map(|reason| format!("the {which} must not be used: {reason}"))
+    };
+    warnings.extend(invalid("run", ours).into_iter().chain(invalid("baseline", base)));
+    let side = |load: &LoadReport| SideRecord {
+        throughput_per_s: (load.requests > 0).then_some(load.throughput_per_s),
+        rounds: 1,
+        quantiles: load.quantiles.clone(),
+    };
+    let (ours_side, base_side) = (side(ours), side(base));
+    let ratio = ours_side.throughput_per_s.zip(base_side.throughput_per_s).map(|(ours, base)| ours / base);
+    let ratio = ratio.map(|ratio| RatioRecord { median: ratio, low: ratio, high: ratio, pairs: 1 });
+    let verdict = verdict(ratio.as_ref(), false);
+    (vec![AgainstRecord { name: ours.target.clone(), ours: ours_side, base: base_side, ratio, verdict }], warnings)
+}
+
+fn differences(settings: &[(&str, &String, &String)]) -> Vec<String> {
+    let differ = settings.iter().filter(|(_, ours, base)| ours != base);
+    differ.map(|(what, ours, base)| format!("the {what} differs: {ours}; baseline: {base}")).collect()
+}
+
+/// Fields of a record that differ; another seed makes no difference.
+fn differing(what: &str, ours: &impl Serialize, base: &impl Serialize) -> Vec<String> {
+    let fields = |record: Result<Value, serde_json::Error>| match record {
+        Ok(Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let (ours, base) = (fields(serde_json::to_value(ours)), fields(serde_json::to_value(base)));
+    let differ = ours.iter().filter(|(name, value)| *name != "seed" && base.get(*name) != Some(value));
+    let of_base = |name: &String| base.get(name).cloned().unwrap_or_default();
+    differ.map(|(name, ours)| format!("the {what}'s {name} differs: {ours}; baseline: {}", of_base(name))).collect()
+}
+
+/// The figures of the file for bounds, with the ratio to the other file.
+pub fn judged(file: &Stored, report: &AgainstReport) -> Vec<Subject> {
+    let all = match file {
+        Stored::Compare(compare) => {
+            let of_cell = |cell| move |one| of_contestant(cell, one);
+            compare.cells.iter().flat_map(|cell| cell.contestants.iter().map(of_cell(cell))).collect()
+        }
+        _ => subjects(file),
+    };
+    let with_ratio = |mut subject: Subject| {
+        let row = report.rows.iter().find(|row| row.name == subject.name)?;
+        subject.figures.retain(|(metric, _)| *metric != Metric::Ratio);
+        subject.figures.extend(row.ratio.map(|ratio| (Metric::Ratio, ratio.median)));
+        Some(subject)
+    };
+    all.into_iter().filter_map(with_ratio).collect()
+}
+
+/// The report for eyes.
+pub fn render(report: &AgainstReport) -> String {
+    let warnings = report.warnings.iter().map(|warning| format!("  ! {warning}"));
+    let intro = format!(
+        "{} against {}, not paired: they were measured at different times, and whatever changed in between is in the \
+         ratio.",
+        short_name(&report.file),
+        short_name(&report.baseline)
+    );
+    let rows = report.rows.iter().flat_map(lines);
+    warnings.chain([intro]).chain(rows).map(|line| line + "\n").collect()
+}
+
+fn lines(row: &AgainstRecord) -> Vec<String> {
+    let rate = |side: &SideRecord| side.throughput_per_s.map_or("nothing".to_owned(), |rate| format!("{rate:.0}"));
+    let (ratio, said) = match row.ratio {
+        None => ("-".to_owned(), "nothing to compare"),
+        Some(ratio) if ratio.pairs >= MIN_PAIRS as u64 => {
+            (format!("{:.3} [{:.3}, {:.3}]", ratio.median, ratio.low, ratio.high), row.verdict.text())
+        }
+        Some(ratio) if ratio.pairs == 1 => (format!("{:.3}", ratio.median), "single runs show nothing"),
+        Some(ratio) => (format!("{:.3}", ratio.median), row.verdict.text()),
+    };
+    let mut lines = vec![
+        row.name.clone(),
+        format!("  throughput {ratio} {said}: {} against {} requests/s", rate(&row.ours), rate(&row.base)),
+    ];
+    lines.extend(row.ours.quantiles.iter().filter_map(|ours| {
+        let base = row.base.quantiles.iter().find(|base| base.quantile == ours.quantile)?;
+        Some(format!("  {}", latency(ours, base)))
+    }));
+    lines
+}
+
+/// Two quantiles differ where their intervals have nothing in common.
+fn latency(ours: &QuantileRecord, base: &QuantileRecord) -> String {
+    let above =
+        |one: &QuantileRecord, other: &QuantileRecord| one.low_ns.zip(other.high_ns).is_some_and(|(a, b)| a > b);
+    let said = match (above(ours, base), above(base, ours)) {
+        (true, _) => "higher",
+        (_, true) => "lower",
+        _ => "no difference shown",
+    };
+    let side = |one: &QuantileRecord| format!("{} {}", Nanos(one.value_ns), intervals::interval(one));
+    let name = format!("p{}", (ours.quantile * 1e5).round() / 1e3);
+    format!("{name:<10} {said}: {} against {}", side(ours), side(base))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::derive::tests::{contestant, report, steady};
+    use super::super::export::tests::{comparison, single};
+    use super::*;
+
+    fn compare(contestants: &[(&str, f64)]) -> Stored {
+        let contestants = contestants.iter().map(|(name, rate)| contestant(name, steady(*rate)));
+        Stored::Compare(Box::new(report(contestants.collect())))
+    }
+
+    #[test]
+    fn contestants_of_the_same_name_and_workload_are_compared() {
+        let (ours, base) = (compare(&[("epoll", 9e4), ("uring", 1.2e5)]), compare(&[("epoll", 1e5), ("tokio", 1e5)]));
+        let report = against(("new.json", &ours), ("old.json", &base)).unwrap();
+        assert_eq!((report.rows.len(), report.rows[0].verdict), (1, Verdict::Slower));
+        assert!((report.rows[0].ratio.unwrap().median - 0.9).abs() < 1e-3);
+        assert_eq!(report.warnings, ["uring (64 connections x 64 B) is not in the baseline"]);
+        let text = render(&report);
+        assert!(text.contains("not paired") && text.contains("slower: 90004 against 100004"), "{text}");
+        let judged = judged(&ours, &report);
+        assert_eq!(judged.len(), 1, "the baseline of its own file is judged too");
+        assert_eq!("ratio<0.95".parse::<super::super::threshold::Threshold>().unwrap().crossed(&judged).len(), 1);
+    }
+
+    #[test]
+    fn single_runs_show_no_difference_in_throughput() {
+        let report = against(("a", &single()), ("b", &single())).unwrap();
+        assert_eq!((report.rows[0].verdict, report.rows[0].ratio.unwrap().median), (Verdict::TooFewRounds, 1.0));
+        assert!(report.warnings.is_empty() && render(&report).contains("single runs show nothing"));
+    }
+
+    #[test]
+    fn what_cannot_be_compared_says_why() {
+        let error = |ours, base| against(("a", &ours), ("b", &base)).unwrap_err();
+        assert_eq!(error(single(), comparison()), AgainstError::Different);
+        assert_eq!(error(compare(&[("a", 1.0)]), compare(&[("b", 1.0)])), AgainstError::NothingInCommon);
+    }
+
+    #[test]
+    fn quantiles_differ_where_their_intervals_do() {
+        let of = |low_ns, high_ns| QuantileRecord {
+            quantile: 0.99,
+            value_ns: 10_000,
+            low_ns,
+            high_ns,
+            effective_samples: Some(9),
+            batches: 7,
+        };
+        for (ours, base, said) in [
+            (of(Some(20_000), None), of(Some(9_000), Some(19_000)), "p99        higher"),
+            (of(Some(9_000), Some(19_000)), of(Some(20_000), None), "p99        lower"),
+            (of(Some(9_000), Some(20_000)), of(Some(20_000), None), "p99        no difference shown"),
+            (of(None, None), of(Some(20_000), None), "p99        no difference shown"),
+        ] {
+            assert!(latency(&ours, &base).starts_with(said), "{}", latency(&ours, &base));
+        }
+    }
+}

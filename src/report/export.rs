@@ -1,0 +1,134 @@
+//! The seam of the exporters: a result in, text out. A format is one file beside this one and one line in [`Form`].
+
+use super::csv::Csv;
+use super::file::Stored;
+use super::hgrm::Hgrm;
+use super::histogram::HistogramError;
+use super::hlog::Hlog;
+use super::json::Json;
+use super::markdown::Markdown;
+use std::str::FromStr;
+
+/// Turns a result into text of some format.
+pub trait Exporter {
+    /// One text, or several where the format holds only one thing: each then has a name to tell it by.
+    fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError>;
+}
+
+/// What goes into one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which part of the result it is; `None` where it is all of it.
+    pub name: Option<String>,
+    pub text: String,
+}
+
+impl Part {
+    pub fn whole(text: String) -> Vec<Part> {
+        vec![Part { name: None, text }]
+    }
+}
+
+/// A result could not be turned into a format.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Histogram(#[from] HistogramError),
+    #[error("a comparison of a contestant with itself has no trials to export; only json and text hold it")]
+    NoTrials,
+}
+
+/// The formats there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Json,
+    Csv,
+    Markdown,
+    Hlog,
+    Hgrm,
+}
+
+const FORMS: [(&str, Form); 5] =
+    [("json", Form::Json), ("csv", Form::Csv), ("md", Form::Markdown), ("hlog", Form::Hlog), ("hgrm", Form::Hgrm)];
+
+impl Form {
+    pub fn exporter(self) -> &'static dyn Exporter {
+        match self {
+            Form::Json => &Json,
+            Form::Csv => &Csv,
+            Form::Markdown => &Markdown,
+            Form::Hlog => &Hlog,
+            Form::Hgrm => &Hgrm,
+        }
+    }
+}
+
+impl FromStr for Form {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Form, String> {
+        let found = FORMS.iter().find(|(name, _)| *name == text);
+        found
+            .map(|(_, form)| *form)
+            .ok_or_else(|| format!("'{text}' is no format; there are {}", FORMS.map(|(name, _)| name).join(", ")))
+    }
+}
+
+/// Letters, digits and a few signs of a name; anything else becomes `_`, runs of it one.
+pub fn plain(name: &str) -> String {
+    let kept = |c: char| if c.is_ascii_alphanumeric() || ".-=".contains(c) { c } else { '_' };
+    let mut plain: String = name.chars().map(kept).collect();
+    while plain.contains("__") {
+        plain = plain.replace("__", "_");
+    }
+    plain.trim_matches('_').to_owned()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::derive::tests::{contestant, failed, report, steady, trial};
+    use super::super::histogram::tests::stored;
+    use super::super::schema::LoadReport;
+    use super::*;
+
+    /// A comparison with trials that count, one that does not, and one that failed.
+    pub fn comparison() -> Stored {
+        let mut trials = steady(120_000.0);
+        trials[1] = trial(2, 9e9, &["an answer, \"wrong\""]);
+        trials[2] = failed(3, "the server ended;\nno memory");
+        Stored::Compare(Box::new(report(vec![
+            contestant("epoll", steady(100_000.0)),
+            contestant("uring --recv oneshot", trials),
+        ])))
+    }
+
+    pub fn single() -> Stored {
+        let load = trial(1, 1e5, &[]).load.unwrap();
+        Stored::Load(Box::new(LoadReport { histogram: stored(&[1_000, 2_000, 2_000, 3_000_000]), ..load }))
+    }
+
+    pub fn only(parts: Vec<Part>) -> String {
+        assert!(parts.len() == 1 && parts[0].name.is_none(), "{parts:?}");
+        parts.into_iter().map(|part| part.text).collect()
+    }
+
+    #[test]
+    fn every_format_takes_a_run_and_a_comparison() {
+        for (name, form) in FORMS {
+            assert_eq!(name.parse(), Ok(form));
+            for result in [single(), comparison()] {
+                let parts = form.exporter().export(&result).unwrap();
+                assert!(parts.iter().all(|part| part.text.ends_with('\n')), "{name}: {parts:?}");
+            }
+        }
+        assert!("xml".parse::<Form>().unwrap_err().contains("json, csv, md, hlog, hgrm"));
+    }
+
+    #[test]
+    fn a_plain_name_fits_into_a_file_name_and_a_tag() {
+        assert_eq!(plain("exec ./a b, --port {port}"), "exec_._a_b_--port_port");
+        assert_eq!(plain("uring --recv oneshot"), "uring_--recv_oneshot");
+    }
+}

@@ -1,0 +1,101 @@
+//! Records in, Markdown out: a table to paste into an issue or a README.
+
+use super::export::{ExportError, Exporter, Part};
+use super::file::Stored;
+use super::schema::{CellRecord, CompareReport, ContestantRecord, LatencyRecord, LoadReport, Verdict};
+use super::verdict::{conclusion, short_name};
+use crate::units::Nanos;
+
+/// A table per workload.
+pub struct Markdown;
+
+const LATENCIES: &str = "p50 | p99 | p99.9 | max";
+
+impl Exporter for Markdown {
+    fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError> {
+        match result {
+            Stored::Compare(report) => Ok(Part::whole(comparison(report))),
+            Stored::Load(report) => Ok(Part::whole(single(report))),
+            Stored::Aa(_) => Err(ExportError::NoTrials),
+        }
+    }
+}
+
+fn comparison(report: &CompareReport) -> String {
+    let intro = format!(
+        "ringmark {}, {}, Linux {} on {}; server on cores {}, generator on {}.\n",
+        report.ringmark, report.started, report.host.kernel, report.host.cpu, report.server_cores, report.load_cores
+    );
+    let cells = report.cells.iter().map(|cell| table(report, cell));
+    intro + &cells.collect::<String>()
+}
+
+fn table(report: &CompareReport, cell: &CellRecord) -> String {
+    let rows: String = cell.contestants.iter().map(row).collect();
+    format!(
+        "\n{} connections, {} B, {} in flight on each:\n\n\
+         | contestant | req/s | {LATENCIES} | server CPU/req | rounds | ratio [95 %] | verdict |\n\
+         |:---|---:|---:|---:|---:|---:|---:|---:|---:|:---|\n{rows}\n{}\n",
+        cell.connections,
+        cell.size,
+        cell.depth,
+        conclusion(cell, &report.baseline)
+    )
+}
+
+fn row(contestant: &ContestantRecord) -> String {
+    let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let ratio = contestant.ratio.filter(|_| contestant.verdict != Some(Verdict::Baseline));
+    format!(
+        "| `{}` | {} | {} | {} | {} | {} | {} |\n",
+        short_name(&contestant.name).replace('|', "\\|"),
+        known(contestant.throughput_per_s.map(|rate| format!("{rate:.0}"))),
+        latencies(contestant.latency_ns.as_ref()),
+        known(contestant.server_cpu_ns_per_request.map(|nanos| Nanos(nanos.round() as u64).to_string())),
+        contestant.rounds,
+        known(ratio.map(|ratio| format!("{:.3} [{:.3}, {:.3}]", ratio.median, ratio.low, ratio.high))),
+        contestant.verdict.map_or("unavailable", Verdict::text)
+    )
+}
+
+fn latencies(latency: Option<&LatencyRecord>) -> String {
+    match latency {
+        Some(latency) => {
+            [latency.p50, latency.p99, latency.p999, latency.max].map(|n| Nanos(n).to_string()).join(" | ")
+        }
+        None => ["-"; 4].join(" | "),
+    }
+}
+
+fn single(report: &LoadReport) -> String {
+    let reasons: String = report.invalid.iter().map(|reason| format!("**INVALID**: {reason}\n\n")).collect();
+    let errors: u64 = report.errors.values().sum();
+    format!(
+        "{reasons}| target | req/s | {LATENCIES} | errors |\n|:---|---:|---:|---:|---:|---:|---:|\n\
+         | {} | {:.0} | {} | {errors} |\n",
+        report.target,
+        report.throughput_per_s,
+        latencies(Some(report.waiting_ns()))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::export::tests::{comparison, only, single};
+    use super::*;
+
+    #[test]
+    fn every_row_of_a_table_has_as_many_columns_as_its_header() {
+        for result in [single(), comparison()] {
+            let text = only(Markdown.export(&result).unwrap());
+            let widths: Vec<usize> =
+                text.lines().filter(|line| line.starts_with('|')).map(|line| line.matches('|').count()).collect();
+            assert!(widths.len() >= 3 && widths.iter().all(|width| *width == widths[0]), "{text}");
+        }
+        let text = only(Markdown.export(&comparison()).unwrap());
+        assert!(
+            text.contains("| `uring --recv oneshot` | 120005 | 1us |") && text.contains("| too few rounds |"),
+            "{text}"
+        );
+    }
+}
