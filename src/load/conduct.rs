@@ -199,6 +199,8 @@ impl Conductor<'_> {
             requests_reached: false,
         };
         if self.admit() {
+            // Looking for them takes a while where there are many threads, so it is done while nothing is to do.
+            let known = self.config.server_pid.map(accounting::processes);
             let start = self.clock.now() + START_LEAD;
             outcome.steady = self.warm_up(start);
             let first = start.max(self.clock.now() + START_LEAD);
@@ -207,9 +209,6 @@ impl Conductor<'_> {
             if let Some(steady) = &mut outcome.steady {
                 steady.warmup_ns = first.since(start).0;
             }
-            self.wait_until(Nanos(first.0 - START_LEAD.0), Stage::WarmUp);
-            // Looking for them takes a while where there are many threads.
-            let known = self.config.server_pid.map(accounting::processes);
             self.wait_until(first, Stage::WarmUp);
             let begin = self.sample(known.as_deref());
             outcome.drift = self.count(first);
