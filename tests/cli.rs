@@ -13,11 +13,12 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use support::client::{Peer, send_until_stuck};
+use support::datagrams::Client;
 use support::server::{Ended, PROGRAM, Process, Server, fields, ringmark, run};
 
 const ENGINES: [&str; 5] = ["uring", "epoll", "threads", "tokio", "tokio-uring"];
 /// An echo listener on a port that the kernel chooses, on an engine that every machine has.
-const EPOLL: [&str; 4] = ["serve", "epoll", "--echo", "127.0.0.1:0"];
+const EPOLL: [&str; 4] = ["serve", "epoll", "--echo", "tcp://127.0.0.1:0"];
 
 #[track_caller]
 fn no_panic(ended: &Ended) {
@@ -91,9 +92,10 @@ fn several_listeners_of_all_kinds_work_at_once() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let unix = format!("unix:{}", directory.path().join("echo").display());
     let six = TcpListener::bind("[::1]:0").is_ok();
-    let mut words = vec!["serve", "epoll", "--echo", "127.0.0.1:0", "--echo", &unix, "--discard", "127.0.0.1:0"];
+    let mut words =
+        vec!["serve", "epoll", "--echo", "tcp://127.0.0.1:0", "--echo", &unix, "--discard", "tcp://127.0.0.1:0"];
     if six {
-        words.extend(["--echo", "[::1]:0"]);
+        words.extend(["--echo", "tcp://[::1]:0"]);
     } else {
         println!("without [::1]: this machine has no IPv6 loopback");
     }
@@ -114,15 +116,17 @@ fn several_listeners_of_all_kinds_work_at_once() {
 
 #[test]
 fn a_listener_may_be_bound_to_a_device() {
-    let server = Server::spawn(ringmark(["serve", "epoll", "--echo", "127.0.0.1%lo:0"]), 1);
+    let server = Server::spawn(ringmark(["serve", "epoll", "--echo", "127.0.0.1%lo:0"]), 2);
     assert!(server.listeners[0].starts_with("echo tcp 127.0.0.1%lo:"), "{:?}", server.listeners);
+    assert!(server.listeners[1].starts_with("echo udp 127.0.0.1%lo:"), "{:?}", server.listeners);
     server.connect(1).echo(1000);
+    Client::new(&server.datagrams(1)).echo(2, 1000);
     server.drain();
 }
 
 #[test]
 fn discard_says_nothing_and_counts() {
-    let server = Server::spawn(ringmark(["serve", "epoll", "--discard", "127.0.0.1:0"]), 1);
+    let server = Server::spawn(ringmark(["serve", "epoll", "--discard", "tcp://127.0.0.1:0"]), 1);
     let mut peer = server.connect(1);
     peer.send(1 << 20);
     peer.stream.shutdown(Shutdown::Write).expect("shutting down");
@@ -236,7 +240,7 @@ fn an_sqpoll_core_that_is_not_there_is_named() {
     if let Some(reason) = support::without_uring() {
         return println!("skipped: {reason}");
     }
-    let ended = run(["serve", "uring", "--echo", "127.0.0.1:0", "--sqpoll", "--sqpoll-cpu", "4095"]);
+    let ended = run(["serve", "uring", "--echo", "tcp://127.0.0.1:0", "--sqpoll", "--sqpoll-cpu", "4095"]);
     no_panic(&ended);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(ended.stderr.contains("4095") && ended.stderr.contains("--sqpoll-cpu"), "{}", ended.stderr);
@@ -344,7 +348,7 @@ fn where_io_uring_is_forbidden_it_says_so_and_others_work() {
         return;
     }
     for engine in ["uring", "tokio-uring"] {
-        let ended = Process::start(without_io_uring(&["serve", engine, "--echo", "127.0.0.1:0"])).end();
+        let ended = Process::start(without_io_uring(&["serve", engine, "--echo", "tcp://127.0.0.1:0"])).end();
         if ended.status.code() == Some(77) {
             return println!("skipped: seccomp filters cannot be installed here");
         }

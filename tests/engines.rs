@@ -280,7 +280,7 @@ fn running_out_of_descriptors_is_survived(cell: &Cell) {
     const LIMIT: usize = 64;
     // More than two rings and the process have places for.
     const CROWD: u64 = 220;
-    let Some(words) = cell.words(&["--echo", "127.0.0.1:0"]) else { return };
+    let Some(words) = cell.words(&["--echo", "tcp://127.0.0.1:0"]) else { return };
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", &format!("ulimit -n {LIMIT}; exec \"$0\" serve \"$@\""), support::server::PROGRAM]).args(words);
     let server = Server::spawn(shell, 1);

@@ -7,7 +7,7 @@ use crate::for_each_engine;
 use crate::server::{self, Accept, Config, SocketOptions};
 use crate::service::Kind;
 use crate::sys::affinity;
-use crate::units::{Bytes, CoreSelection, Endpoint, Nanos, Transport};
+use crate::units::{Bytes, CoreSelection, Endpoint, Nanos};
 use anyhow::Context;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
@@ -19,7 +19,7 @@ const SET_BY_COMPARE: [&str; 6] = ["echo", "discard", "cores", "no_pin", "stats"
 
 /// Serve echo (and discard) with one of the engines, until SIGINT or SIGTERM
 ///
-/// When ready it prints one line per listener (`listening echo tcp 127.0.0.1:7007`). On SIGINT or SIGTERM it answers what
+/// When ready it prints one line per socket (`listening echo tcp 127.0.0.1:7007`). On SIGINT or SIGTERM it answers what
 /// has arrived, closes, prints its counters and exits 0; a second signal ends it at once.
 #[derive(Clone, Debug, Args)]
 #[command(
@@ -62,9 +62,12 @@ struct EngineArgs<O: Args> {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Common options")]
 struct CommonArgs {
-    /// Echo here: IP:PORT, [v6]:PORT, IP%DEVICE:PORT or unix:PATH; may be repeated [default: 127.0.0.1:7007]
+    /// Echo here, over TCP and UDP: IP:PORT, [v6]:PORT or IP%DEVICE:PORT; may be repeated [default: 127.0.0.1:7007]
     ///
-    /// Port 0 lets the kernel choose; the ready line tells which. %DEVICE binds to a network device.
+    /// tcp://IP:PORT or udp://IP:PORT restricts it to one of them; unix:PATH is a unix stream socket, unixgram:PATH a unix
+    /// datagram socket. Port 0 lets the kernel choose; the ready lines tell which. %DEVICE binds to a network device.
+    /// Every core has a UDP socket of its own (SO_REUSEPORT). A UDP echo that others can reach is a known weapon: there it
+    /// answers neither ports below 1024 nor those of this server, and nowhere what another ringmark server has answered.
     #[arg(long, value_name = "ADDR")]
     echo: Vec<Endpoint>,
 
@@ -139,9 +142,6 @@ impl CommonArgs {
         let mut endpoints: Vec<_> = echo.chain(discard).collect();
         if endpoints.is_empty() {
             endpoints.push((Kind::Echo, DEFAULT_ADDRESS.parse()?));
-        }
-        for (_, endpoint) in &mut endpoints {
-            endpoint.transport.get_or_insert(Transport::Stream);
         }
         let cores = match self.cores {
             Some(selection) => affinity::resolve(&selection).context("--cores")?,

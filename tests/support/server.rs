@@ -134,7 +134,10 @@ pub struct Server {
 impl Server {
     /// `ringmark serve` with these words, echoing on a TCP port that the kernel chooses.
     pub fn start(words: &[&str]) -> Server {
-        Server::spawn(ringmark(["serve"].into_iter().chain(words.iter().copied()).chain(["--echo", "127.0.0.1:0"])), 1)
+        Server::spawn(
+            ringmark(["serve"].into_iter().chain(words.iter().copied()).chain(["--echo", "tcp://127.0.0.1:0"])),
+            1,
+        )
     }
 
     /// The command, and how many listeners it will announce.
@@ -167,7 +170,7 @@ impl Server {
     pub fn datagrams(&self, listener: usize) -> datagrams::Place {
         let line = &self.listeners[listener];
         match (line.split_once(" udp "), line.split_once(" unixgram:")) {
-            (Some((_, address)), _) => datagrams::Place::Udp(address.parse().expect("an address")),
+            (Some((_, address)), _) => datagrams::Place::Udp(without_device(address).parse().expect("an address")),
             (_, Some((_, path))) => datagrams::Place::Unix(path.into()),
             _ => panic!("no datagram socket: {line}"),
         }
