@@ -44,8 +44,9 @@ impl Cpu {
 
 /// Ten to a hundred ticks.
 const MIN_SAMPLED: Nanos = Nanos::from_millis(100);
-/// By so much of the time the ticks may be off.
-const MAX_OFF: f64 = 0.2;
+/// By so much of the time the ticks may be off: a third where others want the core too (tried: a busy loop among 14
+/// others), which leaves the proportion as it is.
+const MAX_OFF: f64 = 0.5;
 
 impl std::ops::Add for Cpu {
     type Output = Cpu;
