@@ -6,7 +6,9 @@
 mod support;
 
 use ringmark::engine::Engine;
+use ringmark::sys::datagram::{Batch, set_gro};
 use signal_hook::consts::SIGTERM;
+use socket2::Socket;
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
@@ -312,4 +314,42 @@ fn a_port_that_is_taken_is_an_error() {
     let Place::Udp(address) = first.datagrams(0) else { panic!("a UDP server") };
     let ended = support::server::run(["serve", "epoll", "--cores", "2", "--echo", &format!("udp://{address}")]);
     assert!(ended.stderr.contains("another program listens there"), "{ended:?}");
+}
+
+/// Datagrams that a client hands over with one call (UDP_SEGMENT) are each answered, and come back with one.
+#[test]
+fn what_was_sent_as_one_comes_back_as_one() {
+    const SIZE: usize = 100;
+    const COUNT: usize = 20;
+    for engine in ["epoll", "uring"] {
+        let cell = Cell { engine, options: &["--cores", "1", "--gro"] };
+        let Some(Running { server, place: Place::Udp(to), _directory }) = echo_server(&cell, "udp://127.0.0.1:0")
+        else {
+            continue;
+        };
+        let client = UdpSocket::bind("127.0.0.1:0").expect("binding");
+        client.connect(to).expect("connecting");
+        client.set_read_timeout(Some(support::WATCHDOG)).expect("a timeout");
+        let socket = Socket::from(client.try_clone().expect("a copy"));
+        set_gro(&socket).expect("setting UDP_GRO");
+        let mut batch = Batch::new(1 << 16);
+        // What comes back first is answered in turn: with all of it, cut into datagrams.
+        let bytes = pattern::bytes(1, 0, COUNT * SIZE);
+        client.send(&bytes).expect("sending");
+        for segment in [None, Some(SIZE)] {
+            client.peek(&mut [0]).expect("an answer comes");
+            assert_eq!(batch.receive(&socket).expect("receiving"), 1);
+            let (received, answers) = batch.parts();
+            let back = received.messages().next().expect("one message");
+            assert_eq!((back.payload, back.segment), (&bytes[..], segment), "{engine}");
+            if segment.is_none() {
+                (0..COUNT).for_each(|index| answers.push_range(0, index * SIZE..(index + 1) * SIZE, Some(SIZE)));
+                assert_eq!(batch.send(&socket).datagrams, COUNT as u64);
+            }
+        }
+        let ended = server.drain();
+        let count = 1 + COUNT as u64;
+        assert_eq!((ended.count("datagrams_in"), ended.count("datagrams_out")), (count, count), "{engine}");
+        assert_eq!(ended.count("bytes_out"), 2 * bytes.len() as u64);
+    }
 }

@@ -7,8 +7,8 @@ use socket2::Socket;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Datagrams per system call. At 64 a call's own cost is a few hundredths of what a datagram costs, and the answers to
-/// the first do not wait for many more; QUIC stacks settle at 32 to 64.
+/// Datagrams per system call. With so many a call's own cost is spread thin; with more, the first would only wait longer
+/// for the answers to the last. (The kernel takes up to 1024.)
 pub const BATCH: usize = 64;
 /// What the beginnings of two buffers are apart beyond their size: a page and a cache line. Small datagrams touch only
 /// the first bytes of each, and a power of two would put all of these into the same few sets of the caches and the TLB.
