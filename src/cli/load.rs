@@ -141,7 +141,7 @@ pub struct LoadArgs {
     /// What to print: text for eyes, or one JSON object (schema ringload/1, times in integer nanoseconds)
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-    /// No live line on the terminal
+    /// No live line on the terminal, no line per second in a pipe
     #[arg(long)]
     pub quiet: bool,
     #[command(flatten)]

@@ -368,6 +368,7 @@ impl Conductor<'_> {
 
     fn look(&self, stage: Stage) -> Progress {
         let (counted, errors) = self.shared.published();
-        Progress { stage, at: self.clock.now(), admitted: self.shared.admitted(), counted, errors }
+        let (at, latency) = (self.clock.now(), self.timeline.so_far());
+        Progress { stage, at, admitted: self.shared.admitted(), counted, errors, latency }
     }
 }

@@ -141,6 +141,16 @@ pub struct Progress {
     pub admitted: usize,
     pub counted: u64,
     pub errors: u64,
+    /// What clients waited, in the whole seconds so far; `None` within the first.
+    pub latency: Option<Waited>,
+}
+
+/// A few figures of what clients waited (response time in an open loop, else service time), in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waited {
+    pub p50: u64,
+    pub p99: u64,
+    pub max: u64,
 }
 
 /// Runs the load to its end, or until `stop` is set, and reports what was measured. Calls `progress` about once a second

@@ -3,6 +3,7 @@
 //! A thread records into histograms of its own; once per interval it swaps them for empty ones under a lock. So the
 //! intervals cost nothing per message, and their memory does not grow with the length of the run.
 
+use super::Waited;
 use super::measures::Measures;
 use super::recorder::Recorder;
 use crate::report::histogram;
@@ -64,6 +65,16 @@ impl Timeline {
         {
             self.close_first();
         }
+    }
+
+    /// What clients waited, of all that was handed in.
+    pub fn so_far(&self) -> Option<Waited> {
+        let waited = self.total.paced.as_ref().map_or(&self.total.service, |paced| &paced.response);
+        (!waited.is_empty()).then(|| Waited {
+            p50: waited.value_at_quantile(0.5),
+            p99: waited.value_at_quantile(0.99),
+            max: waited.max(),
+        })
     }
 
     fn add(&mut self, interval: u64, measures: &Measures) {
@@ -129,7 +140,9 @@ mod tests {
                 recorders[1].record(sample(done - 200, done), &shared);
             }
             timeline.collect(shared.handover());
+            assert_eq!(timeline.so_far().is_some(), tenth >= 10, "from the first whole second on");
         }
+        assert_eq!(timeline.so_far(), Some(Waited { p50: 100, p99: 200, max: 200 }));
         let (total, intervals) = timeline.finish(recorders.iter(), duration);
         assert_eq!((total.service.len(), total.paced.unwrap().response.max()), (212, 200));
         let starts: Vec<u64> = intervals.iter().map(|interval| interval.start_ns / INTERVAL.0).collect();
