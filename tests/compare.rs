@@ -276,6 +276,28 @@ fn a_contestant_against_itself_tells_how_often_it_was_found_different() {
 }
 
 #[test]
+fn an_open_loop_with_mixed_sizes_and_a_crowd_is_passed_on_and_told() {
+    let scene = Scene::new();
+    let words =
+        ["-R", "2k", "--arrival", "poisson", "--timer", "sleep", "-s", "64:9,1k:1", "--idle", "5", "--rounds", "1"];
+    let out = scene.compare(&["epoll"], &[&words[..], &["-c", "3", "--load-engine", "epoll"]].concat());
+    let (saved, text) = (scene.saved(), String::from_utf8(out.stdout).unwrap());
+    let workload = &saved["cells"][0]["contestants"][0]["trials"][0]["load"]["workload"];
+    for (name, value) in [("rate_per_s", 2000), ("idle", 5), ("connections", 3), ("depth", 4096), ("size", 160)] {
+        assert_eq!(workload[name], value, "{name}: {workload}");
+    }
+    for (name, value) in [("arrival", "poisson"), ("timer", "sleep"), ("size_mix", "64:9,1k:1")] {
+        assert_eq!(workload[name], value, "{name}: {workload}");
+    }
+    for part in
+        ["open loop: 2000 requests/s (poisson), sleep timer", "Latency is response time", "beside 5 silent ones"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    scene.assert_nothing_runs();
+}
+
+#[test]
 fn servers_that_fail_fail_alone() {
     let scene = Scene::new();
     let servers = ["good", "dies", "silent", "hangs", "crashes", "stubborn"].map(|mode| scene.server(mode));

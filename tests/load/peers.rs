@@ -33,8 +33,10 @@ pub enum Manner {
     },
     /// Closes a connection that says nothing for so long.
     CloseSilent(Duration),
-    /// Takes so long for each receive.
+    /// Sleeps so long after each receive.
     Slow(Duration),
+    /// Works so long after each receive.
+    Busy(Duration),
 }
 
 /// A running server; its threads end with the test's process.
@@ -97,6 +99,10 @@ fn talk(mut stream: impl Read + Write, manner: Manner, received: &AtomicU64) {
         if pause > Duration::ZERO {
             thread::sleep(pause);
         }
+        if let Manner::Busy(time) = manner {
+            let begun = Instant::now();
+            while begun.elapsed() < time {}
+        }
         let (answer, goes_on) = answer(manner, position, &buffer[..len]);
         position += len as u64;
         if stream.write_all(&answer).is_err() || !goes_on {
@@ -126,7 +132,12 @@ fn answer(manner: Manner, position: u64, bytes: &[u8]) -> (Vec<u8>, bool) {
     let index = |at: u64| at.checked_sub(position).map(|at| at as usize).filter(|at| *at < bytes.len());
     let left = |limit: u64| limit.saturating_sub(position).min(bytes.len() as u64) as usize;
     match manner {
-        Manner::Echo | Manner::AddAtEnd | Manner::Stall { .. } | Manner::CloseSilent(_) | Manner::Slow(_) => {}
+        Manner::Echo
+        | Manner::AddAtEnd
+        | Manner::Stall { .. }
+        | Manner::CloseSilent(_)
+        | Manner::Slow(_)
+        | Manner::Busy(_) => {}
         Manner::FlipAt(at) => index(at).into_iter().for_each(|at| answer[at] ^= 0x10),
         Manner::DropAt(at) => index(at).into_iter().for_each(|at| {
             answer.remove(at);
