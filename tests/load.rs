@@ -49,6 +49,19 @@ fn exactly_n_requests_are_counted_and_the_report_is_whole() {
 }
 
 #[test]
+fn without_counts_the_load_ends_with_its_duration() {
+    let peer = Peer::tcp(Manner::Echo);
+    let server_pid = std::process::id().to_string();
+    let words = ["-c", "2", "-d", "200ms", "--server-pid", &server_pid];
+    for (no_counts, counted) in [(&["--no-counts"][..], false), (&[], true)] {
+        let report = valid(&ringload("epoll", &peer.address, &[&words, no_counts].concat()));
+        let generator = report.accounting.expect("it is always there").generator;
+        assert_eq!(generator.voluntary_switches.is_some(), counted, "{generator:?}");
+        assert!(report.cpu.generator_ns > 0);
+    }
+}
+
+#[test]
 fn a_run_ends_after_its_duration() {
     let peer = Peer::tcp(Manner::Echo);
     for engine in engines() {

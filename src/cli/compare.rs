@@ -68,7 +68,7 @@ pub struct CompareArgs {
     /// Up to N datagrams of a socket leave the generator with one send (UDP_SEGMENT); contestants want --gro for it
     #[arg(long, value_name = "N", requires = "udp", value_parser = clap::value_parser!(u64).range(1..=64))]
     gso: Option<u64>,
-    /// Counted time of each trial [default: 1s, with --aa 300ms]
+    /// Counted time of each trial [default: 1s, with --aa 200ms]
     #[arg(short, long, value_name = "TIME", value_parser = crate::cli::load::positive)]
     duration: Option<Nanos>,
     /// Load without counting, before each trial, at least this long and until throughput is steady
@@ -82,8 +82,7 @@ pub struct CompareArgs {
     #[command(flatten)]
     pacing: PacingArgs,
     /// Rounds; every contestant runs once in each. Fewer than 6 show nothing. With --precision the least number of them
-    ///
-    /// [default: 7, with --aa 6]
+    /// [default: 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rounds: Option<u64>,
     /// Add rounds until every ratio's 95 % interval reaches at most this far to each side, as a share of the ratio: 2%

@@ -141,6 +141,9 @@ pub struct LoadArgs {
     /// What to print: text for eyes, or one JSON object (schema ringload/1, times in integer nanoseconds)
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+    /// End the load with --duration, without counting switches, system calls and instructions after it
+    #[arg(long)]
+    pub no_counts: bool,
     /// No live line on the terminal, no line per second in a pipe
     #[arg(long)]
     pub quiet: bool,
@@ -277,6 +280,7 @@ impl LoadArgs {
             pace,
             timer: self.pacing.timer,
             allowed_errors: self.allow_errors,
+            counts: !self.no_counts,
             connect_per_request: self.connect_per_request,
             warmup: self.warmup,
             warmup_max: self.warmup_max.unwrap_or(Nanos(self.warmup.0.saturating_mul(WARMUP_MAX))),

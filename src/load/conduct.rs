@@ -308,7 +308,7 @@ impl Conductor<'_> {
         let length = ledger::span_length(self.config.duration);
         let mut open = Vec::new();
         for kind in &ledger::SPANS {
-            if self.interrupted() || self.shared.abandoned() {
+            if !self.config.counts || self.interrupted() || self.shared.abandoned() {
                 break;
             }
             let Some(span) = ledger.open_span(kind) else { continue };

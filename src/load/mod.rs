@@ -106,6 +106,8 @@ pub struct Config {
     pub seed: u64,
     pub spin: Nanos,
     pub engine: EngineKind,
+    /// Keep the load up after the counted time for what is counted then; else it ends there.
+    pub counts: bool,
     /// Process whose CPU time, with its descendants', is to be accounted as the server's.
     pub server_pid: Option<u32>,
 }

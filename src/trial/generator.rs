@@ -66,6 +66,9 @@ fn command_line(program: &Path, target: &Target, cell: &Cell, load: &Load, seed:
     ];
     let mut words = vec![program.to_string_lossy().into_owned(), "load".to_owned(), target.address.to_string()];
     words.push("--quiet".to_owned());
+    if !load.counts {
+        words.push("--no-counts".to_owned());
+    }
     words.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
     if load.gso > 0 && target.address.transport == Transport::Datagram {
         words.extend(["--gso".to_owned(), load.gso.to_string()]);

@@ -104,6 +104,7 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
             idle: args.idle,
             timeout: args.timeout.unwrap_or(if args.udp { DATAGRAM_TIMEOUT } else { STREAM_TIMEOUT }),
             gso: args.gso.unwrap_or(0),
+            counts: args.aa.is_none(),
             spin: args.spin,
             engine: args.load_engine.unwrap_or_else(best_engine).name().to_owned(),
         },
