@@ -25,6 +25,7 @@ macro_rules! suite {
             many_clients_each_get_their_own_answers
             a_burst_is_answered_once_each
             a_client_that_is_gone_harms_nobody
+            a_unix_client_that_does_not_read_holds_up_nobody
             sources_that_could_loop_are_refused
             two_servers_pointed_at_each_other_fall_silent
             what_is_longer_than_the_buffer_is_counted_and_not_answered
@@ -171,6 +172,29 @@ fn a_client_that_is_gone_harms_nobody(cell: &Cell) {
         }
         server.drain();
     }
+}
+
+fn a_unix_client_that_does_not_read_holds_up_nobody(cell: &Cell) {
+    /// More than wait for a reader (net.unix.max_dgram_qlen), fewer than fill the server's send buffer.
+    const UNREAD: u64 = 40;
+    let queued = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap_or_default();
+    if queued.trim().parse().is_ok_and(|queued: u64| queued >= UNREAD - 5) {
+        return println!("skipped: net.unix.max_dgram_qlen is {queued}");
+    }
+    let Some(Running { server, place, _directory }) = echo_server(cell, "unixgram:DIRECTORY/echo") else { return };
+    // Only a client that is not connected has a limit of its own; others fill the server's send buffer.
+    let (silent, active) = (Client::unconnected(), Client::new(&place));
+    (0..UNREAD).for_each(|number| silent.send_to(&number.to_le_bytes(), &place));
+    (0..20).for_each(|seed| active.echo(seed, 1000));
+    // What was answered before the queue was full is there, in order; the rest is told.
+    let mut read = 0;
+    while let Some(bytes) = silent.receive_soon() {
+        assert_eq!(bytes, u64::to_le_bytes(read));
+        read += 1;
+    }
+    let ended = server.drain();
+    assert!(read > 0 && ended.count("unsent") > 0, "{read} read");
+    assert_eq!(read + ended.count("unsent"), UNREAD);
 }
 
 fn sources_that_could_loop_are_refused(cell: &Cell) {

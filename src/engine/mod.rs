@@ -23,7 +23,8 @@
 //! - answers nobody whom the socket's [`datagram::Guard`] does not let it answer, and counts these as refused;
 //! - counts a datagram that was longer than the buffer as truncated and does not answer it;
 //! - waits, and meanwhile does not receive, when the socket takes no more; an answer that cannot be sent at all (its
-//!   destination is gone, it is too long) is counted as unsent and concerns nothing else;
+//!   destination is gone or, on a unix socket, does not read; it is too long) is counted as unsent and concerns nothing
+//!   else;
 //! - on a drain answers what had arrived in the sockets and then leaves them.
 //!
 //! `tests/engines.rs` holds every engine to this. Adding an engine: one module here with its options, one line in

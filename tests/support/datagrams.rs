@@ -33,16 +33,22 @@ impl Client {
         match place {
             Place::Udp(server) => Client::at(SocketAddr::new(server.ip(), 0), *server),
             Place::Unix(path) => {
-                static CLIENTS: AtomicU32 = AtomicU32::new(0);
-                let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
-                let name = format!("ringmark-test-{}-{number}", std::process::id());
-                let name = net::SocketAddr::from_abstract_name(name).expect("a name");
-                let socket = UnixDatagram::bind_addr(&name).expect("binding");
+                let socket = unix_socket();
                 socket.connect(path).expect("connecting");
-                socket.set_read_timeout(Some(WATCHDOG)).expect("a timeout");
                 Client::Unix(socket)
             }
         }
+    }
+
+    /// A unix client that is not connected.
+    pub fn unconnected() -> Client {
+        Client::Unix(unix_socket())
+    }
+
+    /// For a client that is not connected.
+    pub fn send_to(&self, bytes: &[u8], place: &Place) {
+        let (Client::Unix(socket), Place::Unix(path)) = (self, place) else { panic!("a unix client") };
+        assert_eq!(socket.send_to(bytes, path).expect("sending"), bytes.len());
     }
 
     /// A UDP client with an address of its own.
@@ -87,17 +93,33 @@ impl Client {
         pattern::check(seed, 0, &answer);
     }
 
-    /// Nothing more comes.
-    #[track_caller]
-    pub fn expect_silence(&self) {
+    /// The next datagram, if it is there or about to come.
+    pub fn receive_soon(&self) -> Option<Vec<u8>> {
         let timeout = |time| match self {
             Client::Udp(socket) => socket.set_read_timeout(time),
             Client::Unix(socket) => socket.set_read_timeout(time),
         };
         timeout(Some(SILENCE)).expect("a timeout");
-        if let Ok(bytes) = self.try_receive() {
+        let came = self.try_receive().ok();
+        timeout(Some(WATCHDOG)).expect("a timeout");
+        came
+    }
+
+    /// Nothing more comes.
+    #[track_caller]
+    pub fn expect_silence(&self) {
+        if let Some(bytes) = self.receive_soon() {
             panic!("{} bytes came", bytes.len());
         }
-        timeout(Some(WATCHDOG)).expect("a timeout");
     }
+}
+
+fn unix_socket() -> UnixDatagram {
+    static CLIENTS: AtomicU32 = AtomicU32::new(0);
+    let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
+    let name = format!("ringmark-test-{}-{number}", std::process::id());
+    let name = net::SocketAddr::from_abstract_name(name).expect("a name");
+    let socket = UnixDatagram::bind_addr(&name).expect("binding");
+    socket.set_read_timeout(Some(WATCHDOG)).expect("a timeout");
+    socket
 }

@@ -11,7 +11,7 @@ use crate::engine::EngineError;
 use crate::engine::counters::Counts;
 use crate::engine::datagram::{DatagramOptions, DatagramSocket, Reply, converse, segments};
 use crate::service::Service;
-use crate::sys::datagram::{close_to_newcomers, port_of, set_gro};
+use crate::sys::datagram::{close_to_newcomers, is_writable, port_of, set_gro};
 use crate::sys::uring::{Completion, Datagram, Errno, Lease, Payload, Ring, Token, WhenFull};
 use socket2::Domain;
 use std::collections::VecDeque;
@@ -339,7 +339,7 @@ impl Datagrams {
     #[inline]
     pub(super) fn on_sent(&mut self, ring: &mut Ring, counts: &mut Counts, completion: Completion) {
         let index = completion.token.slot as usize;
-        let full = completion.result == Err(Errno(libc::EAGAIN));
+        let full = completion.result == Err(Errno(libc::EAGAIN)) && !self.sockets[index].has_room();
         let answer = match (completion.payload, completion.lease) {
             (Some(Payload::Lease(lease)), _) => Some(Answer { lease, bytes: None }),
             (Some(Payload::Owned(bytes)), Some(lease)) => Some(Answer { lease, bytes: Some(bytes) }),
@@ -397,6 +397,12 @@ impl Served {
         let in_order = datagrams.socket.domain()? == Domain::UNIX;
         let outgoing = Outgoing { in_order, ..Outgoing::default() };
         Ok(Served { datagrams, receiving: Receiving::Over, received: false, outgoing })
+    }
+
+    /// There is room in the socket, so it was the destination that had none: a unix socket whose reader does not read.
+    /// Nothing tells when that ends, and nobody else is to wait for it.
+    fn has_room(&self) -> bool {
+        self.outgoing.in_order && is_writable(&self.datagrams.socket)
     }
 
     #[inline]

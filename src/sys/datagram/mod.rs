@@ -16,7 +16,7 @@ pub use close::close_to_newcomers;
 pub use gro::set_gro;
 pub use mark::mark_answers;
 pub use proc::{UdpRow, is_bound, udp_sockets};
-pub use single::{Arrived, receive, send, send_waiting};
+pub use single::{Arrived, is_writable, receive, send, send_waiting};
 
 use socket2::Socket;
 use std::io;

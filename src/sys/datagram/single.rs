@@ -85,7 +85,7 @@ pub fn send_waiting(socket: &Socket, bytes: &[u8], to: &SockAddr) -> io::Result<
 }
 
 /// Whether the socket itself has room to send.
-pub(super) fn is_writable(socket: &Socket) -> bool {
+pub fn is_writable(socket: &Socket) -> bool {
     poll_writable(socket, 0)
 }
 
