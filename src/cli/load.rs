@@ -1,5 +1,6 @@
 //! `ringload`: its options, what they mean together, and its exit codes.
 
+mod datagrams;
 mod live;
 pub mod text;
 
@@ -13,6 +14,7 @@ use crate::sys::affinity::{self, AffinityError};
 use crate::units::{Address, Bytes, CoreList, CoreSelection, Nanos, Share, SizeMix, Transport};
 use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
+use datagrams::DatagramArgs;
 use live::LiveLine;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{self, Write};
@@ -40,6 +42,11 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// With --rate it is an open loop: requests are sent by a schedule, and latency is response time, from the instant at
 /// which the schedule wanted a request sent. That is what users see who do not wait for each other.
 ///
+/// Over udp:// and unixgram: every request is a datagram on one of as many sockets as --connections says. One that is not
+/// answered within --timeout makes room for the next; its answer, should it still come, is late, else it is lost. Lost,
+/// late, duplicated, reordered and corrupt are counted apart, and losses are laid at the door of the end whose kernel
+/// dropped them.
+///
 /// A run connects, has every connection answered once, warms up until throughput is steady, measures, and waits for
 /// what is under way.
 #[derive(Debug, Parser)]
@@ -61,14 +68,16 @@ Examples:
   ringload 127.0.0.1:7007 -R 20k --arrival poisson   20000 requests per second, as independent users send them
   ringload 127.0.0.1:7007 -c 256 -t 2 --cores 2-3  two threads, pinned to cores 2 and 3
   ringload 127.0.0.1:7007 -s 64:90,1400:9,16k:1 --idle 1000   small and large requests beside a silent crowd
+  ringload udp://127.0.0.1:7007                    64 UDP sockets with one datagram under way each
+  ringload udp://127.0.0.1:7007 --gso 64           64 datagrams per send, for servers that receive them so (--gro)
   ringload 127.0.0.1:7007 -s 16k --depth 8 --format json > run.json";
 
 /// Options of a run.
 #[derive(Clone, Debug, Args)]
 pub struct LoadArgs {
-    /// Echo server: tcp://IP:PORT, IP:PORT or unix:PATH
+    /// Echo server: tcp://IP:PORT or IP:PORT, udp://IP:PORT, unix:PATH or unixgram:PATH
     pub target: Address,
-    /// Connections, over all threads
+    /// Connections, of datagrams sockets, over all threads
     #[arg(short, long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
     /// Threads, each with its share of the connections [default: one per core of --cores, else 1]
@@ -81,6 +90,8 @@ pub struct LoadArgs {
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub requests: Option<u64>,
     /// Bytes of a request; the answer must be the same bytes. A mix by weight: 64:90,1400:9,16k:1
+    ///
+    /// A datagram has at least 16, and at most 65507 over IPv4.
     #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = request_sizes)]
     pub size: SizeMix,
     /// Connections beside --connections that stay open and silent: what do they cost the others?
@@ -88,7 +99,7 @@ pub struct LoadArgs {
     /// Each is answered once before the measuring and once after it, so that all are known to be alive.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000), conflicts_with = "connect_per_request")]
     pub idle: u32,
-    /// Requests in flight per connection [default: 1; with a rate at most 4096, else a request waits to be sent]
+    /// Requests in flight per connection [default: 1, with --gso as many; with a rate at most 4096, else a request waits to be sent]
     ///
     /// Slots that are free at the same time are filled with one send, as a client that batches would do.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_DEPTH))]
@@ -109,9 +120,10 @@ pub struct LoadArgs {
     /// Longest warm-up, where throughput is not steady before [default: 5 times --warmup]
     #[arg(long, value_name = "TIME")]
     pub warmup_max: Option<Nanos>,
-    /// An answer that takes longer is an error; its connection is made anew
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
-    pub timeout: Nanos,
+    /// An answer that takes longer is an error and its connection is made anew; a datagram's is late or lost [default: 5s,
+    /// with datagrams 250ms]
+    #[arg(long, value_name = "TIME", value_parser = positive)]
+    pub timeout: Option<Nanos>,
     /// Errors that do not make the run invalid, as a share of all requests: 0.1%. A wrong byte always does
     #[arg(long, value_name = "SHARE")]
     pub allow_errors: Option<Share>,
@@ -149,6 +161,8 @@ pub struct LoadArgs {
     pub quiet: bool,
     #[command(flatten)]
     pub outcome: OutputArgs,
+    #[command(flatten)]
+    pub datagrams: DatagramArgs,
 }
 
 /// How a report is printed.
@@ -167,6 +181,12 @@ pub enum OptionsError {
     FewCores { threads: usize, cores: usize, list: CoreList },
     #[error("{0} is for streams; datagrams have one size and no connections: leave it out")]
     StreamsOnly(&'static str),
+    #[error("a datagram to {target} has from {min} to {max} bytes, not {size}: choose another --size")]
+    DatagramSize { target: String, size: Bytes, min: Bytes, max: Bytes },
+    #[error("{0} is for datagrams: write the target as udp://IP:PORT (or unixgram:PATH), or leave it out")]
+    OnlyDatagrams(&'static str),
+    #[error("{0} is for UDP: a unix socket has no super-packets")]
+    OnlyUdp(&'static str),
     #[error(transparent)]
     Pace(#[from] PaceError),
     #[error(transparent)]
@@ -284,10 +304,11 @@ impl LoadArgs {
             connect_per_request: self.connect_per_request,
             warmup: self.warmup,
             warmup_max: self.warmup_max.unwrap_or(Nanos(self.warmup.0.saturating_mul(WARMUP_MAX))),
-            timeout: self.timeout,
+            timeout: self.timeout(),
             seed: self.seed,
             spin: self.spin,
             engine: self.engine,
+            datagrams: self.datagrams()?,
             server_pid: self.server_pid,
         })
     }
@@ -297,6 +318,7 @@ impl LoadArgs {
             Transport::Stream => Ok(()),
             Transport::Datagram if self.size.is_mixed() => Err(OptionsError::StreamsOnly("a mix of sizes")),
             Transport::Datagram if self.idle > 0 => Err(OptionsError::StreamsOnly("--idle")),
+            Transport::Datagram if self.connect_per_request => Err(OptionsError::StreamsOnly("--connect-per-request")),
             Transport::Datagram => Ok(()),
         }
     }
@@ -307,7 +329,7 @@ impl LoadArgs {
             _ if self.connect_per_request => 1,
             (Some(depth), _) => depth,
             (None, Some(_)) => MAX_DEPTH,
-            (None, None) => 1,
+            (None, None) => self.datagrams.gso.unwrap_or(1),
         }
     }
 

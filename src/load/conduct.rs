@@ -2,6 +2,7 @@
 //! window's ends, and keeps the load going for a moment after it to count what cannot be counted for nothing. It moves
 //! no bytes.
 
+use super::datagram::{self, Datagrams};
 use super::engine::{epoll::EpollEngine, uring::UringEngine};
 use super::fleet::Haul;
 use super::ledger::{self, Ledger};
@@ -10,14 +11,13 @@ use super::shared::{Shared, StartFailure};
 use super::streams::Streams;
 use super::timeline::Timeline;
 use super::worker::{self, WorkerError};
-use super::{Config, EngineKind, LoadError, Progress, Stage, Task};
+use super::{Config, EngineKind, LoadError, Progress, Sockets, Stage, Task};
 use crate::clock::Clock;
 use crate::report::schema::{IntervalRecord, SteadyRecord};
 use crate::stats::{Trend, trend};
 use crate::sys::accounting::{self, CoresTime, Cpu, TreeCpu};
 use crate::sys::affinity;
-use crate::units::CoreList;
-use crate::units::Nanos;
+use crate::units::{CoreList, Nanos, Transport};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
@@ -64,6 +64,8 @@ pub struct Outcome {
     /// CPU use at the window's ends.
     pub cpu: Option<(CpuSample, CpuSample)>,
     pub ledger: Ledger,
+    /// What the kernel dropped at the server's datagram sockets since the window began; before that, all it ever did.
+    pub server_drops: Option<u64>,
     /// Told to stop before the end.
     pub interrupted: bool,
     pub requests_reached: bool,
@@ -121,6 +123,8 @@ pub fn conduct(
         fail_if_never_connected(config, &shared)?;
         outcome.hauls = hauls?;
         outcome.watched_cores = conductor.watched.clone();
+        let drops = outcome.server_drops.zip(conductor.server_drops());
+        outcome.server_drops = drops.map(|(begin, end)| end.saturating_sub(begin));
         outcome.admitted = shared.admitted();
         Ok(add_up(close_window(outcome, &shared), conductor.timeline, &shared))
     })
@@ -138,10 +142,22 @@ fn watched_cores(config: &Config) -> Vec<usize> {
 }
 
 fn work(engine: EngineKind, task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
-    let Task { setup, orders, post } = task;
-    match engine {
-        EngineKind::Uring => worker::run(*post, || Streams::<UringEngine>::new(setup, *orders, shared), shared, clock),
-        EngineKind::Epoll => worker::run(*post, || Streams::<EpollEngine>::new(setup, *orders, shared), shared, clock),
+    let post = task.post;
+    match (&task.sockets, engine) {
+        (Sockets::Streams(setup, orders), EngineKind::Uring) => {
+            worker::run(post, || Streams::<UringEngine>::new(setup, *orders, shared), shared, clock)
+        }
+        (Sockets::Streams(setup, orders), EngineKind::Epoll) => {
+            worker::run(post, || Streams::<EpollEngine>::new(setup, *orders, shared), shared, clock)
+        }
+        (Sockets::Datagrams(setup, orders), EngineKind::Uring) => {
+            let make = || Datagrams::<datagram::UringEngine>::new(setup, orders.clone(), shared);
+            worker::run(post, make, shared, clock)
+        }
+        (Sockets::Datagrams(setup, orders), EngineKind::Epoll) => {
+            let make = || Datagrams::<datagram::EpollEngine>::new(setup, orders.clone(), shared);
+            worker::run(post, make, shared, clock)
+        }
     }
 }
 
@@ -195,6 +211,7 @@ impl Conductor<'_> {
             watched_cores: Vec::new(),
             cpu: None,
             ledger,
+            server_drops: None,
             interrupted: false,
             requests_reached: false,
         };
@@ -209,6 +226,7 @@ impl Conductor<'_> {
             if let Some(steady) = &mut outcome.steady {
                 steady.warmup_ns = first.since(start).0;
             }
+            outcome.server_drops = self.server_drops();
             self.wait_until(first, Stage::WarmUp);
             let begin = self.sample(known.as_deref());
             outcome.drift = self.count(first);
@@ -339,6 +357,11 @@ impl Conductor<'_> {
         }
     }
 
+    fn server_drops(&self) -> Option<u64> {
+        let target = Some(&self.config.target).filter(|target| target.transport == Transport::Datagram)?;
+        datagram::server_drops(target)
+    }
+
     fn interrupted(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -368,7 +391,8 @@ impl Conductor<'_> {
 
     fn look(&self, stage: Stage) -> Progress {
         let (counted, errors) = self.shared.published();
+        let overdue = self.shared.published_overdue();
         let (at, latency) = (self.clock.now(), self.timeline.so_far());
-        Progress { stage, at, admitted: self.shared.admitted(), counted, errors, latency }
+        Progress { stage, at, admitted: self.shared.admitted(), counted, errors, overdue, latency }
     }
 }

@@ -4,6 +4,7 @@
 //! happened is only noted while events come in (`on_event`); acting on it is left to `advance`, so that all sends of a
 //! turn carry one instant and go to the kernel together.
 
+use super::datagram::Tally;
 use super::engine::{Done, Engine, Event};
 use super::flow::{Flow, Stamp};
 use super::pacer::{Pacer, Schedule};
@@ -128,6 +129,8 @@ pub struct Haul {
     pub ports_exhausted: bool,
     /// The part of the counted window that the thread was running, where it saw all of it.
     pub busy: Option<f64>,
+    /// What became of its datagrams.
+    pub datagrams: Option<Tally>,
 }
 
 impl<'a> Fleet<'a> {
@@ -203,7 +206,7 @@ impl<'a> Fleet<'a> {
 
     pub fn into_haul(mut self) -> Haul {
         self.publish();
-        Haul { recorder: self.recorder, ports_exhausted: self.ports_exhausted, busy: None }
+        Haul { recorder: self.recorder, ports_exhausted: self.ports_exhausted, busy: None, datagrams: None }
     }
 
     /// Updates the live line's figures.

@@ -10,6 +10,7 @@
 //! within the counted window are recorded, the load goes on a moment for what else is counted, nothing new begins and what is under way is waited for (drain).
 
 mod conduct;
+mod datagram;
 mod engine;
 mod error;
 mod fleet;
@@ -29,6 +30,7 @@ mod validity;
 mod verifier;
 mod worker;
 
+pub use datagram::{Dialect, Options as DatagramOptions, max_size as max_datagram_size};
 pub use error::LoadError;
 pub use pacer::{Arrival, Pace, PaceError};
 pub use worker::Timer;
@@ -36,7 +38,7 @@ pub use worker::Timer;
 use crate::report::schema::LoadReport;
 use crate::stats::mix;
 use crate::sys::{accounting, limits};
-use crate::units::{Address, Bytes, CoreList, Nanos, Share, SizeMix};
+use crate::units::{Address, Bytes, CoreList, Nanos, Share, SizeMix, Transport};
 use engine::Setup;
 use fleet::Orders;
 use pacer::{Pacer, Plan};
@@ -108,6 +110,8 @@ pub struct Config {
     pub engine: EngineKind,
     /// Keep the load up after the counted time for what is counted then; else it ends there.
     pub counts: bool,
+    /// Without meaning where the target is one of streams.
+    pub datagrams: DatagramOptions,
     /// Process whose CPU time, with its descendants', is to be accounted as the server's.
     pub server_pid: Option<u32>,
 }
@@ -143,6 +147,8 @@ pub struct Progress {
     pub admitted: usize,
     pub counted: u64,
     pub errors: u64,
+    /// Datagrams that had no answer in time.
+    pub overdue: u64,
     /// What clients waited, in the whole seconds so far; `None` within the first.
     pub latency: Option<Waited>,
 }
@@ -178,9 +184,15 @@ fn check_descriptors(config: &Config) -> Result<(), LoadError> {
 /// What one thread is to do.
 #[derive(Clone, Debug)]
 struct Task {
-    setup: Setup,
-    orders: Orders,
+    sockets: Sockets,
     post: Post,
+}
+
+/// What it loads.
+#[derive(Clone, Debug)]
+enum Sockets {
+    Streams(Setup, Orders),
+    Datagrams(datagram::Setup, datagram::Orders),
 }
 
 /// Divides the connections among the threads, as evenly as can be.
@@ -191,18 +203,37 @@ fn tasks(config: &Config) -> Result<Vec<Task>, LoadError> {
     let sizes = Sizes::leak(config.size, config.mix.as_ref());
     let tasks = (0..config.threads).map(|thread| {
         let part = Part::of(config, thread);
+        let orders = Orders { pacer: pacer(config, thread), ..orders(config, payload, sizes, part) };
         Task {
-            setup: Setup {
-                target: target.clone(),
-                connections: part.connections,
-                window: config.largest_size().0 * config.pace.map_or(config.depth, |_| config.depth.min(USUAL_DEPTH)),
-                spins: config.spin > Nanos::ZERO || (config.pace.is_some() && config.timer != Timer::Sleep),
+            sockets: match config.target.transport {
+                Transport::Stream => Sockets::Streams(setup(config, &target, part.connections), orders),
+                Transport::Datagram => datagrams(config, orders),
             },
-            orders: Orders { pacer: pacer(config, thread), ..orders(config, payload, sizes, part) },
             post: Post { core: cores.get(thread).copied(), spin: config.spin, timer: config.timer },
         }
     });
     Ok(tasks.collect())
+}
+
+fn setup(config: &Config, target: &Target, connections: usize) -> Setup {
+    let window = config.largest_size().0 * usual_depth(config);
+    Setup { target: target.clone(), connections, window, spins: spins(config) }
+}
+
+fn datagrams(config: &Config, orders: Orders) -> Sockets {
+    let Orders { payload, pacer, first, connections, admit_at_once, .. } = orders;
+    Sockets::Datagrams(
+        datagram::setup(config, connections, spins(config), usual_depth(config)),
+        datagram::orders(config, payload, pacer, first, connections, admit_at_once),
+    )
+}
+
+fn usual_depth(config: &Config) -> u64 {
+    config.pace.map_or(config.depth, |_| config.depth.min(USUAL_DEPTH))
+}
+
+fn spins(config: &Config) -> bool {
+    config.spin > Nanos::ZERO || (config.pace.is_some() && config.timer != Timer::Sleep)
 }
 
 fn pacer(config: &Config, thread: usize) -> Pacer {

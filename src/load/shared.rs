@@ -62,6 +62,7 @@ pub struct Shared {
     admitted: AtomicUsize,
     counted: AtomicU64,
     errors: AtomicU64,
+    overdue: AtomicU64,
     failure: Mutex<Option<StartFailure>>,
     handover: Handover,
     gauges: Mutex<Vec<Gauge>>,
@@ -81,6 +82,7 @@ impl Shared {
             admitted: AtomicUsize::new(0),
             counted: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            overdue: AtomicU64::new(0),
             failure: Mutex::new(None),
             handover: Handover::default(),
             gauges: Mutex::default(),
@@ -216,6 +218,16 @@ impl Shared {
     pub fn publish(&self, counted: u64, errors: u64) {
         self.counted.fetch_add(counted, SeqCst);
         self.errors.fetch_add(errors, SeqCst);
+    }
+
+    /// Adds to the datagrams without an answer in time.
+    pub fn publish_overdue(&self, overdue: u64) {
+        self.overdue.fetch_add(overdue, SeqCst);
+    }
+
+    /// Datagrams without an answer in time, as of a moment ago.
+    pub fn published_overdue(&self) -> u64 {
+        self.overdue.load(SeqCst)
     }
 
     /// Requests counted and errors, as of a moment ago.

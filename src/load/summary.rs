@@ -2,18 +2,20 @@
 
 use super::Config;
 use super::conduct::{CpuSample, Outcome};
+use super::datagram::{self, Tally};
 use super::ledger::{Account, Count, Ledger};
 use super::measures::Paced;
-use super::recorder::all_errors;
+use super::recorder::{ErrorKind, all_errors};
 use super::validity::{self, Facts, Others};
 use crate::clock;
 use crate::report::histogram;
 use crate::report::schema::{
-    AccountingRecord, CountRecord, CpuRecord, EndRecord, LOAD_SCHEMA, LoadReport, UnavailableRecord, WorkloadRecord,
+    AccountingRecord, CountRecord, CpuRecord, DatagramRecord, EndRecord, LOAD_SCHEMA, LoadReport, UnavailableRecord,
+    WorkloadRecord,
 };
 use crate::sys::accounting::{Counted, Cpu, Switches, TreeUse, Unavailable};
 use crate::sys::affinity;
-use crate::units::Nanos;
+use crate::units::{Nanos, Transport};
 use hdrhistogram::Histogram;
 
 /// The report of a run.
@@ -24,6 +26,12 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
     let cpu = cpu(outcome.cpu.as_ref(), server_use(outcome), duration, requests);
     let accounting = accounting(outcome, &cpu);
     let facts = facts(config, outcome, duration, &cpu);
+    let datagrams = datagrams(outcome);
+    let max_loss = config.datagrams.max_loss;
+    let losses = datagrams.as_ref().and_then(|record| datagram::invalid(record, max_loss));
+    let silent = datagrams.and_then(|_| silent(config, &facts));
+    let unsegmented = datagram::unsegmented(tallies(outcome));
+    let oddities = datagrams.iter().flat_map(|record| datagram::warnings(record, max_loss, unsegmented));
     let paced = measures.paced.as_deref();
     let figures = |pick: fn(&Paced) -> &Histogram<u64>| paced.map(|paced| histogram::figures(pick(paced)));
     let encoded = |pick: fn(&Paced) -> &Histogram<u64>| paced.map(|paced| histogram::encode(pick(paced)));
@@ -37,8 +45,8 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
         throughput_per_s: per(requests as f64, duration.as_secs_f64()).unwrap_or(0.0),
         latency_ns: histogram::figures(&measures.service),
         errors: facts.errors.clone(),
-        invalid: validity::invalid(&facts),
-        warnings: validity::warnings(&facts),
+        invalid: validity::invalid(&facts).into_iter().chain(silent).chain(losses).collect(),
+        warnings: validity::warnings(&facts).into_iter().chain(oddities).collect(),
         cpu,
         accounting: Some(accounting),
         histogram: histogram::encode(&measures.service),
@@ -49,8 +57,22 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
         timer_error_ns: figures(|paced| &paced.timer_error),
         steady: outcome.steady,
         intervals: intervals.clone(),
+        datagrams,
         ..LoadReport::default()
     }
+}
+
+fn datagrams(outcome: &Outcome) -> Option<DatagramRecord> {
+    datagram::record(tallies(outcome), outcome.server_drops)
+}
+
+fn silent(config: &Config, facts: &Facts) -> Option<String> {
+    let timeouts = facts.errors.get(ErrorKind::Timeout.name()).copied().unwrap_or(0);
+    datagram::silent(&config.target, config.datagrams.dialect, facts.admitted, timeouts)
+}
+
+fn tallies(outcome: &Outcome) -> impl Iterator<Item = &Tally> {
+    outcome.hauls.iter().filter_map(|haul| haul.datagrams.as_ref())
 }
 
 fn facts(config: &Config, outcome: &Outcome, duration: Nanos, cpu: &CpuRecord) -> Facts {
@@ -86,8 +108,11 @@ fn facts(config: &Config, outcome: &Outcome, duration: Nanos, cpu: &CpuRecord) -
 }
 
 fn workload(config: &Config) -> WorkloadRecord {
+    let datagrams = config.target.transport == Transport::Datagram;
     WorkloadRecord {
         protocol: config.target.protocol().into(),
+        gso: if datagrams && config.datagrams.gso > 1 { config.datagrams.gso } else { 0 },
+        dialect: if datagrams { config.datagrams.dialect.name().into() } else { String::new() },
         connections: config.connections as u64,
         threads: config.threads as u64,
         size: config.size.0,
@@ -105,7 +130,6 @@ fn workload(config: &Config) -> WorkloadRecord {
         rate_per_s: config.pace.map(|pace| pace.rate.per_second()),
         arrival: config.pace.map(|pace| pace.arrival.to_string()),
         timer: config.pace.map(|_| config.timer.name().into()),
-        ..WorkloadRecord::default()
     }
 }
 

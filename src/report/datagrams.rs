@@ -6,8 +6,7 @@ use crate::units::three_digits;
 
 /// The share of the requests that was lost or late: `0`, `3 ppm`, `1.2 %`.
 pub fn missing_share(record: &DatagramRecord) -> String {
-    let missing = (record.lost + record.late) as f64;
-    match missing / record.sent.max(1) as f64 {
+    match record.loss() {
         0.0 => "0".into(),
         share if share < 1e-3 => format!("{} ppm", three_digits(share * 1e6)),
         share => format!("{} %", three_digits(share * 100.0)),
@@ -16,9 +15,8 @@ pub fn missing_share(record: &DatagramRecord) -> String {
 
 /// All that happened to them, at whose door a loss lies, in one sentence without a full stop.
 pub fn describe(record: &DatagramRecord) -> String {
-    let DatagramRecord { sent, answered, late, lost, duplicated, reordered, corrupt, .. } = record;
-    let mut parts = vec![format!("{sent} sent, {answered} answered, {lost} lost{}", doors(record))];
-    parts.push(format!("{late} late"));
+    let DatagramRecord { sent, answered, duplicated, reordered, corrupt, .. } = record;
+    let mut parts = vec![format!("{sent} sent, {answered} answered, {}", record.losses())];
     parts.push(format!("{duplicated} duplicated"));
     parts.push(match reordered {
         0 => "0 reordered".into(),
@@ -26,20 +24,6 @@ pub fn describe(record: &DatagramRecord) -> String {
     });
     parts.push(format!("{corrupt} corrupt"));
     parts.join(", ")
-}
-
-/// Where the kernel dropped them, as far as it tells. A drop may have been of a request or of an answer, and of one sent
-/// before the counted time, so the doors need not add up to what was lost.
-fn doors(record: &DatagramRecord) -> String {
-    let door = |drops: Option<u64>, whose: &str| {
-        drops.filter(|_| record.lost + record.late > 0).map(|drops| format!("{drops} dropped at {whose} sockets"))
-    };
-    let told: Vec<String> =
-        [door(record.dropped_by_server, "the server's"), door(record.dropped_by_generator, "the generator's")]
-            .into_iter()
-            .flatten()
-            .collect();
-    if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
 }
 
 /// A line for every contestant whose datagrams did not all come back once, in time and in order.
@@ -66,16 +50,17 @@ mod tests {
             corrupt: 0,
             dropped_by_server: Some(10),
             dropped_by_generator: Some(2),
+            ..DatagramRecord::default()
         }
     }
 
     #[test]
     fn a_loss_is_laid_at_a_door() {
-        let expected = "1000 sent, 985 answered, 12 lost (10 dropped at the server's sockets, 2 dropped at the \
-                        generator's sockets), 3 late, 1 duplicated, 5 reordered (by up to 2), 0 corrupt";
+        let expected = "1000 sent, 985 answered, 12 lost (10 dropped at the server's sockets, 2 at the generator's, 0 \
+                        elsewhere), 3 late, 1 duplicated, 5 reordered (by up to 2), 0 corrupt";
         assert_eq!(describe(&lossy()), expected);
         let elsewhere = DatagramRecord { dropped_by_server: None, dropped_by_generator: Some(0), ..lossy() };
-        assert!(describe(&elsewhere).contains("12 lost (0 dropped at the generator's sockets), 3 late"));
+        assert!(describe(&elsewhere).contains("12 lost (0 dropped at the generator's sockets, 12 elsewhere), 3 late"));
         let whole = DatagramRecord { sent: 7, answered: 7, dropped_by_server: Some(9), ..DatagramRecord::default() };
         assert_eq!(describe(&whole), "7 sent, 7 answered, 0 lost, 0 late, 0 duplicated, 0 reordered, 0 corrupt");
     }

@@ -3,7 +3,10 @@
 //! Times are integer nanoseconds. Histograms are stored whole (HdrHistogram V2 deflate, base64), so that every figure
 //! derived from them can be computed again and several runs can be added; percentiles are never averaged.
 
+mod datagrams;
+
 pub use super::accounting::{AccountingRecord, CountRecord, EndRecord, SYSTEM_CALLS, UnavailableRecord, UseRecord};
+pub use datagrams::{DatagramRecord, TrafficRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -78,53 +81,6 @@ pub struct LoadReport {
     pub quantiles: Vec<QuantileRecord>,
 }
 
-/// What became of the datagrams of a run. Of the requests sent within the counted time, each was either answered in time,
-/// or late, or lost: `sent = answered + late + lost`. The others are counted when they arrive within it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DatagramRecord {
-    /// Requests sent.
-    pub sent: u64,
-    /// Answered within the timeout.
-    pub answered: u64,
-    /// Answered after the timeout: another request had taken their place by then.
-    pub late: u64,
-    /// Not answered by the end of the run.
-    pub lost: u64,
-    /// Answers that came once more.
-    pub duplicated: u64,
-    /// Answers that came after the answer to a later request (RFC 4737, section 3).
-    pub reordered: u64,
-    /// Most answers that lay between a reordered one and where it belonged (RFC 4737, section 4.2.2).
-    pub reorder_extent_max: u64,
-    /// Answers with a byte that was not asked for.
-    pub corrupt: u64,
-    /// Datagrams that the kernel dropped at the server's sockets, mostly because their receive buffers were full. `None`
-    /// where the kernel does not tell: the server is elsewhere, or no UDP socket.
-    pub dropped_by_server: Option<u64>,
-    /// The same at the generator's sockets.
-    pub dropped_by_generator: Option<u64>,
-}
-
-impl std::ops::Add for DatagramRecord {
-    type Output = DatagramRecord;
-
-    fn add(self, other: DatagramRecord) -> DatagramRecord {
-        let known = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
-        DatagramRecord {
-            sent: self.sent + other.sent,
-            answered: self.answered + other.answered,
-            late: self.late + other.late,
-            lost: self.lost + other.lost,
-            duplicated: self.duplicated + other.duplicated,
-            reordered: self.reordered + other.reordered,
-            reorder_extent_max: self.reorder_extent_max.max(other.reorder_extent_max),
-            corrupt: self.corrupt + other.corrupt,
-            dropped_by_server: known(self.dropped_by_server, other.dropped_by_server),
-            dropped_by_generator: known(self.dropped_by_generator, other.dropped_by_generator),
-        }
-    }
-}
-
 /// How the warm-up ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SteadyRecord {
@@ -178,6 +134,9 @@ pub struct WorkloadRecord {
     /// Datagrams that leave with one send at most (UDP_SEGMENT); 0 where each leaves by itself.
     #[serde(default)]
     pub gso: u64,
+    /// What the header of a datagram is like: `echo` or `sockperf`; empty where there are none.
+    #[serde(default)]
+    pub dialect: String,
     /// Of datagrams: sockets.
     pub connections: u64,
     /// Connections beside them that are open and silent.

@@ -61,10 +61,8 @@ fn tells_a_second(progress: &Progress, previous: Option<&Progress>) -> bool {
 }
 
 fn describe(progress: &Progress, previous: Option<&Progress>, connections: usize) -> String {
-    let errors = match progress.errors {
-        0 => String::new(),
-        errors => format!(", {errors} errors"),
-    };
+    let some = |count, what| if count > 0 { format!(", {count} {what}") } else { String::new() };
+    let errors = some(progress.errors, "errors") + &some(progress.overdue, "lost or late");
     match progress.stage {
         Stage::Connect => format!("connecting: {} of {connections} answered{errors}", progress.admitted),
         Stage::WarmUp => format!("warming up{errors}"),
@@ -95,7 +93,7 @@ mod tests {
 
     fn at(seconds: u64, counted: u64) -> Progress {
         let at = Nanos::from_secs(seconds);
-        Progress { stage: Stage::Measure, at, admitted: 4, counted, errors: 0, latency: None }
+        Progress { stage: Stage::Measure, at, admitted: 4, counted, errors: 0, overdue: 0, latency: None }
     }
 
     #[test]
@@ -107,6 +105,8 @@ mod tests {
         assert_eq!(describe(&known, Some(&at(1, 500)), 4), text);
         let failing = Progress { errors: 2, stage: Stage::Connect, ..at(1, 0) };
         assert_eq!(describe(&failing, None, 9), "connecting: 4 of 9 answered, 2 errors");
+        let losing = Progress { overdue: 7, ..at(1, 200) };
+        assert_eq!(describe(&losing, None, 4), "measuring: 200 requests, 200/s, 7 lost or late");
     }
 
     #[test]

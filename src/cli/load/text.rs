@@ -1,9 +1,10 @@
 //! The report for eyes. Everything in it is in the JSON too.
 
 use crate::report::accounting::{UseRecord, missing};
+use crate::report::datagrams::describe;
 use crate::report::derive::use_of;
 use crate::report::intervals::quantiles;
-use crate::report::schema::{LatencyRecord, LoadReport, WorkloadRecord};
+use crate::report::schema::{LatencyRecord, LoadReport, TrafficRecord, WorkloadRecord};
 use crate::units::{Bytes, Nanos, few, three_digits};
 
 /// Several lines, the reasons against using them first.
@@ -19,7 +20,13 @@ pub fn render(report: &LoadReport) -> String {
         (!report.intervals.is_empty()).then(|| format!("95 % in   {}", quantiles(&report.quantiles).join(", ")));
     let outcome = format!("errors    {}", errors(report));
     let warnings = report.warnings.iter().map(|warning| format!("warning: {warning}"));
-    let figures = figures.into_iter().chain(latencies(report)).chain(bounds).chain(ends(report)).chain([outcome]);
+    let figures = figures
+        .into_iter()
+        .chain(latencies(report))
+        .chain(bounds)
+        .chain(ends(report))
+        .chain(datagrams(report))
+        .chain([outcome]);
     let notes = missing(report.accounting.iter().flat_map(|accounting| &accounting.unavailable));
     reasons.chain(figures).chain(warnings).chain(notes).map(|line| line + "\n").collect()
 }
@@ -32,6 +39,10 @@ fn load(workload: &WorkloadRecord) -> String {
             format!(", {}{depth} in flight each", if workload.rate_per_s.is_some() { "at most " } else { "" })
         }
     };
+    let gso = match workload.gso {
+        0 => String::new(),
+        gso => format!(", up to {gso} per send"),
+    };
     let pace = match (workload.rate_per_s, &workload.arrival) {
         (Some(rate), Some(arrival)) => format!("{rate} requests/s {arrival} over "),
         _ => String::new(),
@@ -43,8 +54,11 @@ fn load(workload: &WorkloadRecord) -> String {
         None => "not pinned".into(),
     };
     format!(
-        "{pace}{} connections{crowd}, {size} bytes per request{way}; {} {} thread(s), {cores}",
-        workload.connections, workload.threads, workload.engine
+        "{pace}{} {}{crowd}, {size} bytes per request{way}{gso}; {} {} thread(s), {cores}",
+        workload.connections,
+        if workload.dialect.is_empty() { "connections" } else { "sockets" },
+        workload.threads,
+        workload.engine
     )
 }
 
@@ -125,6 +139,18 @@ fn resident(used: &UseRecord) -> String {
         _ => String::new(),
     };
     format!("; RSS {} MiB{more}", three_digits(bytes / f64::from(1 << 20)))
+}
+
+/// What became of those sent within the counted time.
+fn datagrams(report: &LoadReport) -> Option<String> {
+    let record = report.datagrams.as_ref()?;
+    let TrafficRecord { requests, sends, answers, receives } = record.traffic;
+    let each = |count: u64, of: u64| three_digits(count as f64 / of.max(1) as f64);
+    let batches = match report.workload.gso {
+        0 => String::new(),
+        _ => format!("; {} per send, {} per receive", each(requests, sends), each(answers, receives)),
+    };
+    Some(format!("datagrams {}{batches}", describe(record)))
 }
 
 fn errors(report: &LoadReport) -> String {

@@ -7,6 +7,8 @@ mod close;
 pub(in crate::sys) mod control;
 mod gro;
 mod mark;
+pub mod offload;
+mod outbox;
 mod proc;
 mod single;
 
@@ -15,7 +17,8 @@ pub use batch::{BATCH, Batch, Message, Received};
 pub use close::close_to_newcomers;
 pub use gro::set_gro;
 pub use mark::mark_answers;
-pub use proc::{UdpRow, is_bound, udp_sockets};
+pub use outbox::Outbox;
+pub use proc::{UdpRow, drops_at, is_bound, udp_sockets};
 pub use single::{Arrived, is_writable, receive, send, send_waiting};
 
 use socket2::Socket;

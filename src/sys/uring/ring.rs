@@ -255,6 +255,12 @@ impl Ring {
         self.push_holding(entry, token, Memory::Payload(payload));
     }
 
+    /// Completes once, when the descriptor can be written to.
+    pub fn poll_writable(&mut self, fd: RawFd, token: Token) {
+        let entry = opcode::PollAdd::new(Fd(fd), libc::POLLOUT as u32).build();
+        self.push(entry.user_data(token.pack()));
+    }
+
     /// Reads from a pipe or the like into the vector, up to its length; it comes back with the completion.
     pub fn read(&mut self, fd: RawFd, mut room: Vec<u8>, token: Token) {
         let entry = opcode::Read::new(Fd(fd), room.as_mut_ptr(), room.len() as u32).build();

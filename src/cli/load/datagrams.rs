@@ -1,0 +1,81 @@
+//! The options of a run with datagrams, and what they mean together.
+
+use super::{LoadArgs, OptionsError};
+use crate::load::{DatagramOptions, Dialect, max_datagram_size};
+use crate::units::{Bytes, Nanos, Place, Transport};
+use clap::Args;
+
+const STREAM_TIMEOUT: Nanos = Nanos::from_secs(5);
+/// Long enough for any echo on this continent, short enough that a lost datagram's slot is soon used again.
+const DATAGRAM_TIMEOUT: Nanos = Nanos::from_millis(250);
+const DEFAULT_MAX_LOSS: f64 = 0.01;
+
+/// What only a target of datagrams has.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Datagrams (udp://, unixgram:)")]
+pub struct DatagramArgs {
+    /// Up to N datagrams of a socket leave with one send (UDP_SEGMENT, Linux 4.18), fewer where N exceed 64 KiB
+    ///
+    /// Datagrams that are to go out on a socket at the same time are handed to the kernel as one super-packet, which stays
+    /// whole as far as it can: on this machine to a server that has UDP_GRO (ringmark serve --gro), otherwise to the
+    /// network device. Answers that come back whole are split again, and each is checked. --depth is then N by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub gso: Option<u64>,
+    /// What the server is
+    #[arg(long, value_enum, value_name = "SERVER")]
+    pub speak: Option<Dialect>,
+    /// Loss that a valid run may have: requests without an answer in time, in percent of those sent [default: 1]
+    #[arg(long, value_name = "PERCENT", value_parser = share)]
+    pub max_loss: Option<f64>,
+}
+
+/// Percent typed, as a share.
+fn share(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').trim().parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err("a number from 0 to 100 is wanted, as 1 or 0.5".into()),
+    }
+}
+
+impl DatagramArgs {
+    fn first(&self) -> Option<&'static str> {
+        let typed = [("--gso", self.gso.is_some()), ("--speak", self.speak.is_some())];
+        let typed = typed.into_iter().chain([("--max-loss", self.max_loss.is_some())]);
+        typed.filter(|(_, typed)| *typed).map(|(name, _)| name).next()
+    }
+}
+
+impl LoadArgs {
+    /// What is asked of datagrams; checks what else must fit.
+    pub(super) fn datagrams(&self) -> Result<DatagramOptions, OptionsError> {
+        let DatagramArgs { gso, speak, max_loss } = self.datagrams;
+        let dialect = speak.unwrap_or_default();
+        if self.target.transport == Transport::Datagram {
+            self.check_datagrams(dialect)?;
+        } else if let Some(option) = self.datagrams.first() {
+            return Err(OptionsError::OnlyDatagrams(option));
+        }
+        let max_loss = max_loss.unwrap_or(DEFAULT_MAX_LOSS);
+        Ok(DatagramOptions { gso: gso.unwrap_or(1), dialect, max_loss })
+    }
+
+    fn check_datagrams(&self, dialect: Dialect) -> Result<(), OptionsError> {
+        let (min, max) = (Bytes(dialect.min_size()), Bytes(max_datagram_size(&self.target)));
+        let size = self.size.mean();
+        if !(min..=max).contains(&size) {
+            return Err(OptionsError::DatagramSize { target: self.target.to_string(), size, min, max });
+        }
+        match self.target.place {
+            Place::Unix(_) if self.datagrams.gso.is_some() => Err(OptionsError::OnlyUdp("--gso")),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn timeout(&self) -> Nanos {
+        let default = match self.target.transport {
+            Transport::Stream => STREAM_TIMEOUT,
+            Transport::Datagram => DATAGRAM_TIMEOUT,
+        };
+        self.timeout.unwrap_or(default)
+    }
+}

@@ -1,0 +1,125 @@
+//! How the generator moves datagrams. An engine counts nothing, times nothing and decides nothing.
+//!
+//! # The contract
+//!
+//! An engine belongs to one thread, which makes it there and calls it in turns: `wait` once (while spinning: until it
+//! says that something happened), `events` once, then any number of `open` and `send`.
+//!
+//! - Sockets are numbers below the count given at the start; each is opened once, with a socket that is connected.
+//! - From then on every datagram that arrives is told with [`Event::Datagram`], empty ones too, super-packets in their
+//!   parts. One that is longer than those sent is told as one byte too long at least, never as shorter.
+//! - `send` takes the first of the datagrams offered, as many as it can at once, and says how many. It tells 0 where the
+//!   kernel takes none now: then [`Event::Writable`] follows. What it takes it sends, each once, in order.
+//! - [`Event::Failed`] ends nothing. The error is one that the kernel keeps for the socket (ECONNREFUSED after an ICMP
+//!   message), or that of a send that was taken.
+//! - Super-packets are sent where `segments` is more than 1, and no longer where the kernel refuses them.
+//! - Once the buffers in use have reached their number, a datagram costs no allocation; none costs a lock or dynamic
+//!   dispatch.
+
+pub mod epoll;
+pub mod uring;
+
+use crate::load::engine::{EngineError, Wait};
+use crate::sys::datagram::offload;
+use socket2::Socket;
+use std::io;
+
+/// What happened on a socket.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Datagrams were received just now; they follow. Told where [`Engine::RECEIVES_WHILE_TELLING`].
+    Batch,
+    Datagram(&'a [u8]),
+    /// More may be sent.
+    Writable,
+    Failed(io::Error),
+}
+
+/// What an engine prepares for.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Sockets of this thread.
+    pub sockets: usize,
+    /// Bytes of every datagram that is sent and, if all is well, that arrives.
+    pub size: usize,
+    /// Most datagrams in flight per socket.
+    pub depth: usize,
+    /// Most datagrams of one super-packet; 1 sends none.
+    pub segments: usize,
+    /// Whether `wait` will often be called to only look.
+    pub spins: bool,
+}
+
+/// Sends and receives, super-packets counted once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    pub sends: u64,
+    pub receives: u64,
+    /// Datagrams received.
+    pub answers: u64,
+    /// Why super-packets are not sent though they were asked for.
+    pub unsegmented: Option<i32>,
+}
+
+/// See the module's head for the contract.
+pub trait Engine: Sized {
+    /// Datagrams are received while `events` runs, not by the `wait` before it: each batch has an instant of its own.
+    const RECEIVES_WHILE_TELLING: bool;
+
+    fn new(setup: &Setup) -> Result<Self, EngineError>;
+
+    fn open(&mut self, number: usize, socket: Socket) -> io::Result<()>;
+
+    /// Offers `count` datagrams, at least one; `write` writes the one with the index to its room of `size` bytes.
+    fn send(&mut self, number: usize, count: usize, write: impl FnMut(usize, &mut [u8])) -> io::Result<usize>;
+
+    fn socket(&self, number: usize) -> Option<&Socket>;
+
+    /// Whether there is something for `events` to tell.
+    fn wait(&mut self, wait: Wait) -> io::Result<bool>;
+
+    fn events(&mut self, tell: impl FnMut(usize, Event<'_>));
+
+    fn traffic(&self) -> Traffic;
+}
+
+/// Lets the socket send super-packets, or says why the kernel cannot.
+pub fn prepare_segments(socket: &Socket, setup: &Setup) -> io::Result<()> {
+    let size = u16::try_from(setup.size).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
+    offload::segment_sends(socket, size)
+}
+
+/// Whether an error of a send can be one of super-packets: they do not fit the path (EINVAL, later kernels EMSGSIZE), or
+/// its device computes no checksums (EIO).
+pub fn refuses_segments(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO))
+}
+
+/// Whether a send may simply be tried again later: nothing was sent, nothing is wrong.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR | libc::ENOMEM))
+}
+
+/// The parts of what was received at once.
+pub fn parts(bytes: &[u8], segment: Option<usize>) -> impl Iterator<Item = &[u8]> {
+    let size = segment.filter(|size| *size > 0).unwrap_or(bytes.len()).max(1);
+    // An empty datagram is one part, though it has no chunk.
+    let empty = bytes.is_empty().then_some(bytes);
+    empty.into_iter().chain(bytes.chunks(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_what_was_sent() {
+        let lengths = |len: usize, segment| parts(&[0; 99][..len], segment).map(<[u8]>::len).collect::<Vec<_>>();
+        assert_eq!(lengths(10, Some(4)), [4, 4, 2]);
+        assert_eq!(lengths(8, Some(4)), [4, 4]);
+        assert_eq!(lengths(3, Some(4)), [3]);
+        assert_eq!(lengths(9, None), [9]);
+        assert_eq!(lengths(9, Some(0)), [9]);
+        assert_eq!((lengths(0, None), lengths(0, Some(4))), (vec![0], vec![0]));
+    }
+}

@@ -1,0 +1,183 @@
+//! What a run with datagrams left behind: the figures of the report, and the rules that judge them. Pure arithmetic.
+
+use super::engine::Traffic;
+use super::message::Dialect;
+use super::swarm::ADMISSION_TRIES;
+use super::tracker::Counts;
+use crate::report::schema::{DatagramRecord, TrafficRecord};
+use crate::units::{Address, three_digits};
+use std::io;
+
+/// What a thread's sockets counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub counts: Counts,
+    /// All that was sent and all that took longer than the timeout, from the first request to the last.
+    pub requests: u64,
+    pub overdue: u64,
+    pub corrupt: u64,
+    pub stale: u64,
+    /// What the kernel dropped at the sockets; `None` where it does not tell, or nothing was counted.
+    pub dropped: Option<u64>,
+    pub traffic: Traffic,
+}
+
+/// The report's figures. `server_drops`: what the kernel dropped at the server's sockets, where it tells.
+pub fn record<'a>(tallies: impl Iterator<Item = &'a Tally>, server_drops: Option<u64>) -> Option<DatagramRecord> {
+    let sum = tallies.copied().reduce(add)?;
+    let Tally { counts, traffic, .. } = sum;
+    Some(DatagramRecord {
+        sent: counts.sent,
+        answered: counts.answered,
+        late: counts.late,
+        lost: counts.lost(),
+        duplicated: counts.duplicated,
+        reordered: counts.reordered,
+        reorder_extent_max: counts.max_extent,
+        corrupt: sum.corrupt,
+        stale: sum.stale,
+        dropped_by_server: server_drops,
+        dropped_by_generator: sum.dropped,
+        traffic: TrafficRecord {
+            requests: sum.requests,
+            sends: traffic.sends,
+            answers: traffic.answers,
+            receives: traffic.receives,
+        },
+    })
+}
+
+fn add(a: Tally, b: Tally) -> Tally {
+    let mut counts = a.counts;
+    counts.add(&b.counts);
+    Tally {
+        counts,
+        requests: a.requests + b.requests,
+        overdue: a.overdue + b.overdue,
+        corrupt: a.corrupt + b.corrupt,
+        stale: a.stale + b.stale,
+        dropped: a.dropped.zip(b.dropped).map(|(a, b)| a + b),
+        traffic: Traffic {
+            sends: a.traffic.sends + b.traffic.sends,
+            receives: a.traffic.receives + b.traffic.receives,
+            answers: a.traffic.answers + b.traffic.answers,
+            unsegmented: a.traffic.unsegmented.or(b.traffic.unsegmented),
+        },
+    }
+}
+
+/// Why the figures must not be used; `None` when they may. Corrupt answers are among the errors of every run.
+pub fn invalid(record: &DatagramRecord, max_loss: f64) -> Option<String> {
+    (record.loss() > max_loss).then(|| {
+        format!(
+            "{} % of the requests had no answer in time, more than --max-loss {} %: {}; {}",
+            percent(record.loss()),
+            percent(max_loss),
+            record.losses(),
+            advice(record)
+        )
+    })
+}
+
+/// Why nobody was admitted, where requests went unanswered at the start.
+pub fn silent(target: &Address, dialect: Dialect, admitted: u64, timeouts: u64) -> Option<String> {
+    let remedy = match dialect {
+        Dialect::Echo => "start an echo server there, or say what it is if it is none (--speak)",
+        Dialect::Sockperf => "start sockperf server there, or leave out --speak if it is a plain echo",
+    };
+    (admitted == 0 && timeouts > 0).then(|| {
+        format!("nobody answered at {target}, {ADMISSION_TRIES} requests in a row on the same socket: {remedy}")
+    })
+}
+
+/// What the reader should know though the figures stand. `unsegmented`: why super-packets were not sent.
+pub fn warnings(record: &DatagramRecord, max_loss: f64, unsegmented: Option<i32>) -> Vec<String> {
+    let tolerated = (0.0..=max_loss).contains(&record.loss()) && record.lost + record.late > 0;
+    let losses = tolerated
+        .then(|| format!("{} % of the requests had no answer in time: {}", percent(record.loss()), record.losses()));
+    let strays = [
+        (record.duplicated, "answers came though there had been one before"),
+        (record.reordered, "answers came out of order"),
+        (record.stale, "answers came to requests so old that it is not known whether they had been answered"),
+    ];
+    let strays = strays.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let unsegmented = unsegmented.map(|errno| {
+        format!(
+            "--gso had no effect: super-packets of this size cannot be sent here ({}); every datagram left on its own",
+            io::Error::from_raw_os_error(errno)
+        )
+    });
+    losses.into_iter().chain(strays).chain(unsegmented).collect()
+}
+
+/// Why super-packets were not sent, where some thread was told so.
+pub fn unsegmented<'a>(mut tallies: impl Iterator<Item = &'a Tally>) -> Option<i32> {
+    tallies.find_map(|tally| tally.traffic.unsegmented)
+}
+
+/// What to do about the loss: it depends on who lost the most.
+fn advice(record: &DatagramRecord) -> &'static str {
+    let (server, generator) = (record.dropped_by_server.unwrap_or(0), record.dropped_by_generator.unwrap_or(0));
+    if record.late > record.lost {
+        "the answers came, but after --timeout: allow more time, or ask for less at once: lower --depth or --connections"
+    } else if server.max(generator) < record.lost.div_ceil(2) {
+        "neither end's kernel dropped most of them: look for a server that does not answer, or for the network between"
+    } else if generator > server {
+        "answers came faster than the generator took them: lower --depth, raise net.core.rmem_max, or give it more \
+         --threads on other cores"
+    } else {
+        "requests came faster than the server took them: lower --depth or --connections, or give its sockets larger \
+         receive buffers (SO_RCVBUF, net.core.rmem_default, net.core.rmem_max)"
+    }
+}
+
+fn percent(share: f64) -> String {
+    three_digits((share * 1e5).round() / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lossy() -> DatagramRecord {
+        DatagramRecord { sent: 1000, answered: 980, lost: 15, late: 5, ..DatagramRecord::default() }
+    }
+
+    #[test]
+    fn tallies_add_up_and_what_is_missing_is_lost() {
+        let tally = |sent, answered, dropped| Tally {
+            counts: Counts { sent, answered, late: 1, max_extent: sent, ..Counts::default() },
+            dropped,
+            ..Tally::default()
+        };
+        let record = record([tally(10, 7, Some(1)), tally(5, 4, Some(2))].iter(), None).unwrap();
+        assert_eq!((record.sent, record.answered, record.late, record.lost), (15, 11, 2, 2));
+        assert_eq!((record.reorder_extent_max, record.dropped_by_generator), (10, Some(3)));
+        assert_eq!(super::record([].iter(), None), None);
+    }
+
+    #[test]
+    fn a_loss_brings_the_advice_that_fits() {
+        for (record, part) in [
+            (DatagramRecord { dropped_by_server: Some(14), ..lossy() }, "faster than the server"),
+            (DatagramRecord { dropped_by_generator: Some(14), ..lossy() }, "faster than the generator"),
+            (DatagramRecord { dropped_by_server: Some(1), ..lossy() }, "neither end"),
+            (DatagramRecord { lost: 5, late: 15, ..lossy() }, "--timeout"),
+        ] {
+            let reason = invalid(&record, 0.01).unwrap();
+            assert!(reason.starts_with("2 % of the requests") && reason.contains(part), "{reason}");
+        }
+        assert_eq!(invalid(&lossy(), 0.02), None);
+    }
+
+    #[test]
+    fn what_is_odd_but_no_harm_is_told() {
+        let record = DatagramRecord { duplicated: 2, reordered: 3, stale: 4, ..lossy() };
+        let told = warnings(&record, 0.5, Some(libc::EIO));
+        let parts = ["2 % of", "2 answers came though", "3 answers", "4 answers", "--gso had no effect"];
+        assert!(told.len() == 5 && told.iter().zip(parts).all(|(told, part)| told.contains(part)), "{told:?}");
+        let whole = DatagramRecord { sent: 5, answered: 5, ..DatagramRecord::default() };
+        assert!(warnings(&whole, 0.0, None).is_empty() && invalid(&whole, 0.0).is_none());
+        assert_eq!(warnings(&lossy(), 0.001, None), [""; 0], "what makes it invalid is no warning too");
+    }
+}

@@ -1,0 +1,269 @@
+//! One socket's requests by sequence number, without a socket and without a clock: what is in flight, what became of
+//! those before, and what an answer therefore is.
+//!
+//! A request is *answered* when its answer comes within the timeout, *late* when it comes after, *lost* when it never
+//! comes. Nothing else happens to a request, so of those in the cohort (the requests sent while the counting was on)
+//! sent = answered + late + lost, whatever the network does.
+
+use super::reorder::Order;
+use crate::load::flow::Stamp;
+use crate::units::Nanos;
+use std::ops::Range;
+
+/// What became of the newest requests is remembered for at least so many …
+const MEMORY: usize = 1 << 10;
+/// … for so many while some of them are overdue, so that a late answer is still known as one …
+const MEMORY_OF_OVERDUE: usize = 1 << 16;
+/// … and for as many as it takes while one of them is in flight. Beyond, nothing is sent until that one is over.
+const MEMORY_OF_IN_FLIGHT: usize = 1 << 20;
+
+/// Most requests in flight: a slot's number is none of the states.
+pub const MAX_DEPTH: u64 = 4096;
+
+/// What became of a request: the number of its slot while it is in flight, or one of these.
+const ANSWERED: u16 = u16::MAX;
+const OVERDUE: u16 = u16::MAX - 1;
+const _: () = assert!(MAX_DEPTH < OVERDUE as u64);
+
+/// What an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The first answer, and in time.
+    Answered(Stamp),
+    /// The first answer, after the timeout.
+    Late,
+    /// There was an answer before.
+    Duplicate,
+    /// To a request so old that nothing is known of it any more: late, or a duplicate.
+    Stale,
+    /// To a request that was never sent.
+    Unknown,
+}
+
+/// What became of the cohort so far, and how its answers came. Threads' and sockets' counts are added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub sent: u64,
+    pub answered: u64,
+    pub late: u64,
+    /// Answers beyond the first.
+    pub duplicated: u64,
+    /// Answers in time that came after the answer to a later request, and the largest distance (RFC 4737).
+    pub reordered: u64,
+    pub max_extent: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Counts) {
+        self.sent += other.sent;
+        self.answered += other.answered;
+        self.late += other.late;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.max_extent = self.max_extent.max(other.max_extent);
+    }
+
+    /// Those of which no answer came; before the end of a run these include what is still under way.
+    pub fn lost(&self) -> u64 {
+        self.sent - self.answered - self.late
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// `u64::MAX` where it is free.
+    sequence: u64,
+    stamp: Stamp,
+}
+
+const FREE: Slot = Slot { sequence: u64::MAX, stamp: Stamp { intended: Nanos::ZERO, sent: Nanos::ZERO } };
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Tracker {
+    timeout: Nanos,
+    next: u64,
+    slots: Box<[Slot]>,
+    free: Vec<u16>,
+    /// No request in flight was sent before.
+    oldest: Nanos,
+    /// Of request `n` it is `states[n % len]`, for the newest `len`; the length is a power of two.
+    states: Vec<u16>,
+    order: Order,
+    cohort: Range<u64>,
+    counts: Counts,
+}
+
+impl Tracker {
+    /// `depth`: most requests in flight, 1 to [`MAX_DEPTH`]. `timeout`: longest that an answer in time may take.
+    pub fn new(depth: u64, timeout: Nanos) -> Tracker {
+        let depth = depth.clamp(1, MAX_DEPTH) as u16;
+        Tracker {
+            timeout,
+            next: 0,
+            slots: vec![FREE; depth.into()].into_boxed_slice(),
+            free: (0..depth).rev().collect(),
+            oldest: Nanos::ZERO,
+            states: vec![ANSWERED; MEMORY.max(2 * usize::from(depth).next_power_of_two())],
+            order: Order::default(),
+            cohort: u64::MAX..u64::MAX,
+            counts: Counts::default(),
+        }
+    }
+
+    /// The sequence number of the next request.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub fn in_flight(&self) -> u64 {
+        (self.slots.len() - self.free.len()) as u64
+    }
+
+    /// How many requests may be sent now.
+    #[inline]
+    pub fn room(&self) -> u64 {
+        let free = self.free.len() as u64;
+        match self.states.len() < MEMORY_OF_IN_FLIGHT {
+            true => free,
+            // Here each of them would take the place of the one that is so many older, which must be over.
+            false => (0..free).take_while(|ahead| self.state(self.next + ahead) >= OVERDUE).count() as u64,
+        }
+    }
+
+    /// From the next request on they belong to the cohort.
+    pub fn begin_cohort(&mut self) {
+        self.cohort = self.next..u64::MAX;
+    }
+
+    /// The next request is the first beyond the cohort, unless that has ended before.
+    pub fn end_cohort(&mut self) {
+        self.cohort.end = self.cohort.end.min(self.next);
+    }
+
+    /// A request was sent. Without room nothing happens.
+    #[inline]
+    pub fn sent(&mut self, stamp: Stamp) {
+        if self.room() == 0 {
+            return;
+        }
+        self.make_room();
+        if self.in_flight() == 0 {
+            self.oldest = stamp.sent;
+        }
+        let Some(slot) = self.free.pop() else { return };
+        self.slots[usize::from(slot)] = Slot { sequence: self.next, stamp };
+        *self.state_mut(self.next) = slot;
+        self.counts.sent += u64::from(self.cohort.contains(&self.next));
+        self.next += 1;
+    }
+
+    /// An answer, right in every byte, to request `sequence` was received at `done`.
+    #[inline]
+    pub fn received(&mut self, sequence: u64, done: Nanos) -> Verdict {
+        if sequence >= self.next {
+            return Verdict::Unknown;
+        }
+        if self.next - sequence > self.states.len() as u64 {
+            return Verdict::Stale;
+        }
+        let counted = self.cohort.contains(&sequence);
+        let stamp = match self.state(sequence) {
+            ANSWERED => {
+                self.counts.duplicated += u64::from(counted);
+                return Verdict::Duplicate;
+            }
+            OVERDUE => None,
+            slot => self.release(slot, done),
+        };
+        *self.state_mut(sequence) = ANSWERED;
+        let Some(stamp) = stamp else {
+            self.counts.late += u64::from(counted);
+            return Verdict::Late;
+        };
+        let extent = self.order.arrived(sequence);
+        if counted {
+            self.counts.answered += 1;
+            self.counts.reordered += u64::from(extent > 0);
+            self.counts.max_extent = self.counts.max_extent.max(extent);
+        }
+        Verdict::Answered(stamp)
+    }
+
+    /// Frees the slots of requests whose time is over and returns how many those were. Costs nothing before one can be.
+    pub fn expire(&mut self, now: Nanos) -> u64 {
+        if self.in_flight() == 0 || now.since(self.oldest) <= self.timeout {
+            return 0;
+        }
+        let in_flight = self.in_flight();
+        self.oldest = now;
+        for number in 0..self.slots.len() {
+            let Slot { sequence, stamp } = self.slots[number];
+            if sequence == FREE.sequence {
+                continue;
+            }
+            if now.since(stamp.sent) > self.timeout {
+                *self.state_mut(sequence) = OVERDUE;
+                self.slots[number] = FREE;
+                self.free.push(number as u16);
+            } else {
+                self.oldest = self.oldest.min(stamp.sent);
+            }
+        }
+        in_flight - self.in_flight()
+    }
+
+    /// An instant before which no request in flight was sent; `None` where there is none.
+    pub fn oldest(&self) -> Option<Nanos> {
+        (self.in_flight() > 0).then_some(self.oldest)
+    }
+
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Ends a request in flight. Its stamp, if it was in time.
+    #[inline]
+    fn release(&mut self, slot: u16, done: Nanos) -> Option<Stamp> {
+        let Slot { stamp, .. } = std::mem::replace(&mut self.slots[usize::from(slot)], FREE);
+        self.free.push(slot);
+        (done.since(stamp.sent) <= self.timeout).then_some(stamp)
+    }
+
+    /// Remembers more, where the next request would take the place of one that is not over.
+    #[inline]
+    fn make_room(&mut self) {
+        let limit = match self.state(self.next) {
+            ANSWERED => return,
+            OVERDUE => MEMORY_OF_OVERDUE,
+            _ => MEMORY_OF_IN_FLIGHT,
+        };
+        if self.states.len() < limit {
+            self.grow();
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let len = self.states.len() as u64;
+        let mut states = vec![ANSWERED; 2 * self.states.len()];
+        for sequence in self.next.saturating_sub(len)..self.next {
+            states[(sequence % (2 * len)) as usize] = self.state(sequence);
+        }
+        self.states = states;
+    }
+
+    #[inline]
+    fn state(&self, sequence: u64) -> u16 {
+        self.states[sequence as usize & (self.states.len() - 1)]
+    }
+
+    #[inline]
+    fn state_mut(&mut self, sequence: u64) -> &mut u16 {
+        let mask = self.states.len() - 1;
+        &mut self.states[sequence as usize & mask]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,355 @@
+//! ringload with datagrams, from outside: what the network does to them is counted exactly, nothing else is, and foreign
+//! servers are loaded as well as ours.
+
+#[path = "load/faults.rs"]
+mod faults;
+
+use faults::{Fault, Peer};
+use ringmark::report::schema::{DatagramRecord, LoadReport};
+use ringmark::sys::{datagram, process, uring};
+use std::net::UdpSocket;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The engines that can run here.
+fn engines() -> Vec<&'static str> {
+    let usable = uring::usable();
+    if std::env::var_os("RINGMARK_REQUIRE_URING").is_some() {
+        usable.as_ref().expect("RINGMARK_REQUIRE_URING is set");
+    } else if let Err(reason) = &usable {
+        eprintln!("skipped for io_uring: {reason}");
+    }
+    let uring = usable.is_ok().then_some("uring");
+    uring.into_iter().chain(["epoll"]).collect()
+}
+
+/// A short run with JSON; more words may follow and override.
+fn ringload(engine: &str, address: &str, words: &[&str]) -> Output {
+    let fixed = [address, "--engine", engine, "--format", "json", "--warmup", "0", "--no-pin"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringload"));
+    command.args(fixed).args(words).stdin(Stdio::null()).output().unwrap()
+}
+
+fn report(output: &Output) -> LoadReport {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+fn datagrams(report: &LoadReport) -> DatagramRecord {
+    let record = report.datagrams.expect("the target is one of datagrams");
+    assert_eq!(record.sent, record.answered + record.late + record.lost, "{record:?}");
+    record
+}
+
+/// The report of a run that must have been valid, and lost nothing.
+#[track_caller]
+fn whole(output: &Output) -> (LoadReport, DatagramRecord) {
+    let report = report(output);
+    assert_eq!(output.status.code(), Some(0), "{:?} {:?} {:?}", report.invalid, report.errors, report.datagrams);
+    let record = datagrams(&report);
+    let DatagramRecord { lost, late, duplicated, reordered, corrupt, stale, .. } = record;
+    assert_eq!([lost, late, duplicated, reordered, corrupt, stale], [0; 6], "{record:?}");
+    assert!(record.sent > 0 && output.stderr.is_empty(), "{output:?}");
+    (report, record)
+}
+
+/// `times` each of the faults.
+fn repeat(faults: &[(Fault, usize)]) -> Vec<Fault> {
+    faults.iter().flat_map(|(fault, times)| vec![*fault; *times]).collect()
+}
+
+#[test]
+fn what_the_network_does_is_counted_exactly() {
+    let faults = repeat(&[
+        (Fault::Drop, 7),
+        (Fault::Duplicate, 5),
+        (Fault::Overtaken(3), 6),
+        (Fault::Overtaken(9), 2),
+        (Fault::Delay(Duration::from_millis(800)), 4),
+    ]);
+    for engine in engines() {
+        {
+            let peer = Peer::udp("127.0.0.1:0", &faults);
+            let words = ["-c", "2", "--depth", "32", "-d", "2s", "--timeout", "500ms", "--max-loss", "100"];
+            let output = ringload(engine, &peer.address, &words);
+            let report = report(&output);
+            let record = datagrams(&report);
+            let counted = [record.lost, record.late, record.duplicated, record.reordered, record.reorder_extent_max];
+            assert_eq!(counted, [7, 4, 5, 8, 9], "{engine}: {record:?}");
+            assert_eq!([record.corrupt, record.stale], [0, 0]);
+            assert_eq!([record.dropped_by_server, record.dropped_by_generator], [Some(0), Some(0)]);
+            assert!(report.errors.values().all(|count| *count == 0) && report.invalid.is_empty(), "{report:?}");
+            assert_eq!(output.status.code(), Some(0));
+            for part in ["no answer in time", "5 answers came though", "8 answers came out of order"] {
+                assert!(report.warnings.iter().any(|warning| warning.contains(part)), "{part}: {:?}", report.warnings);
+            }
+            // What arrived at the peer is what was sent: the requests for admission and those after the window included.
+            assert_eq!(record.traffic.requests, *peer.requests.lock().unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_wrong_answer_is_corrupt_and_its_request_lost() {
+    let kinds = [Fault::Flip(3), Fault::Flip(40), Fault::Cut, Fault::Extend, Fault::Empty, Fault::Invent];
+    for engine in engines() {
+        let peer = Peer::udp("127.0.0.1:0", &repeat(&kinds.map(|kind| (kind, 2))));
+        let words = ["-c", "2", "--depth", "32", "-d", "1500ms", "--timeout", "500ms", "--max-loss", "100"];
+        let output = ringload(engine, &peer.address, &words);
+        let report = report(&output);
+        let record = datagrams(&report);
+        assert_eq!(
+            [record.corrupt, record.lost, record.late, record.duplicated],
+            [12, 12, 0, 0],
+            "{engine}: {record:?}"
+        );
+        assert_eq!((report.errors["corrupt"], output.status.code()), (12, Some(3)));
+        assert!(report.invalid.iter().any(|reason| reason.contains("corrupt 12")), "{:?}", report.invalid);
+    }
+}
+
+#[test]
+fn all_sizes_come_back_whole_with_super_packets_and_without() {
+    for engine in engines() {
+        for (at, largest) in [("127.0.0.1:0", "65507"), ("[::1]:0", "65527")] {
+            let peer = Peer::udp(at, &[]);
+            for size in ["16", "1472", "9000", largest] {
+                let words = ["-c", "2", "-n", "300", "-s", size];
+                assert_eq!(whole(&ringload(engine, &peer.address, &words)).0.requests, 300);
+                let (report, record) = whole(&ringload(engine, &peer.address, &[&words[..], &["--gso", "7"]].concat()));
+                assert_eq!((report.workload.gso, report.workload.depth), (7, 7));
+                assert!(record.traffic.sends <= record.traffic.requests, "{record:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn super_packets_leave_whole_and_answers_are_split() {
+    for engine in engines() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = format!("udp://{}", server.local_addr().unwrap());
+        let socket = socket2::Socket::from(server);
+        datagram::set_gro(&socket).unwrap();
+        // Answers each super-packet with one, of segments of the size that the test uses.
+        datagram::offload::segment_sends(&socket, 100).unwrap();
+        thread::spawn(move || {
+            let socket = UdpSocket::from(socket);
+            let mut buffer = vec![0; 1 << 16];
+            while let Ok((len, from)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(&buffer[..len], from);
+            }
+        });
+        let (_, record) = whole(&ringload(engine, &address, &["-c", "2", "-n", "20000", "-s", "100", "--gso", "64"]));
+        let each = [record.traffic.requests / record.traffic.sends, record.traffic.answers / record.traffic.receives];
+        assert!(each.iter().all(|each| *each > 30), "{engine}: {record:?}");
+    }
+}
+
+#[test]
+fn unix_datagrams_find_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let peer = Peer::unix(&directory.path().join("echo"));
+    for engine in engines() {
+        for size in ["16", "65536"] {
+            let words = ["-c", "5", "-t", "2", "-n", "500", "--depth", "16", "-s", size];
+            let (report, record) = whole(&ringload(engine, &peer.address, &words));
+            assert_eq!((report.requests, report.workload.protocol.as_str()), (500, "unixgram"));
+            assert_eq!(record.dropped_by_server, None);
+        }
+    }
+}
+
+#[test]
+fn an_open_loop_sends_by_its_schedule() {
+    let peer = Peer::udp("127.0.0.1:0", &[]);
+    for engine in engines() {
+        let words = ["-c", "4", "-t", "2", "-R", "2k", "-d", "500ms"];
+        // Whether the generator was punctual is another matter, and one of this machine.
+        let report = report(&ringload(engine, &peer.address, &words));
+        let record = datagrams(&report);
+        assert!(report.response_ns.is_some() && record.answered == record.sent, "{report:?}");
+        // A request that is due at the window's very end may be sent after it.
+        assert!((990..=1001).contains(&record.sent), "{record:?}");
+    }
+}
+
+#[test]
+fn a_loss_is_laid_at_the_servers_door() {
+    for engine in engines() {
+        let peer = Peer::slow(Duration::from_millis(2));
+        let output =
+            ringload(engine, &peer.address, &["-c", "1", "--depth", "64", "-d", "400ms", "--timeout", "100ms"]);
+        let report = report(&output);
+        let record = datagrams(&report);
+        assert!(record.lost > 50 && record.answered > 0, "{record:?}");
+        // After the window the load goes on for a moment where more can be counted, and loses more.
+        assert!(record.dropped_by_server.is_some_and(|dropped| dropped >= record.lost), "{record:?}");
+        assert_eq!((record.dropped_by_generator, output.status.code()), (Some(0), Some(3)));
+        let reason = report.invalid.iter().find(|reason| reason.contains("--max-loss 1 %")).unwrap();
+        assert!(reason.contains("at the server's sockets") && reason.contains("lower --depth"), "{reason}");
+    }
+}
+
+#[test]
+fn where_nobody_is_bound_the_refusal_is_explained() {
+    let nobody = format!("udp://{}", UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    for engine in engines() {
+        for (address, cause) in [(nobody.as_str(), "refused"), ("unixgram:/nonexistent/echo", "No such file")] {
+            let output = ringload(engine, address, &[]);
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+            for part in [address, cause, "start the server"] {
+                assert!(message.contains(part), "{part}: {message}");
+            }
+        }
+    }
+}
+
+#[test]
+fn where_nobody_answers_the_run_says_so() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = format!("udp://{}", silent.local_addr().unwrap());
+    for engine in engines() {
+        let output = ringload(engine, &address, &["-c", "3", "--timeout", "20ms"]);
+        let report = report(&output);
+        assert_eq!((report.requests, output.status.code()), (0, Some(3)));
+        assert!(
+            report.invalid.iter().any(|reason| reason.contains("nobody answered at udp://")),
+            "{:?}",
+            report.invalid
+        );
+    }
+}
+
+#[test]
+fn a_server_that_goes_away_is_told() {
+    for engine in engines() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = format!("udp://{}", server.local_addr().unwrap());
+        thread::spawn(move || {
+            let mut buffer = [0; 100];
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(200) {
+                let (len, from) = server.recv_from(&mut buffer).unwrap();
+                server.send_to(&buffer[..len], from).unwrap();
+            }
+        });
+        let output = ringload(engine, &address, &["-c", "2", "-d", "400ms", "--timeout", "50ms"]);
+        let report = report(&output);
+        let record = datagrams(&report);
+        assert_eq!(output.status.code(), Some(3), "{report:?}");
+        assert!(report.errors["reset"] > 0 && record.lost > 0 && record.answered > 0, "{engine}: {report:?}");
+    }
+}
+
+#[test]
+fn what_datagrams_cannot_have_is_refused() {
+    for (words, part) in [
+        (&["udp://127.0.0.1:1", "-s", "15"][..], "from 16 to 65507 bytes, not 15"),
+        (&["udp://127.0.0.1:1", "-s", "65508"], "from 16 to 65507"),
+        (&["udp://[::1]:1", "-s", "65528"], "from 16 to 65527"),
+        (&["udp://127.0.0.1:1", "-s", "20", "--speak", "sockperf"], "from 24 to"),
+        (&["udp://127.0.0.1:1", "--connect-per-request"], "is for streams"),
+        (&["127.0.0.1:1", "--gso", "2"], "is for datagrams"),
+        (&["127.0.0.1:1", "--max-loss", "2"], "is for datagrams"),
+        (&["unixgram:/x", "--gso", "2"], "is for UDP"),
+        (&["udp://127.0.0.1:1", "--gso", "65"], "1..=64"),
+        (&["udp://127.0.0.1:1", "--max-loss", "101"], "from 0 to 100"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_ringload")).args(words).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && message.contains(part), "{words:?}: {message}");
+    }
+}
+
+#[test]
+fn text_has_a_line_for_datagrams() {
+    let peer = Peer::udp("127.0.0.1:0", &[]);
+    let words = [&peer.address, "--engine", "epoll", "-n", "100", "-c", "2", "--warmup", "0", "--gso", "4"];
+    let output = Command::new(env!("CARGO_BIN_EXE_ringload")).args(words).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find(|line| line.starts_with("datagrams ")).unwrap();
+    assert!(line.contains(" 0 lost, 0 late, 0 duplicated, 0 reordered, 0 corrupt; "), "{line}");
+    assert!(text.contains("2 sockets, 64 bytes per request, 4 in flight each, up to 4 per send"), "{text}");
+}
+
+/// A foreign server; killed when dropped.
+struct Foreign(Child);
+
+impl Foreign {
+    /// `None`, with the reason printed, where the program is missing; with RINGMARK_REQUIRE_PEERS set that is a failure.
+    fn start(program: &str, words: &[&str], port: u16) -> Option<Foreign> {
+        let mut command = Command::new(program);
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        process::contain(&mut command, None);
+        match command.spawn() {
+            Ok(child) => {
+                let server = Foreign(child);
+                wait_for(|| datagram::is_bound(port));
+                Some(server)
+            }
+            Err(error) => {
+                assert!(std::env::var_os("RINGMARK_REQUIRE_PEERS").is_none(), "{program}: {error}");
+                eprintln!("skipped: {program}: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let _ = process::signal_group(self.0.id(), signal_hook::consts::SIGKILL);
+        let _ = self.0.wait();
+    }
+}
+
+fn wait_for(condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "waited in vain");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn sockperf_is_a_server_like_any_other() {
+    let port = free_port();
+    let text = port.to_string();
+    let Some(_server) = Foreign::start("sockperf", &["server", "-i", "127.0.0.1", "-p", &text], port) else { return };
+    let address = format!("udp://127.0.0.1:{port}");
+    // It tries itself out on start and answers only then.
+    thread::sleep(Duration::from_secs(1));
+    for engine in engines() {
+        // Its receive buffer is the system's default, which holds few large ones.
+        for (size, sockets) in [("24", "8"), ("1472", "8"), ("65507", "1")] {
+            let words = ["--speak", "sockperf", "-c", sockets, "-n", "2000", "-s", size];
+            let (report, _) = whole(&ringload(engine, &address, &words));
+            assert_eq!((report.requests, report.workload.dialect.as_str()), (2000, "sockperf"));
+        }
+        let words = ["--speak", "sockperf", "-c", "4", "--gso", "16", "-n", "2000"];
+        whole(&ringload(engine, &address, &words));
+    }
+}
+
+#[test]
+fn socat_is_a_server_like_any_other() {
+    let port = free_port();
+    let listen = format!("UDP4-RECVFROM:{port},bind=127.0.0.1,fork,reuseaddr");
+    let Some(_server) = Foreign::start("socat", &["-b", "65536", &listen, "PIPE"], port) else { return };
+    let address = format!("udp://127.0.0.1:{port}");
+    for engine in engines() {
+        // A process for every datagram, and while it is made another may be lost.
+        let words = ["-c", "1", "-n", "50", "-s", "1472", "--timeout", "2s", "--max-loss", "100"];
+        let output = ringload(engine, &address, &words);
+        let report = report(&output);
+        let record = datagrams(&report);
+        assert_eq!((report.requests, record.corrupt, record.duplicated), (50, 0, 0), "{report:?}");
+        assert_eq!(output.status.code(), Some(0), "{report:?}");
+    }
+}
