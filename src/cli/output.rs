@@ -60,6 +60,9 @@ impl OutputArgs {
         self.export.iter().try_for_each(|export| {
             let named = || format!("cannot export to {}", export.path.display());
             let parts = export.form.exporter().export(result).with_context(named)?;
+            if parts.is_empty() {
+                eprintln!("{} is not written: no trial counts", export.path.display());
+            }
             parts.iter().try_for_each(|part| write(&export.path, part))
         })
     }

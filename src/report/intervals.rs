@@ -1,6 +1,6 @@
 //! How far each figure of a cell can be trusted, for eyes: the quantiles' intervals and the rounds that stand apart.
 
-use super::schema::{CellRecord, ContestantRecord, OutlierRecord, QuantileRecord, Verdict};
+use super::schema::{CellRecord, ContestantRecord, LoadReport, OutlierRecord, QuantileRecord, Verdict};
 use super::verdict::short_name;
 use crate::stats::MIN_BATCHES;
 use crate::units::{Nanos, three_digits};
@@ -26,8 +26,18 @@ pub fn lines(cell: &CellRecord) -> Vec<String> {
     intervals.into_iter().chain(cell.contestants.iter().filter_map(outliers)).collect()
 }
 
+/// The intervals of a run's latencies in one line; `None` where it was too short to have intervals of time.
+pub fn of_run(report: &LoadReport) -> Option<String> {
+    let known = report.quantiles.iter().any(|one| one.effective_samples.is_some());
+    match (report.intervals.len(), known) {
+        (0, _) => None,
+        (_, true) => Some(quantiles(&report.quantiles).join(", ")),
+        (_, false) => Some(format!("{INSUFFICIENT}: a run has intervals from {MIN_BATCHES}s on")),
+    }
+}
+
 /// `p50 [510us, 525us]` of each that is shown.
-pub fn quantiles(records: &[QuantileRecord]) -> Vec<String> {
+fn quantiles(records: &[QuantileRecord]) -> Vec<String> {
     let shown = SHOWN.iter().filter_map(|(quantile, name)| {
         records.iter().find(|record| record.quantile == *quantile).map(|record| format!("{name} {}", interval(record)))
     });
@@ -65,7 +75,10 @@ fn outliers(contestant: &ContestantRecord) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::derive::fill_load;
     use super::super::derive::tests::{contestant, report, steady, trial};
+    use super::super::histogram::tests::stored;
+    use super::super::schema::IntervalRecord;
     use super::*;
 
     #[test]
@@ -81,6 +94,26 @@ mod tests {
         assert_eq!(quantiles(&[record(Some(10_000), Some(30_000))]), ["p99 [10us, 30us]"]);
         assert_eq!(quantiles(&[record(Some(10_000), None)]), ["p99 [10us, insufficient data]"]);
         assert_eq!(quantiles(&[record(None, None)]), ["p99 insufficient data"]);
+    }
+
+    #[test]
+    fn a_runs_intervals_take_six_seconds() {
+        let part = |start_ns| IntervalRecord {
+            start_ns,
+            length_ns: 1_000_000_000,
+            requests: 100,
+            histogram: stored(&(1..=100).collect::<Vec<_>>()),
+            response_histogram: None,
+        };
+        for (seconds, said) in [(0, None), (5, Some("insufficient data: a run")), (6, Some("p50 [4"))] {
+            let mut load = trial(1, 1e5, &[]).load.unwrap();
+            load.intervals = (0..seconds).map(part).collect();
+            load.histogram = stored(&(1..=100).collect::<Vec<_>>().repeat(6));
+            fill_load(&mut load).unwrap();
+            let line = of_run(&load);
+            assert_eq!(line.is_some(), said.is_some(), "{line:?}");
+            assert!(line.is_none_or(|line| line.starts_with(said.unwrap())), "{seconds}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::report::accounting::{UseRecord, missing};
 use crate::report::datagrams::describe;
 use crate::report::derive::use_of;
-use crate::report::intervals::quantiles;
+use crate::report::intervals;
 use crate::report::schema::{LatencyRecord, LoadReport, TrafficRecord, WorkloadRecord};
 use crate::units::{Bytes, Nanos, few, three_digits};
 
@@ -16,8 +16,7 @@ pub fn render(report: &LoadReport) -> String {
         format!("counted   {} requests in {}", report.requests, Nanos(report.duration_ns)),
         format!("rate      {}", rate(report)),
     ];
-    let bounds =
-        (!report.intervals.is_empty()).then(|| format!("95 % in   {}", quantiles(&report.quantiles).join(", ")));
+    let bounds = intervals::of_run(report).map(|bounds| format!("95 % in   {bounds}"));
     let outcome = format!("errors    {}", errors(report));
     let warnings = report.warnings.iter().map(|warning| format!("warning: {warning}"));
     let figures = figures
