@@ -18,7 +18,7 @@
 //! | [`report`] | the stored schema, reading it, verdicts, one exporter per format | stats, units |
 //! | [`load`] | the generator: pacer, flows, verifier, recorder, its two engines | sys, clock, units, stats, report::{schema, histogram} |
 //! | [`trial`] | one trial = one server process + one generator process; rounds, order, stop | units, clock, sys, stats, report::schema |
-//! | [`diag`] | diagnostics on raw sockets: ping; parsers and state machines without I/O, and one loop that sends and receives | sys, clock, units, stats |
+//! | [`diag`] | diagnostics on raw sockets: ping, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats |
 //! | [`cli`] | clap structs, one file per command: what was typed turned into validated settings | all |
 //!
 //! `tests/architecture.rs` holds the table.

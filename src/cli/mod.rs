@@ -13,6 +13,7 @@ mod progress;
 pub mod report;
 mod schema;
 pub mod serve;
+pub mod sniff;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Ping(ping::PingArgs),
     Schema(schema::SchemaArgs),
+    Sniff(sniff::SniffArgs),
     /// The load generator, as `ringload`; compare starts it this way
     #[command(hide = true)]
     Load(load::LoadArgs),
@@ -50,6 +52,7 @@ pub fn ringmark() -> ExitCode {
         Command::Doctor(args) => doctor::run(args),
         Command::Ping(args) => Ok(ping::run(&args)),
         Command::Schema(args) => schema::run(&args),
+        Command::Sniff(args) => sniff::run(args),
         Command::Load(args) => Ok(load::run(&args)),
     };
     outcome.unwrap_or_else(|error| {

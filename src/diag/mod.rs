@@ -1,14 +1,18 @@
-//! Diagnostics on raw sockets: is it there ([`ping`]), and which way does it go ([`trace`]).
+//! Diagnostics on raw sockets: is it there ([`ping`]), which way does it go ([`trace`]), what passes a device
+//! ([`sniff`]), and what that tells of a server ([`latency`]).
 //!
 //! What a probe became is decided by pure state machines ([`window`]) and parsers ([`icmp`]); I/O is thin and goes through
 //! the ring ([`post`]). This module never sends to an address that nobody typed, never faster than its caller allows, and
 //! never trusts a byte that arrives.
 
 pub mod echo;
+pub mod frame;
 pub mod icmp;
+pub mod latency;
 pub mod names;
 pub mod ping;
 pub mod post;
+pub mod sniff;
 pub mod socket;
 pub mod window;
 

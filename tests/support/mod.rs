@@ -6,6 +6,7 @@
 pub mod cell;
 pub mod client;
 pub mod datagrams;
+pub mod net;
 pub mod netns;
 pub mod pattern;
 pub mod server;

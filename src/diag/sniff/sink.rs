@@ -1,0 +1,122 @@
+//! Who looks at packets: lines on the standard output, files, both, or the latency of a server.
+
+use super::file::PacketFile;
+use super::text::Printer;
+use super::{Sink, SniffError};
+use crate::diag::frame::Frame;
+use crate::diag::latency::{Flags, Segment, Watch};
+use crate::sys::packet::{Counted, Framing, Packet};
+use etherparse::TransportSlice;
+use std::io::{BufWriter, Stdout, Write};
+use std::net::SocketAddr;
+
+/// Lines to read, a file, or both.
+pub struct Records {
+    pub lines: Option<(Printer, BufWriter<Stdout>)>,
+    pub file: Option<PacketFile>,
+    counted: Counted,
+}
+
+impl Records {
+    pub fn new(lines: Option<Printer>, file: Option<PacketFile>) -> Records {
+        let lines = lines.map(|printer| (printer, BufWriter::with_capacity(64 << 10, std::io::stdout())));
+        Records { lines, file, counted: Counted::default() }
+    }
+
+    /// All is written.
+    pub fn finish(&mut self, counted: Counted) -> Result<(), SniffError> {
+        self.file.as_mut().map_or(Ok(()), |file| file.finish(counted))?;
+        self.flush_lines()
+    }
+
+    fn flush_lines(&mut self) -> Result<(), SniffError> {
+        self.lines.as_mut().map_or(Ok(()), |(_, out)| out.flush()).map_err(SniffError::Print)
+    }
+}
+
+impl Sink for Records {
+    fn packet(&mut self, packet: &Packet) -> Result<(), SniffError> {
+        if let Some(file) = &mut self.file {
+            file.write(packet, self.counted)?;
+        }
+        if let Some((printer, out)) = &mut self.lines {
+            printer.print(packet, out).map_err(SniffError::Print)?;
+        }
+        Ok(())
+    }
+
+    /// Lines appear when nothing more is waiting to be printed; a file that is read along grows then, too.
+    fn pause(&mut self, counted: Counted, waiting: bool) -> Result<(), SniffError> {
+        self.counted = counted;
+        self.flush_lines()?;
+        match &mut self.file {
+            Some(file) if waiting => Ok(file.flush()?),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Feeds a [`Watch`] with what packets say, and shows how it goes.
+pub struct Latency<F> {
+    pub watch: Watch,
+    framing: Framing,
+    show: F,
+    counted: Counted,
+    /// Blocks after which a hole that is known to be ahead lies behind.
+    gap_within: u64,
+    blocks: u64,
+}
+
+impl<F: FnMut(&Watch, Counted)> Latency<F> {
+    /// `blocks`: how many of them the kernel fills before it drops; `show` is called often.
+    pub fn new(watch: Watch, framing: Framing, blocks: u64, show: F) -> Latency<F> {
+        Latency { watch, framing, show, counted: Counted::default(), gap_within: 0, blocks }
+    }
+}
+
+impl<F: FnMut(&Watch, Counted)> Sink for Latency<F> {
+    fn packet(&mut self, packet: &Packet) -> Result<(), SniffError> {
+        feed(&mut self.watch, self.framing, packet);
+        Ok(())
+    }
+
+    /// Drops are noticed before the packets around them come by: behind one of the blocks that were full then lies the
+    /// hole, so each of their ends counts as one.
+    fn pause(&mut self, counted: Counted, waiting: bool) -> Result<(), SniffError> {
+        if counted.dropped > self.counted.dropped {
+            self.gap_within = self.blocks;
+        }
+        if self.gap_within > 0 {
+            self.watch.lost();
+            self.gap_within = if waiting { 0 } else { self.gap_within - 1 };
+        }
+        self.counted = counted;
+        (self.show)(&self.watch, counted);
+        Ok(())
+    }
+}
+
+/// Tells the watch of a packet, if it is TCP's or UDP's.
+pub fn feed(watch: &mut Watch, framing: Framing, packet: &Packet) {
+    let Some(frame) = Frame::parse(framing, packet) else { return };
+    let Some(ends) = frame.ends() else { return };
+    let at = packet.meta.at;
+    match &frame.transport {
+        Some(TransportSlice::Tcp(tcp)) => {
+            let flags = Flags { syn: tcp.syn(), ack: tcp.ack(), fin: tcp.fin(), rst: tcp.rst(), psh: tcp.psh() };
+            let segment = Segment {
+                sequence: tcp.sequence_number(),
+                acknowledged: tcp.acknowledgment_number(),
+                flags,
+                payload: frame.tcp_payload(tcp) as u32,
+            };
+            let from = SocketAddr::new(ends.source, tcp.source_port());
+            watch.tcp(at, from, SocketAddr::new(ends.destination, tcp.destination_port()), segment);
+        }
+        Some(TransportSlice::Udp(udp)) => {
+            let from = SocketAddr::new(ends.source, udp.source_port());
+            watch.udp(at, from, SocketAddr::new(ends.destination, udp.destination_port()));
+        }
+        _ => {}
+    }
+}

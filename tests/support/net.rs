@@ -1,0 +1,21 @@
+//! What a test on packets needs of the machine: the right to capture, and other people's programs.
+
+use ringmark::sys::packet::{Device, Tap};
+use std::process::Command;
+
+/// Whether packets may be captured here, and all these programs are here; says what is missing.
+///
+/// # Panics
+/// When something is missing, and RINGMARK_REQUIRE_NET=1 says that it must not.
+pub fn can_capture(programs: &[&str]) -> bool {
+    let tap = Device::find("lo").and_then(Tap::open);
+    let lacking = tap.err().map(|error| error.to_string()).or_else(|| {
+        let absent = programs.iter().find(|program| Command::new(program).arg("--version").output().is_err())?;
+        Some(format!("{absent} is not installed"))
+    });
+    let Some(reason) = lacking else { return true };
+    let required = std::env::var("RINGMARK_REQUIRE_NET").is_ok_and(|value| value == "1");
+    assert!(!required, "RINGMARK_REQUIRE_NET=1, but: {reason}");
+    println!("skipped: {reason}");
+    false
+}
