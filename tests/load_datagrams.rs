@@ -207,6 +207,18 @@ fn where_nobody_is_bound_the_refusal_is_explained() {
 }
 
 #[test]
+fn a_socket_of_the_other_kind_is_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("stream");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    for engine in engines() {
+        let output = ringload(engine, &format!("unixgram:{}", path.display()), &[]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && message.contains("of the other kind"), "{message}");
+    }
+}
+
+#[test]
 fn where_nobody_answers_the_run_says_so() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = format!("udp://{}", silent.local_addr().unwrap());

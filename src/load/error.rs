@@ -40,16 +40,17 @@ fn advice(error: &io::Error) -> &'static str {
         Some(libc::ECONNREFUSED) => "nothing listens there: start the server first, or check address and port",
         Some(libc::ENOENT) => "there is no such socket: start the server first, or check the path",
         Some(libc::EACCES | libc::EPERM) => "permission is denied: check the socket's mode, or the firewall",
-        Some(libc::EADDRNOTAVAIL) => {
+        Some(libc::EADDRNOTAVAIL | libc::EAGAIN) => {
             "no local port is free: wait a minute, or widen net.ipv4.ip_local_port_range; or the address is not one \
              that can be reached from here"
         }
         Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => "there is no route to it: check the address",
         Some(libc::EMFILE | libc::ENFILE) => "too many files are open: ask for fewer --connections",
+        Some(libc::EPROTOTYPE) => "that socket is of the other kind: unix: is for streams, unixgram: for datagrams",
         Some(libc::ENODEV) => "there is no such network device: see ip link",
         _ if error.kind() == io::ErrorKind::TimedOut => {
             "nobody answered: check the address, a firewall between, and that the server accepts"
         }
-        _ => "check the address, and that a stream server listens there",
+        _ => "check the address, and that a server listens there",
     }
 }

@@ -110,7 +110,84 @@ pub fn parts(bytes: &[u8], segment: Option<usize>) -> impl Iterator<Item = &[u8]
 
 #[cfg(test)]
 mod tests {
+    use super::epoll::EpollEngine;
+    use super::uring::UringEngine;
     use super::*;
+    use crate::units::Nanos;
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    const SETUP: Setup = Setup { sockets: 1, size: 50, depth: 8, segments: 4, spins: false };
+
+    /// An engine with a socket on which the kernel refuses super-packets, and its peer.
+    fn refusing<E: Engine>() -> (E, UdpSocket) {
+        let [own, peer] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        own.connect(peer.local_addr().unwrap()).unwrap();
+        peer.connect(own.local_addr().unwrap()).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let own = Socket::from(own);
+        offload::refuse_segments(&own).unwrap();
+        let mut engine = E::new(&SETUP).unwrap();
+        engine.open(0, own).unwrap();
+        (engine, peer)
+    }
+
+    /// Offers datagrams whose bytes are their numbers until all are taken.
+    fn send(engine: &mut impl Engine, numbers: std::ops::Range<u8>) {
+        let mut next = numbers.start;
+        while next < numbers.end {
+            let write = |index: usize, room: &mut [u8]| room.fill(next + index as u8);
+            let taken = engine.send(0, usize::from(numbers.end - next), write).unwrap();
+            next += taken as u8;
+        }
+    }
+
+    /// Turns until so many datagrams came; the first byte and the length of each.
+    fn receive(engine: &mut impl Engine, count: usize) -> Vec<(u8, usize)> {
+        let mut got = Vec::new();
+        for _ in 0..1000 {
+            if got.len() >= count {
+                break;
+            }
+            engine.wait(Wait::AtMost(Nanos::from_millis(20))).unwrap();
+            engine.events(|_, event| match event {
+                Event::Datagram(bytes) => got.push((bytes[0], bytes.len())),
+                Event::Failed(error) => panic!("{error}"),
+                Event::Batch | Event::Writable => {}
+            });
+        }
+        got
+    }
+
+    fn goes_on_without_super_packets<E: Engine>() {
+        let (mut engine, peer) = refusing::<E>();
+        for numbers in [0..7, 7..9] {
+            send(&mut engine, numbers.clone());
+            let echo = std::thread::scope(|scope| {
+                let echoing = scope.spawn(|| {
+                    let mut buffer = [0; 500];
+                    for _ in numbers.clone() {
+                        let len = peer.recv(&mut buffer).unwrap();
+                        peer.send(&buffer[..len]).unwrap();
+                    }
+                });
+                let echo = receive(&mut engine, numbers.len());
+                echoing.join().unwrap();
+                echo
+            });
+            assert_eq!(echo, numbers.map(|number| (number, SETUP.size)).collect::<Vec<_>>());
+        }
+        assert_eq!((engine.traffic().unsegmented, engine.traffic().sends), (Some(libc::EINVAL), 9));
+    }
+
+    #[test]
+    fn where_the_kernel_refuses_super_packets_every_datagram_still_leaves_once() {
+        goes_on_without_super_packets::<EpollEngine>();
+        match crate::sys::uring::usable() {
+            Ok(()) => goes_on_without_super_packets::<UringEngine>(),
+            Err(reason) => eprintln!("skipped for io_uring: {reason}"),
+        }
+    }
 
     #[test]
     fn parts_are_what_was_sent() {

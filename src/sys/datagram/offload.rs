@@ -22,3 +22,10 @@ fn set(socket: &Socket, level: i32, option: i32, value: i32) -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+/// Makes the kernel refuse super-packets on the socket with EINVAL, as on a path that they do not fit: they cannot do
+/// without checksums (SO_NO_CHECK, socket(7)).
+#[cfg(test)]
+pub fn refuse_segments(socket: &Socket) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)
+}
