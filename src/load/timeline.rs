@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Length of an interval, as HdrHistogram's logs usually have it.
 pub const INTERVAL: Nanos = Nanos::from_secs(1);
 /// A thread that hands in so much later than another gets a part of its own.
-const PATIENCE: u64 = 5;
+const PATIENCE: u64 = 2;
 
 /// Measures of intervals that are over, and empty ones.
 #[derive(Debug, Default)]

@@ -112,15 +112,15 @@ fn partner<'a>(base: &'a CompareReport, cell: &CellRecord, one: &ContestantRecor
 }
 
 fn row(name: String, ours: &ContestantRecord, base: &ContestantRecord, seed: u64) -> AgainstRecord {
-    let rates = |one: &ContestantRecord| -> Vec<f64> {
-        one.trials.iter().filter_map(|trial| trial.valid()).map(|load| load.throughput_per_s).collect()
+    let speeds = |one: &ContestantRecord| -> Vec<f64> {
+        one.trials.iter().filter_map(|trial| trial.valid()).map(LoadReport::speed).collect()
     };
-    let (ours_rates, base_rates) = (rates(ours), rates(base));
-    let ratio = median_ratio(&ours_rates, &base_rates, seed).map(|(median, interval)| RatioRecord {
+    let (ours_speeds, base_speeds) = (speeds(ours), speeds(base));
+    let ratio = median_ratio(&ours_speeds, &base_speeds, seed).map(|(median, interval)| RatioRecord {
         median,
         low: interval.low,
         high: interval.high,
-        pairs: ours_rates.len().min(base_rates.len()) as u64,
+        pairs: ours_speeds.len().min(base_speeds.len()) as u64,
     });
     let side = |one: &ContestantRecord| SideRecord {
         throughput_per_s: one.throughput_per_s,
@@ -144,8 +144,13 @@ fn of_runs(ours: &LoadReport, base: &LoadReport) -> (Vec<AgainstRecord>, Vec<Str
         quantiles: load.quantiles.clone(),
     };
     let (ours_side, base_side) = (side(ours), side(base));
-    let ratio = ours_side.throughput_per_s.zip(base_side.throughput_per_s).map(|(ours, base)| ours / base);
-    let ratio = ratio.map(|ratio| RatioRecord { median: ratio, low: ratio, high: ratio, pairs: 1 });
+    let answered = ours.requests > 0 && base.requests > 0;
+    let ratio = answered.then(|| ours.speed() / base.speed()).map(|ratio| RatioRecord {
+        median: ratio,
+        low: ratio,
+        high: ratio,
+        pairs: 1,
+    });
     let verdict = verdict(ratio.as_ref(), false);
     (vec![AgainstRecord { name: ours.target.clone(), ours: ours_side, base: base_side, ratio, verdict }], warnings)
 }

@@ -95,12 +95,10 @@ fn fill_comparison(contestant: &mut ContestantRecord, base: &[TrialRecord], is_b
     contestant.outliers = outliers::records(pairs.iter().map(|(round, both)| (*round, of_interest(*both))));
 }
 
-/// Throughput of both in the rounds in which both are valid, and which rounds these are.
+/// The speed of both in the rounds in which both are valid, and which rounds these are.
 fn pairs(trials: &[TrialRecord], base: &[TrialRecord]) -> Vec<(u64, (f64, f64))> {
     let of_round = |round| base.iter().find(|trial| trial.round == round)?.valid();
-    let pair = |trial: &TrialRecord| {
-        Some((trial.round, (trial.valid()?.throughput_per_s, of_round(trial.round)?.throughput_per_s)))
-    };
+    let pair = |trial: &TrialRecord| Some((trial.round, (trial.valid()?.speed(), of_round(trial.round)?.speed())));
     trials.iter().filter_map(pair).collect()
 }
 
@@ -199,6 +197,23 @@ pub(super) mod tests {
         assert_eq!((uring.verdict, epoll.verdict), (Some(Verdict::Faster), Some(Verdict::Baseline)));
         assert!((uring.ratio.unwrap().median - 1.2).abs() < 1e-4);
         assert_eq!(epoll.ratio.unwrap(), RatioRecord { median: 1.0, low: 1.0, high: 1.0, pairs: 7 });
+    }
+
+    /// The rate was given, so the answers' times are what differs.
+    #[test]
+    fn an_open_loop_is_compared_by_its_response_times() {
+        let paced = |p99: u64| {
+            let mut trials = steady(10_000.0);
+            for load in trials.iter_mut().filter_map(|trial| trial.load.as_mut()) {
+                load.response_ns =
+                    Some(LatencyRecord { p99: p99 + load.throughput_per_s as u64 % 10, ..Default::default() });
+            }
+            trials
+        };
+        let report = report(vec![contestant("uring", paced(50_000)), contestant("epoll", paced(100_000))]);
+        let uring = &report.cells[0].contestants[0];
+        assert!((uring.ratio.unwrap().median - 2.0).abs() < 0.01, "{:?}", uring.ratio);
+        assert_eq!(uring.verdict, Some(Verdict::Faster));
     }
 
     #[test]

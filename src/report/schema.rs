@@ -112,6 +112,12 @@ impl LoadReport {
         self.response_histogram.as_deref().unwrap_or(&self.histogram)
     }
 
+    /// What a comparison compares, more being better: of a closed loop the throughput; of an open loop, whose throughput
+    /// is what was asked for, how many p99 response times go into a second.
+    pub fn speed(&self) -> f64 {
+        self.response_ns.map_or(self.throughput_per_s, |response| 1e9 / response.p99 as f64)
+    }
+
     /// What a client waits: response time where it is known, else service time.
     pub fn waiting_ns(&self) -> &LatencyRecord {
         self.response_ns.as_ref().unwrap_or(&self.latency_ns)
@@ -368,7 +374,7 @@ pub struct ContestantRecord {
     pub server_use: UseRecord,
     #[serde(default)]
     pub generator_use: UseRecord,
-    /// Throughput relative to the baseline's in the same round.
+    /// [`LoadReport::speed`] relative to the baseline's in the same round: of a closed loop the throughput.
     pub ratio: Option<RatioRecord>,
     pub verdict: Option<Verdict>,
     /// Valid rounds.

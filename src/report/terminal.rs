@@ -189,7 +189,8 @@ fn workload(load: &LoadSettings) -> String {
     match (load.rate_per_s, &load.arrival) {
         (Some(rate), Some(arrival)) => format!(
             "{traffic} over loopback, open loop: {rate} requests/s ({arrival}), {} timer.\nLatency is response time: from the \
-             instant a request was meant to be sent until its whole answer is here.",
+             instant a request was meant to be sent until its whole answer is here.\nRatios are of p99 response times, \
+             above 1 where they are shorter than the baseline's: the throughput is the one asked for.",
             load.timer.as_deref().unwrap_or("unknown")
         ),
         _ => format!(

@@ -118,7 +118,7 @@ impl Observer for Pair<'_> {
 
 fn comparison(seed: u64, [base, ours]: &[Vec<TrialRecord>; 2]) -> AaComparison {
     let of_round = |round| base.iter().find(|trial| trial.round == round)?.valid();
-    let pair = |trial: &TrialRecord| Some((trial.valid()?.throughput_per_s, of_round(trial.round)?.throughput_per_s));
+    let pair = |trial: &TrialRecord| Some((trial.valid()?.speed(), of_round(trial.round)?.speed()));
     let mut problems = Vec::new();
     for reason in base.iter().chain(ours).flat_map(reasons) {
         if problems.len() < MAX_PROBLEMS && !problems.contains(&reason) {
