@@ -16,7 +16,7 @@
 //! | [`server`] | listeners, shards, placement of connections, drain, counters | engine, service, sys, clock, units |
 //! | [`stats`] | pure functions: medians, paired ratios, bootstrap intervals, quantiles, outliers | units, clock |
 //! | [`report`] | the stored schema, reading it, verdicts, one exporter per format | stats, units |
-//! | [`load`] | the generator: pacer, flows, verifier, recorder, its two engines | sys, clock, units, stats, report::{schema, histogram} |
+//! | [`load`] | the generator: pacer, flows, verifier, recorder, validity, its two engines | sys, clock, units, stats, report::{schema, histogram} |
 //! | [`trial`] | one trial = one server process + one generator process; rounds, order, stop | units, clock, sys, stats, report::schema |
 //! | [`diag`] | diagnostics on raw sockets: ping, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats |
 //! | [`cli`] | clap structs, one file per command: what was typed turned into validated settings | all |

@@ -198,21 +198,26 @@ impl Usage {
 #[inline]
 fn wait(crew: &mut impl Crew, post: Post, clock: Clock) -> io::Result<()> {
     match crew.next_send() {
-        Some(next) => wait_until(crew, next, post.timer, clock),
+        Some(next) => wait_until(next, post.timer, |wait| crew.wait(wait), || clock.now()),
         None => wait_for_events(crew, post.spin, clock),
     }
 }
 
 /// Waits for events until `next`: asleep, and from the timer's margin on awake.
 #[inline]
-fn wait_until(crew: &mut impl Crew, next: Nanos, timer: Timer, clock: Clock) -> io::Result<()> {
-    let now = clock.now();
-    let end = next.min(now + TICK);
-    let asleep = end.since(now).since(timer.margin());
-    if asleep > Nanos::ZERO && (crew.wait(Wait::AtMost(asleep))? || clock.now() >= end) {
+fn wait_until(
+    next: Nanos,
+    timer: Timer,
+    mut look: impl FnMut(Wait) -> io::Result<bool>,
+    now: impl Fn() -> Nanos,
+) -> io::Result<()> {
+    let begun = now();
+    let end = next.min(begun + TICK);
+    let asleep = end.since(begun).since(timer.margin());
+    if asleep > Nanos::ZERO && (look(Wait::AtMost(asleep))? || now() >= end) {
         return Ok(());
     }
-    while !crew.wait(Wait::Poll)? && clock.now() < end {}
+    while !look(Wait::Poll)? && now() < end {}
     Ok(())
 }
 
@@ -240,6 +245,7 @@ mod tests {
     use crate::load::sizes::Sizes;
     use crate::load::streams::Streams;
     use crate::load::target::Target;
+    use std::cell::Cell;
 
     const RECEIVE_TIME: Nanos = Nanos::from_millis(2);
 
@@ -298,6 +304,49 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Waits for an instant on virtual time, where a sleep ends `late` and a look takes a microsecond. What was slept, how
+    /// often was looked, and when it was over.
+    fn waited(next: u64, timer: Timer, late: u64, event_at: u64) -> (Vec<u64>, u64, u64) {
+        let (now, looks) = (Cell::new(1_000_000), Cell::new(0));
+        let mut slept = Vec::new();
+        let look = |wait| {
+            match wait {
+                Wait::AtMost(time) => {
+                    slept.push(time.0);
+                    now.set(event_at.clamp(now.get(), now.get() + time.0 + late));
+                }
+                Wait::Poll => {
+                    looks.set(looks.get() + 1);
+                    now.set(now.get() + 1_000);
+                }
+            }
+            Ok(now.get() >= event_at)
+        };
+        wait_until(Nanos(next), timer, look, || Nanos(now.get())).unwrap();
+        (slept, looks.get(), now.get())
+    }
+
+    #[test]
+    fn each_timer_waits_its_own_way() {
+        const NEVER: u64 = u64::MAX;
+        let next = 1_200_000;
+        // Late by 30 us: hybrid makes up for it, sleep does not, spin never slept.
+        assert_eq!(waited(next, Timer::Hybrid, 30_000, NEVER), (vec![150_000], 20, next));
+        assert_eq!(waited(next, Timer::Sleep, 30_000, NEVER), (vec![200_000], 0, next + 30_000));
+        assert_eq!(waited(next, Timer::Spin, 30_000, NEVER), (vec![], 200, next));
+        // Later than hybrid expects.
+        assert_eq!(waited(next, Timer::Hybrid, 70_000, NEVER), (vec![150_000], 0, next + 20_000));
+        // An event ends it.
+        assert_eq!(waited(next, Timer::Hybrid, 0, 1_100_000), (vec![150_000], 0, 1_100_000));
+        assert_eq!(waited(next, Timer::Spin, 0, 1_100_000), (vec![], 100, 1_100_000));
+        // What is due already: one look, so that events and what was submitted get their turn.
+        for timer in [Timer::Hybrid, Timer::Sleep, Timer::Spin] {
+            assert_eq!(waited(900_000, timer, 0, NEVER), (vec![], 1, 1_001_000));
+        }
+        // Never longer than a tick: phases change.
+        assert_eq!(waited(NEVER, Timer::Sleep, 0, NEVER), (vec![TICK.0], 0, 1_000_000 + TICK.0));
     }
 
     #[test]
