@@ -26,6 +26,7 @@ macro_rules! suite {
             a_burst_is_answered_once_each
             a_client_that_is_gone_harms_nobody
             a_unix_client_that_does_not_read_holds_up_nobody
+            what_waits_for_room_in_a_full_socket_comes_whole_and_in_order
             sources_that_could_loop_are_refused
             two_servers_pointed_at_each_other_fall_silent
             what_is_longer_than_the_buffer_is_counted_and_not_answered
@@ -195,6 +196,27 @@ fn a_unix_client_that_does_not_read_holds_up_nobody(cell: &Cell) {
     let ended = server.drain();
     assert!(read > 0 && ended.count("unsent") > 0, "{read} read");
     assert_eq!(read + ended.count("unsent"), UNREAD);
+}
+
+/// A client that is connected to the server has no limit of its own but that of the server's send buffer.
+fn what_waits_for_room_in_a_full_socket_comes_whole_and_in_order(cell: &Cell) {
+    const SIZE: usize = 700;
+    let Some(Running { server, place, _directory }) = echo_server(cell, "unixgram:DIRECTORY/echo") else { return };
+    let client = Client::new(&place);
+    let mut sent = 0;
+    // Until the server's send buffer is full, and then those that wait for it.
+    while sent < 2000 && client.send_soon(&pattern::bytes(sent, 0, SIZE)) {
+        sent += 1;
+    }
+    assert!((50..2000).contains(&sent), "{sent} were sent");
+    for number in 0..sent {
+        let answer = client.receive();
+        assert_eq!(answer.len(), SIZE, "answer {number} of {sent}");
+        pattern::check(number, 0, &answer);
+    }
+    client.expect_silence();
+    let ended = server.drain();
+    assert_eq!((ended.count("datagrams_out"), ended.count("unsent")), (sent, 0));
 }
 
 fn sources_that_could_loop_are_refused(cell: &Cell) {

@@ -67,6 +67,17 @@ impl Client {
         assert_eq!(sent.expect("sending"), bytes.len());
     }
 
+    /// Sends to a unix socket; `false` when there is no room for it for a while.
+    pub fn send_soon(&self, bytes: &[u8]) -> bool {
+        let Client::Unix(socket) = self else { panic!("a unix client") };
+        socket.set_write_timeout(Some(SILENCE)).expect("a timeout");
+        match socket.send(bytes) {
+            Ok(len) => len == bytes.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
+            Err(error) => panic!("sending: {error}"),
+        }
+    }
+
     /// The next datagram.
     #[track_caller]
     pub fn receive(&self) -> Vec<u8> {
