@@ -1,7 +1,7 @@
 //! ringmark answers one question with figures that hold up: *what would io_uring buy this server on this machine, what
 //! does it cost, and which settings get it?*
 //!
-//! Two programs: `ringmark` (`compare`, `serve`, `report`, `doctor`, `ping`) and `ringload`, the load generator. `compare`
+//! Two programs: `ringmark` (`compare`, `serve`, `report`, `doctor`, `ping`, `trace`) and `ringload`, the load generator. `compare`
 //! starts its own executable again for the server and for the generator; they are always separate processes.
 //!
 //! # Code map
@@ -18,7 +18,7 @@
 //! | [`report`] | the stored schema, reading it, verdicts, one exporter per format | stats, units |
 //! | [`load`] | the generator: pacer, flows, verifier, recorder, validity, its two engines | sys, clock, units, stats, report::{schema, histogram} |
 //! | [`trial`] | one trial = one server process + one generator process; rounds, order, stop | units, clock, sys, stats, report::schema |
-//! | [`diag`] | diagnostics on raw sockets: ping, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats |
+//! | [`diag`] | diagnostics on raw sockets: ping, trace, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats |
 //! | [`cli`] | clap structs, one file per command: what was typed turned into validated settings | all |
 //!
 //! `tests/architecture.rs` holds the table.

@@ -4,13 +4,11 @@
 mod support;
 
 use serde_json::Value;
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
-use support::netns::Chain;
-use support::server::{Ended, PROGRAM, Process, run};
+use support::netns::{Chain, Unprivileged};
+use support::server::{Ended, run};
 
 /// The JSON that it printed.
 #[track_caller]
@@ -189,29 +187,10 @@ fn errors_are_matched_to_the_request_they_quote() {
     refusals_are_matched(|words| chain.ringmark(0, words));
 }
 
-/// A copy of the program that everybody may run.
-struct Copy(tempfile::TempDir);
-
-impl Copy {
-    fn make() -> Copy {
-        let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
-        fs::copy(PROGRAM, folder.path().join("ringmark")).unwrap();
-        Copy(folder)
-    }
-
-    /// Runs it in a namespace as nobody, without any rights.
-    fn run(&self, chain: &Chain, index: usize, words: &[&str]) -> Ended {
-        let mut command = chain.command(index, "setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]);
-        command.arg(self.0.path().join("ringmark")).args(words);
-        Process::start(command).end()
-    }
-}
-
 #[test]
 fn without_rights_a_ping_socket_does_or_the_remedy_is_named() {
     let Some(chain) = refusing_chain() else { return };
-    let program = Copy::make();
+    let program = Unprivileged::new();
     chain.run(0, "echo 1 0 >/proc/sys/net/ipv4/ping_group_range");
     let refused = program.run(&chain, 0, &["ping", "-c", "1", "127.0.0.1"]);
     expect_code(&refused, 4);

@@ -3,9 +3,11 @@
 
 use crate::diag::icmp::Family;
 use crate::diag::names::{Host, NameError};
+use crate::diag::tally::{Refusal, Tally};
 use crate::report::histogram;
 use crate::report::schema::LatencyRecord;
 use clap::Args;
+use comfy_table::{CellAlignment, Table};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -105,6 +107,46 @@ impl From<&Histogram<u64>> for RoundTripsRecord {
     fn from(times: &Histogram<u64>) -> RoundTripsRecord {
         RoundTripsRecord { figures: histogram::figures(times), histogram: histogram::encode(times) }
     }
+}
+
+/// What ICMP told, and how often.
+#[derive(Debug, Serialize)]
+pub struct ErrorRecord {
+    from: String,
+    meaning: String,
+    icmp_type: u8,
+    icmp_code: u8,
+    count: u64,
+}
+
+impl ErrorRecord {
+    /// All that was told of these probes.
+    pub fn of(tally: &Tally) -> Vec<ErrorRecord> {
+        let record = |(refusal, count): (&Refusal, &u64)| ErrorRecord {
+            from: refusal.from.to_string(),
+            meaning: refusal.meaning.to_string(),
+            icmp_type: refusal.meaning.kind,
+            icmp_code: refusal.meaning.code,
+            count: *count,
+        };
+        tally.refusals.iter().map(record).collect()
+    }
+}
+
+/// The lines of a table without borders: columns of words aligned on the left, figures on the right.
+pub fn aligned(header: &[&str], rows: impl Iterator<Item = Vec<String>>, words: &[usize]) -> Vec<String> {
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_header(header);
+    rows.for_each(|row| {
+        table.add_row(row);
+    });
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if !words.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// min, p50, p90, p99 and max for a table; dashes where there is nothing.

@@ -2,6 +2,7 @@
 
 use super::host;
 use super::report::Format;
+use crate::diag::abilities::{Ability, PACKET_SOCKETS, abilities};
 use crate::sys::accounting::{Counted, Counters, Unavailable};
 use crate::sys::uring::{self, Feature};
 use crate::sys::{affinity, limits};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use std::fs;
 use std::process::ExitCode;
 
-/// Show what this machine offers: kernel, cores, io_uring features, accounting, limits, and what is in the way
+/// Show what this machine offers: kernel, cores, io_uring features, accounting, raw sockets, limits, and what is in the way
 ///
 /// Features are tried, not looked up. Exits 1 when io_uring cannot be used at all.
 #[derive(Clone, Debug, Args)]
@@ -39,6 +40,7 @@ struct Findings {
     somaxconn: Option<u64>,
     io_uring: Vec<Tried>,
     accounting: Vec<Account>,
+    raw_sockets: Vec<RawSocket>,
     advice: Vec<String>,
 }
 
@@ -49,6 +51,24 @@ struct Tried {
     gives: &'static str,
     works: bool,
     problem: Option<String>,
+}
+
+/// A kind of socket below TCP and UDP.
+#[derive(Debug, Serialize)]
+struct RawSocket {
+    kind: &'static str,
+    gives: &'static str,
+    works: bool,
+    problem: Option<String>,
+    /// How to allow it.
+    allow: String,
+}
+
+impl From<Ability> for RawSocket {
+    fn from(ability: Ability) -> RawSocket {
+        let Ability { name: kind, gives, outcome, allow } = ability;
+        RawSocket { kind, gives, works: outcome.is_ok(), problem: outcome.err().map(|error| error.to_string()), allow }
+    }
 }
 
 impl From<Feature> for Tried {
@@ -111,6 +131,7 @@ fn examine() -> anyhow::Result<Findings> {
         somaxconn: read("/proc/sys/net/core/somaxconn").and_then(|text| text.parse().ok()),
         io_uring: uring::features().into_iter().map(Tried::from).collect(),
         accounting: Account::all(),
+        raw_sockets: abilities().into_iter().map(RawSocket::from).collect(),
         advice: Vec::new(),
     };
     findings.advice = advice(&findings, cores.len());
@@ -148,6 +169,13 @@ fn advice(findings: &Findings, cores: usize) -> Vec<String> {
             findings.open_files
         ),
     );
+    let echo = findings.raw_sockets.iter().filter(|socket| socket.kind != PACKET_SOCKETS).collect::<Vec<_>>();
+    say(
+        echo.iter().all(|socket| !socket.works),
+        format!("Ping and trace can send nothing. Either of these allows it: {}", {
+            echo.iter().map(|socket| socket.allow.as_str()).collect::<Vec<_>>().join("; ")
+        }),
+    );
     say(
         findings.somaxconn.is_some_and(|value| value < BACKLOG_WANTED),
         "net.core.somaxconn is small: connection storms will be refused. sysctl -w net.core.somaxconn=4096".into(),
@@ -176,6 +204,8 @@ fn text(findings: &Findings) -> String {
     lines.extend(findings.io_uring.iter().map(tried_text));
     lines.extend([String::new(), "accounting of both ends, tried:".into()]);
     lines.extend(findings.accounting.iter().map(account_text));
+    lines.extend([String::new(), "sockets for ping and trace, tried:".into()]);
+    lines.extend(findings.raw_sockets.iter().map(raw_socket_text));
     lines.push(String::new());
     match findings.advice.as_slice() {
         [] => lines.push("Nothing is in the way.".into()),
@@ -198,6 +228,13 @@ fn account_text(account: &Account) -> String {
     }
 }
 
+fn raw_socket_text(socket: &RawSocket) -> String {
+    match &socket.problem {
+        None => format!("  yes  {:<30} {}", socket.kind, socket.gives),
+        Some(problem) => format!("  NO   {:<30} {problem}; {}: {}", socket.kind, socket.gives, socket.allow),
+    }
+}
+
 fn yes(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
 }
@@ -212,8 +249,9 @@ mod tests {
         findings.somaxconn = Some(128);
         findings.open_files = 256;
         findings.clock_source = "hpet".into();
+        findings.raw_sockets.iter_mut().for_each(|socket| socket.works = false);
         let advice = advice(&findings, 1).join("\n");
-        for part in ["one core", "hpet", "ulimit -Hn", "somaxconn=4096"] {
+        for part in ["one core", "hpet", "ulimit -Hn", "somaxconn=4096", "setcap", "ping_group_range"] {
             assert!(advice.contains(part), "{advice}");
         }
     }
@@ -223,6 +261,7 @@ mod tests {
         let findings = examine().unwrap();
         let text = text(&findings);
         assert!(findings.io_uring.iter().all(|tried| text.contains(tried.feature)), "{text}");
+        assert!(findings.raw_sockets.iter().all(|socket| text.contains(socket.kind)), "{text}");
         assert!(Counted::ALL.iter().all(|counted| text.contains(counted.name())), "{text}");
         let missing = findings.accounting.iter().filter(|account| !account.works);
         assert!(missing.flat_map(|account| &account.remedy).all(|remedy| text.contains(remedy)), "{text}");

@@ -14,6 +14,7 @@ pub mod report;
 mod schema;
 pub mod serve;
 pub mod sniff;
+pub mod trace;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ enum Command {
     Ping(ping::PingArgs),
     Schema(schema::SchemaArgs),
     Sniff(sniff::SniffArgs),
+    Trace(trace::TraceArgs),
     /// The load generator, as `ringload`; compare starts it this way
     #[command(hide = true)]
     Load(load::LoadArgs),
@@ -53,6 +55,7 @@ pub fn ringmark() -> ExitCode {
         Command::Ping(args) => Ok(ping::run(&args)),
         Command::Schema(args) => schema::run(&args),
         Command::Sniff(args) => sniff::run(args),
+        Command::Trace(args) => Ok(trace::run(&args)),
         Command::Load(args) => Ok(load::run(&args)),
     };
     outcome.unwrap_or_else(|error| {

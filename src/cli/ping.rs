@@ -10,6 +10,7 @@ use super::diagnosis::{
 use super::load::positive;
 use super::report::{Format, print};
 use crate::diag::ping::{self, Config, Event, MAX_SIZE, Outcome};
+use crate::diag::tally::Tally;
 use crate::diag::window::MAX_PROBES;
 use crate::units::{Bytes, Nanos};
 use clap::Args;
@@ -97,7 +98,7 @@ pub fn run(args: &PingArgs) -> ExitCode {
         Ok(outcome) => outcome,
         Err(error) => return fail("ping", EXIT_SYSTEM, &format!("{error:#}")),
     };
-    let reachable = outcome.targets.iter().all(ping::Tally::is_reachable);
+    let reachable = outcome.targets.iter().all(Tally::is_reachable);
     match (missing.is_empty(), reachable) {
         (false, _) => EXIT_NAME_NOT_FOUND.into(),
         (true, false) => EXIT_SOME_UNREACHABLE.into(),

@@ -5,6 +5,7 @@
 //! the ring ([`post`]). This module never sends to an address that nobody typed, never faster than its caller allows, and
 //! never trusts a byte that arrives.
 
+pub mod abilities;
 pub mod echo;
 pub mod frame;
 pub mod icmp;
@@ -14,6 +15,8 @@ pub mod ping;
 pub mod post;
 pub mod sniff;
 pub mod socket;
+pub mod tally;
+pub mod trace;
 pub mod window;
 
 use crate::sys::uring::RingError;

@@ -16,7 +16,7 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 pub enum OpenError {
     #[error("neither a raw socket ({raw}) nor a ping socket ({ping}) may be opened for {family:?}; {}", allow())]
     Refused { family: Family, raw: io::Error, ping: io::Error },
-    #[error("{what} needs a raw socket ({source}); {}", allow_raw())]
+    #[error("{what} needs a raw socket ({source}); {}; or take --icmp, for which a ping socket will do", allow_raw())]
     NeedsRaw { what: &'static str, source: io::Error },
     #[error("setting up a socket for {family:?} failed: {source}")]
     SetUp { family: Family, source: io::Error },

@@ -1,7 +1,7 @@
 //! Sockets below TCP and UDP: ICMP as itself (raw(7)) or as the unprivileged ping socket (icmp(7)), what the kernel may
 //! hand them, and who may have them.
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -46,6 +46,33 @@ pub fn admit_icmp(socket: &Socket, domain: Domain, types: &[u8]) -> io::Result<(
     }
     let admitted = types.iter().filter(|kind| **kind < 32).fold(0u32, |mask, kind| mask | 1 << kind);
     set(socket, SOL_RAW, ICMP_FILTER, &!admitted)
+}
+
+/// Lets nothing in: for sockets that only send.
+pub fn deafen(socket: &Socket) -> io::Result<()> {
+    let nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+    socket.attach_filter(&[nothing])
+}
+
+/// Lets only segments from this port to that one in, of all that arrive for the protocol: the rest costs no copy and no
+/// room. For raw sockets of TCP and UDP.
+pub fn admit_segments(socket: &Socket, domain: Domain, from: u16, to: u16) -> io::Result<()> {
+    // Jumps count the steps they pass over: where the condition holds, and where not.
+    let step = |code: u32, holds, fails, value| SockFilter::new(code as u16, holds, fails, value);
+    let place = libc::BPF_LD | libc::BPF_H | libc::BPF_IND;
+    // Over IPv4 the IP header comes first, whose length its first byte tells; over IPv6 the segment does.
+    let length = if domain == Domain::IPV6 { libc::BPF_W | libc::BPF_IMM } else { libc::BPF_B | libc::BPF_MSH };
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let keep = libc::BPF_RET | libc::BPF_K;
+    socket.attach_filter(&[
+        step(libc::BPF_LDX | length, 0, 0, 0),
+        step(place, 0, 0, 0),
+        step(equal, 0, 3, from.into()),
+        step(place, 0, 0, 2),
+        step(equal, 0, 1, to.into()),
+        step(keep, 0, 0, u32::MAX),
+        step(keep, 0, 0, 0),
+    ])
 }
 
 /// Has every datagram stamped by the kernel as it arrives (SO_TIMESTAMPNS).
@@ -128,6 +155,24 @@ mod tests {
             bytes.windows(4).any(|part| part == [0xab, 0xcd, 0, 1])
         };
         Some(received.filter(|bytes| own(bytes)).count())
+    }
+
+    #[test]
+    fn segments_of_other_ports_stay_out() {
+        for (domain, at) in [(Domain::IPV4, "127.0.0.1:0"), (Domain::IPV6, "[::1]:0")] {
+            let Ok(socket) = transport(domain, Protocol::UDP) else { return eprintln!("skipped: no raw sockets here") };
+            let [from, to] = [(); 2].map(|()| std::net::UdpSocket::bind(at).unwrap());
+            let [from_port, to_port] = [&from, &to].map(|socket| socket.local_addr().unwrap().port());
+            admit_segments(&socket, domain, from_port, to_port).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            from.send_to(b"there", to.local_addr().unwrap()).unwrap();
+            to.send_to(b"and back", from.local_addr().unwrap()).unwrap();
+            let mut room = [MaybeUninit::new(0u8); 128];
+            // A header of 8 bytes and, over IPv4, one of 20.
+            let expected = 8 + b"there".len() + if domain == Domain::IPV4 { 20 } else { 0 };
+            assert_eq!(socket.recv(&mut room).unwrap(), expected);
+            assert!(socket.recv(&mut room).is_err());
+        }
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! Namespace i is 10.77.i.1 and fd77:i::1 on its way to the next one, and 10.77.(i-1).2 and fd77:(i-1)::2 on its way back.
 
 use super::server::{Ended, PROGRAM, Process};
+use super::wait_until;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,6 +31,7 @@ impl Chain {
         let mut chain = Chain { names: Vec::new() };
         (0..length).for_each(|_| chain.add());
         (0..length).for_each(|index| chain.configure(index));
+        chain.wait_for_neighbours();
         Some(chain)
     }
 
@@ -44,6 +48,7 @@ impl Chain {
         // Routers answer as often as they are asked; addresses are usable at once.
         let mut script = String::from(
             "set -e; ip link set lo up; cd /proc/sys/net; echo 1 >ipv4/ip_forward; echo 1 >ipv6/conf/all/forwarding
+             echo 0 >ipv6/conf/all/accept_dad; echo 0 >ipv6/conf/default/accept_dad
              echo 0 >ipv4/icmp_ratelimit; echo 1000000 >ipv4/icmp_msgs_per_sec; echo 0 >ipv6/icmp/ratelimit\n",
         );
         if index < last {
@@ -60,6 +65,19 @@ impl Chain {
             script += &format!("ip -6 route add fd77:{far}::/64 via fd77:{back}::1\n");
         }
         self.run(index, &script);
+    }
+
+    /// Until every link knows its two ends, which takes IPv6 a second now and then.
+    fn wait_for_neighbours(&self) {
+        let link = self.names.len() - 2;
+        let [v4, v6] = [format!("10.77.{link}.2"), format!("fd77:{link}::2")];
+        let words = ["ping", "-q", "-c", "1", "--timeout", "2s", &v4, &v6];
+        let answers = || self.ringmark(0, &words).status.code();
+        wait_until("the chain answers", || match answers() {
+            Some(0) => true,
+            Some(1) => false,
+            code => panic!("ringmark {words:?} exits with {code:?}"),
+        });
     }
 
     /// Runs a shell script in a namespace.
@@ -89,6 +107,25 @@ impl Drop for Chain {
         for name in &self.names {
             let _ = Command::new("ip").args(["netns", "del", name]).status();
         }
+    }
+}
+
+/// A copy of the program that everybody may run.
+pub struct Unprivileged(tempfile::TempDir);
+
+impl Unprivileged {
+    pub fn new() -> Unprivileged {
+        let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+        fs::copy(PROGRAM, folder.path().join("ringmark")).unwrap();
+        Unprivileged(folder)
+    }
+
+    /// Runs it in a namespace as nobody, without any rights.
+    pub fn run(&self, chain: &Chain, index: usize, words: &[&str]) -> Ended {
+        let mut command = chain.command(index, "setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]);
+        command.arg(self.0.path().join("ringmark")).args(words);
+        Process::start(command).end()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Ping for programs: one JSON object, times in integer nanoseconds.
 
-use crate::cli::diagnosis::RoundTripsRecord;
+use crate::cli::diagnosis::{ErrorRecord, RoundTripsRecord};
 use crate::diag::icmp::Family;
-use crate::diag::ping::{Config, Outcome, Refusal, Tally};
+use crate::diag::ping::{Config, Outcome};
+use crate::diag::tally::Tally;
 use crate::sys::raw::Access;
 use anyhow::Result;
 use serde::Serialize;
@@ -50,16 +51,6 @@ struct TargetRecord {
     round_trips_ns: RoundTripsRecord,
 }
 
-/// What ICMP told, and how often.
-#[derive(Debug, Serialize)]
-struct ErrorRecord {
-    from: String,
-    meaning: String,
-    icmp_type: u8,
-    icmp_code: u8,
-    count: u64,
-}
-
 pub fn json(config: &Config, outcome: &Outcome) -> Result<String> {
     let record = PingRecord {
         schema: "ringmark.ping/1",
@@ -99,19 +90,8 @@ fn target(host: &crate::diag::names::Host, tally: &Tally) -> TargetRecord {
         reordered: tally.reordered,
         corrupt: tally.corrupt,
         latest_ns: tally.latest.0,
-        errors: tally.refusals.iter().map(|(refusal, count)| error(*refusal, *count)).collect(),
+        errors: ErrorRecord::of(tally),
         unsent_because: tally.unsent_because.clone(),
         round_trips_ns: (&tally.round_trips).into(),
-    }
-}
-
-fn error(refusal: Refusal, count: u64) -> ErrorRecord {
-    let Refusal { from, meaning } = refusal;
-    ErrorRecord {
-        from: from.to_string(),
-        meaning: meaning.to_string(),
-        icmp_type: meaning.kind,
-        icmp_code: meaning.code,
-        count,
     }
 }

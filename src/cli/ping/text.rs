@@ -1,11 +1,11 @@
 //! Ping for eyes: a line per answer, and the summary.
 
-use crate::cli::diagnosis::five_figures;
+use crate::cli::diagnosis::{aligned, five_figures};
 use crate::diag::icmp::Family;
-use crate::diag::ping::{Config, Event, Outcome, Stamps, Tally};
+use crate::diag::ping::{Config, Event, Outcome, Stamps};
+use crate::diag::tally::Tally;
 use crate::diag::window::Arrival;
 use crate::sys::raw::Access;
-use comfy_table::{CellAlignment, Table};
 
 const HEADER: [&str; 12] =
     ["target", "sent", "answered", "loss", "late", "twice", "reordered", "min", "p50", "p90", "p99", "max"];
@@ -43,18 +43,8 @@ fn what(arrival: &Arrival) -> String {
 
 /// The table, and what must be known of it.
 pub fn summary(config: &Config, outcome: &Outcome) -> String {
-    let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(HEADER);
-    for (host, tally) in config.targets.iter().zip(&outcome.targets) {
-        table.add_row(row(&host.label(), tally));
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if index > 0 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let lines = table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
+    let rows = config.targets.iter().zip(&outcome.targets).map(|(host, tally)| row(&host.label(), tally));
+    let lines = aligned(&HEADER, rows, &[0]);
     let notes = config.targets.iter().zip(&outcome.targets).flat_map(|(host, tally)| notes(&host.label(), tally));
     let rest = lines.into_iter().chain(notes).chain([setting(config, outcome)]).chain(warnings(outcome));
     rest.map(|line| line + "\n").collect()

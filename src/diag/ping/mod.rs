@@ -4,14 +4,13 @@
 
 mod run;
 mod schedule;
-mod tally;
 
 pub use run::run;
 pub use schedule::Schedule;
-pub use tally::{Refusal, Tally};
 
 use super::icmp::{Family, Meaning};
 use super::names::Host;
+use super::tally::Tally;
 use super::window::{Arrival, MAX_PROBES, Sequence};
 use crate::sys::raw::Access;
 use crate::units::{Bytes, Nanos};

@@ -1,12 +1,13 @@
 //! The loop of ping: what the schedule says goes out, what arrives finds its request.
 
-use super::{Config, Event, Outcome, Refusal, Schedule, Stamps, Tally};
+use super::{Config, Event, Outcome, Schedule, Stamps};
 use crate::clock::Clock;
 use crate::diag::DiagError;
 use crate::diag::echo::{Pattern, write_request};
 use crate::diag::icmp::{Echo, EchoId, ErrorMessage, Family, Icmp, Transport};
 use crate::diag::post::{Arrival, Label, News, Post};
 use crate::diag::socket::{EchoLine, Heard, OpenError, limit_hops};
+use crate::diag::tally::{Refusal, Tally};
 use crate::diag::window::{MAX_PROBES, Sequence, Window};
 use crate::stats::mix;
 use crate::sys::datagram;
@@ -43,7 +44,8 @@ pub fn run(
         if stop.load(Ordering::Relaxed) {
             schedule.stop();
         }
-        while post.has_room()
+        // One at a time: those of a batch would wait for each other after their clock was read.
+        if post.has_room()
             && let Some(target) = schedule.take(clock.now())
         {
             state.send(target, clock.now(), &mut post, watch);

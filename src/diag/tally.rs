@@ -1,4 +1,4 @@
-//! What became of the requests to one target.
+//! What became of the probes to one target, or of those that were to get as far as one hop.
 
 use crate::diag::icmp::Meaning;
 use crate::diag::window::Arrival;

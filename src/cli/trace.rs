@@ -1,0 +1,124 @@
+//! `ringmark trace`: its options, what they mean together, and its exit codes.
+
+mod live;
+mod record;
+mod text;
+
+use super::diagnosis::{
+    EXIT_NAME_NOT_FOUND, EXIT_SOME_UNREACHABLE, EXIT_SYSTEM, EXIT_USAGE, FamilyArgs, fail, nonce, stop_flag,
+};
+use super::load::positive;
+use super::report::{Format, print};
+use crate::diag::names::Host;
+use crate::diag::trace::{self, Config, MOST_HOPS, Outcome, Way};
+use crate::units::Nanos;
+use clap::Args;
+use live::LiveTable;
+use std::process::ExitCode;
+
+/// Where traceroute has sent to since its first days.
+const UDP_PORT: u16 = 33_434;
+
+/// Show the hops on the way to a host, with loss and round-trip times for each, in repeated rounds
+///
+/// Every round probes all hops at once. All probes look like one flow to routers that spread load over several ways.
+/// Loss at a hop in the middle alone is usually rate limiting: routers forward faster than they answer. Loss that goes on
+/// to the last hop is real.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = AFTER_HELP)]
+pub struct TraceArgs {
+    /// Host name or address
+    target: String,
+    #[command(flatten)]
+    family: FamilyArgs,
+    /// Probe with UDP datagrams to a port where nobody listens (the default); needs a raw socket
+    #[arg(long, group = "way")]
+    udp: bool,
+    /// Probe with echo requests; a ping socket will do
+    #[arg(long, group = "way")]
+    icmp: bool,
+    /// Probe with SYNs to this port, as if to connect; needs a raw socket
+    #[arg(long, group = "way", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    tcp: Option<u16>,
+    /// Port of UDP probes
+    #[arg(long, value_name = "PORT", default_value_t = UDP_PORT, conflicts_with_all = ["icmp", "tcp"], value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// Probes to each hop; 0 goes on until Ctrl-C
+    #[arg(short, long, value_name = "N", default_value_t = 10)]
+    count: u64,
+    /// From one round to the next; to other machines at least 100ms unless --flood is given
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = positive)]
+    interval: Nanos,
+    /// An answer that takes longer is late, and does not count
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive)]
+    timeout: Nanos,
+    /// Hops to try
+    #[arg(short, long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_HOPS)))]
+    max_hops: u8,
+    /// Allow an interval that floods other machines: for networks of your own
+    #[arg(long)]
+    flood: bool,
+    /// No live view on the terminal
+    #[arg(short, long)]
+    quiet: bool,
+    /// What to print: text for eyes, or one JSON object (schema ringmark.trace/1, times in integer nanoseconds)
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes, as ping's: 0 the target answered; 1 it did not; 2 its name was not found; 3 bad options; 4 the system did not \
+let us.
+
+Examples:
+  ringmark trace example.org               ten rounds of UDP probes
+  ringmark trace --tcp 443 example.org     as a browser would connect
+  ringmark trace --icmp -c 0 192.0.2.1     until Ctrl-C";
+
+/// The command `ringmark trace`.
+pub fn run(args: &TraceArgs) -> ExitCode {
+    let host = match Host::resolve(&args.target, args.family.family()) {
+        Ok(host) => host,
+        Err(error) => return fail("trace", EXIT_NAME_NOT_FOUND, &error),
+    };
+    let config = args.config(host);
+    if let Err(error) = config.check() {
+        return fail("trace", EXIT_USAGE, &error);
+    }
+    match measure(args, &config) {
+        Ok(outcome) if outcome.path.is_reached() => ExitCode::SUCCESS,
+        Ok(_) => EXIT_SOME_UNREACHABLE.into(),
+        Err(error) => fail("trace", EXIT_SYSTEM, &format!("{error:#}")),
+    }
+}
+
+fn measure(args: &TraceArgs, config: &Config) -> anyhow::Result<Outcome> {
+    let stop = stop_flag()?;
+    let mut live = LiveTable::new(args.quiet);
+    let outcome = trace::run(config, nonce(), &stop, &mut |path| live.show(path))?;
+    drop(live);
+    match args.format {
+        Format::Text => print(&text::render(config, &outcome))?,
+        Format::Json => print(&record::json(config, &outcome)?)?,
+    }
+    Ok(outcome)
+}
+
+impl TraceArgs {
+    fn config(&self, host: Host) -> Config {
+        let way = match (self.icmp, self.tcp) {
+            (true, _) => Way::Icmp,
+            (_, Some(port)) => Way::Tcp { port },
+            _ => Way::Udp { port: self.port },
+        };
+        Config {
+            host,
+            way,
+            rounds: (self.count > 0).then_some(self.count),
+            interval: self.interval,
+            timeout: self.timeout,
+            max_hops: self.max_hops,
+            flood: self.flood,
+        }
+    }
+}
