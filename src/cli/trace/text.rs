@@ -61,8 +61,8 @@ fn conclusions(config: &Config, path: &Path) -> Vec<String> {
     let only_answers = path.losing_only_answers();
     let limiting = (!only_answers.is_empty()).then(|| {
         format!(
-            "More is lost at hop {} than at the target beyond: what passes through is not lost there. Routers limit how \
-             many such answers they give, or give none.",
+            "Loss at hop {} alone is usually rate limiting: what goes on to the target passes through it and is not lost \
+             there.",
             hops(&only_answers)
         )
     });
