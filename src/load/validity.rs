@@ -174,8 +174,8 @@ fn lagging(facts: &Facts) -> Option<String> {
     let allowed = Nanos((facts.response_p99.0 as f64 * LAG_SHARE) as u64).max(LAG_FLOOR);
     (facts.lag_p99 > allowed).then(|| {
         format!(
-            "the generator sent late: its own lag is {} at p99, more than {} % of the response time's {}: give it cores of \
-             its own (--cores), more --threads, or --timer spin",
+            "the generator sent late: its own lag is {} at p99, more than {} % of the response time's {}: stop other \
+             programs, give it cores of its own (--cores), more --threads, or --timer spin",
             facts.lag_p99,
             percent(LAG_SHARE),
             facts.response_p99

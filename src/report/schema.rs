@@ -52,6 +52,10 @@ pub struct LoadReport {
     /// The histogram of `latency_ns`: HdrHistogram V2 deflate, base64; values in nanoseconds, 3 significant digits.
     pub histogram: String,
     /// Response time, from the *intended* instant to `done`: what a user meets who comes when he comes. Open loop only.
+    ///
+    /// As of every time here, of the requests answered within the counted time, whenever they were due: what the begin
+    /// adds of a queue, the end leaves out. A server that falls behind answers less than was asked for, and beyond 2 % the
+    /// run is invalid.
     #[serde(default)]
     pub response_ns: Option<LatencyRecord>,
     /// The histogram of `response_ns`, in the form of `histogram`.

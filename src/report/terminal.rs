@@ -188,9 +188,10 @@ fn workload(load: &LoadSettings) -> String {
     let traffic = traffic(load);
     match (load.rate_per_s, &load.arrival) {
         (Some(rate), Some(arrival)) => format!(
-            "{traffic} over loopback, open loop: {rate} requests/s ({arrival}), {} timer.\nLatency is response time: from the \
-             instant a request was meant to be sent until its whole answer is here.\nRatios are of p99 response times, \
-             above 1 where they are shorter than the baseline's: the throughput is the one asked for.",
+            "{traffic} over loopback, open loop: {rate} requests/s ({arrival}), {} timer.\n\
+             Latency is response time: from the instant a request was meant to be sent until its whole answer is here.\n\
+             Ratios are of p99 response times, above 1 where shorter than the baseline's: the throughput is the one asked \
+             for.",
             load.timer.as_deref().unwrap_or("unknown")
         ),
         _ => format!(
@@ -396,6 +397,22 @@ mod tests {
         let words: Vec<&str> = uring.split_whitespace().collect();
         assert!(words.windows(3).any(|three| three == ["20ns", "0.05", "10ns"]), "{text}");
         assert!(text.ends_with("\n\nnot counted: system calls (no tracefs; remedy: mount it)\n"), "{text}");
+    }
+
+    #[test]
+    fn an_open_loop_says_what_its_latency_and_its_ratios_are() {
+        let mut report = report(vec![contestant("epoll", steady(1e5))]);
+        assert!(render(&report).contains("closed loop: latency is service time"));
+        report.load.rate_per_s = Some(15_000);
+        report.load.arrival = Some("ramp:10000..20000".into());
+        report.load.timer = Some("hybrid".into());
+        let text = render(&report);
+        for part in
+            ["open loop: 15000 requests/s (ramp:10000..20000), hybrid timer.", "Ratios are of p99", "at most 1 in"]
+        {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(setting(&report).lines().all(|line| line.len() <= WIDTH.into()), "{text}");
     }
 
     #[test]
