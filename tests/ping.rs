@@ -4,11 +4,12 @@
 mod support;
 
 use serde_json::Value;
+use signal_hook::consts::SIGINT;
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use support::netns::{Chain, Unprivileged};
-use support::server::{Ended, run};
+use support::server::{Ended, Process, ringmark, run};
 
 /// The JSON that it printed.
 #[track_caller]
@@ -97,6 +98,19 @@ fn answers_are_shown_one_by_one_and_then_summed_up() {
     assert!(lines[2].starts_with("target ") && lines[3].starts_with("127.0.0.1 "), "{lines:?}");
     let quiet = run(["ping", "-q", "-c", "2", "-i", "20ms", "127.0.0.1"]);
     assert!(quiet.stdout[0].starts_with("target "), "{quiet:?}");
+}
+
+#[test]
+fn a_signal_ends_it_with_what_is_known() {
+    if !may_ping() {
+        return;
+    }
+    let process = Process::start(ringmark(["ping", "-c", "0", "-i", "50ms", "127.0.0.1"]));
+    (0..3).for_each(|_| assert!(process.line().is_some_and(|line| line.starts_with("127.0.0.1: seq "))));
+    process.signal(SIGINT);
+    let ended = process.end();
+    expect_code(&ended, 0);
+    assert!(ended.stdout.iter().any(|line| line.starts_with("target ")), "{ended:?}");
 }
 
 #[test]

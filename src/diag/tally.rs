@@ -19,11 +19,13 @@ pub struct Refusal {
     pub meaning: Meaning,
 }
 
-/// Counts and round-trip times. Once all requests are over, `sent` is the sum of `answered`, `late`, `refused`, `unsent`
-/// and [`Tally::lost`].
+/// Counts and round-trip times. `sent` is the sum of `waiting`, `answered`, `late`, `refused`, `unsent` and
+/// [`Tally::lost`].
 #[derive(Clone, Debug)]
 pub struct Tally {
     pub sent: u64,
+    /// Of those: under way, within the time limit.
+    pub waiting: u64,
     /// In time.
     pub answered: u64,
     /// After the time limit.
@@ -53,6 +55,7 @@ impl Default for Tally {
         let round_trips = Histogram::new_with_bounds(1, LONGEST.0, DIGITS).expect("bounds that make sense");
         Tally {
             sent: 0,
+            waiting: 0,
             answered: 0,
             late: 0,
             duplicates: 0,
@@ -69,14 +72,33 @@ impl Default for Tally {
 }
 
 impl Tally {
+    pub fn send(&mut self) {
+        self.sent += 1;
+        self.waiting += 1;
+    }
+
+    /// The time limit of a request is over.
+    pub fn give_up(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+    }
+
+    /// The kernel did not take a request.
+    pub fn fail(&mut self, because: String) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.unsent += 1;
+        self.unsent_because = Some(because);
+    }
+
     pub fn arrived(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::InTime { rtt, reordered } => {
+                self.waiting = self.waiting.saturating_sub(1);
                 self.answered += 1;
                 self.reordered += u64::from(reordered);
                 self.round_trips.saturating_record(rtt.0);
             }
-            Arrival::Late { rtt } => {
+            Arrival::Late { rtt, given_up } => {
+                self.waiting = self.waiting.saturating_sub(u64::from(!given_up));
                 self.late += 1;
                 self.latest = self.latest.max(rtt);
             }
@@ -89,17 +111,18 @@ impl Tally {
     pub fn refuse(&mut self, refusal: Refusal, ends: bool) {
         *self.refusals.entry(refusal).or_default() += 1;
         self.refused += u64::from(ends);
+        self.waiting = self.waiting.saturating_sub(u64::from(ends));
     }
 
-    /// Requests of which nothing was heard. While some are under way, these too.
+    /// Requests that were given up, and of which nothing was heard since.
     pub fn lost(&self) -> u64 {
-        self.sent.saturating_sub(self.answered + self.late + self.refused + self.unsent)
+        self.sent.saturating_sub(self.waiting + self.answered + self.late + self.refused + self.unsent)
     }
 
-    /// Share of the requests that were sent and not answered in time.
+    /// Of the requests that were sent and are over, the share that was not answered in time.
     pub fn loss(&self) -> f64 {
-        let sent = self.sent.saturating_sub(self.unsent);
-        if sent == 0 { 0.0 } else { sent.saturating_sub(self.answered) as f64 / sent as f64 }
+        let over = self.sent.saturating_sub(self.unsent + self.waiting);
+        if over == 0 { 0.0 } else { over.saturating_sub(self.answered) as f64 / over as f64 }
     }
 
     /// Whether it answers at all.
@@ -115,13 +138,19 @@ mod tests {
 
     #[test]
     fn what_is_sent_becomes_something() {
-        let mut tally = Tally { sent: 10, unsent: 1, ..Tally::default() };
+        let mut tally = Tally::default();
+        (0..10).for_each(|_| tally.send());
+        tally.fail("it is full".into());
         tally.arrived(Arrival::InTime { rtt: Nanos(1000), reordered: true });
         tally.arrived(Arrival::Duplicate);
-        tally.arrived(Arrival::Late { rtt: Nanos::from_secs(2) });
+        tally.give_up();
+        tally.arrived(Arrival::Late { rtt: Nanos::from_secs(2), given_up: true });
         let meaning = Meaning { family: Family::V4, kind: 3, code: 1, mtu: 0 };
         tally.refuse(Refusal { from: [127, 0, 0, 1].into(), meaning }, true);
-        assert_eq!((tally.lost(), tally.round_trips.len()), (6, 1));
-        assert!((tally.loss() - 8.0 / 9.0).abs() < 1e-9 && tally.is_reachable());
+        assert_eq!((tally.waiting, tally.lost(), tally.round_trips.len()), (6, 0, 1));
+        assert!((tally.loss() - 2.0 / 3.0).abs() < 1e-9 && tally.is_reachable());
+        (0..6).for_each(|_| tally.give_up());
+        assert_eq!((tally.waiting, tally.lost()), (0, 6));
+        assert!((tally.loss() - 8.0 / 9.0).abs() < 1e-9);
     }
 }

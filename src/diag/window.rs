@@ -50,8 +50,12 @@ pub enum Arrival {
         /// A probe sent later was answered earlier.
         reordered: bool,
     },
-    /// The first answer, after its probe was given up.
-    Late { rtt: Nanos },
+    /// The first answer, after the time limit.
+    Late {
+        rtt: Nanos,
+        /// `expire` had its probe before.
+        given_up: bool,
+    },
     /// The probe was answered or refused before.
     Duplicate,
     /// Nothing that is remembered.
@@ -105,9 +109,8 @@ impl<M: Copy> Window<M> {
         probe.state = State::Over;
         match before {
             State::Over => Arrival::Duplicate,
-            State::TimedOut => Arrival::Late { rtt },
-            // Only now seen, though its time is over: the answer was late too. `expire` must not count it as lost before.
-            State::Waiting if rtt > timeout => Arrival::Late { rtt },
+            State::TimedOut => Arrival::Late { rtt, given_up: true },
+            State::Waiting if rtt > timeout => Arrival::Late { rtt, given_up: false },
             State::Waiting => {
                 self.highest = highest.max(Some(sequence.0));
                 Arrival::InTime { rtt, reordered: highest.is_some_and(|highest| highest > sequence.0) }
@@ -181,7 +184,7 @@ mod tests {
         assert_eq!((window.deadline(), window.expire(Nanos(102))), (Some(Nanos(100)), None));
         assert_eq!(window.deadline(), Some(Nanos(102)));
         assert_eq!(window.expire(Nanos(103)), Some((Sequence(2), 2)));
-        assert_eq!(window.answered(Sequence(2), Nanos(300)), Arrival::Late { rtt: Nanos(298) });
+        assert_eq!(window.answered(Sequence(2), Nanos(300)), Arrival::Late { rtt: Nanos(298), given_up: true });
         assert!(window.end(Sequence(3)) && !window.end(Sequence(3)));
         assert_eq!(window.expire(Nanos(999)), None);
     }
@@ -237,9 +240,9 @@ mod tests {
                             prop_assert!(rtt <= TIMEOUT);
                             prop_assert_eq!(over.insert(number, "in time"), None);
                         }
-                        Arrival::Late { rtt } => {
+                        Arrival::Late { rtt, given_up } => {
                             prop_assert!(rtt > TIMEOUT);
-                            prop_assert!(matches!(over.insert(number, "late"), None | Some("lost")));
+                            prop_assert_eq!(over.insert(number, "late"), given_up.then_some("lost"));
                         }
                         Arrival::Duplicate => prop_assert!(matches!(over[&number], "in time" | "late" | "ended")),
                         Arrival::Stray => prop_assert!(number >= sent || number + capacity as u64 <= sent),

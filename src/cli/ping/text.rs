@@ -35,7 +35,7 @@ fn what(arrival: &Arrival) -> String {
     match arrival {
         Arrival::InTime { rtt, reordered: false } => rtt.to_string(),
         Arrival::InTime { rtt, reordered: true } => format!("{rtt}, overtaken by a later one"),
-        Arrival::Late { rtt } => format!("{rtt}, LATE"),
+        Arrival::Late { rtt, .. } => format!("{rtt}, LATE"),
         Arrival::Duplicate => "DUPLICATE".into(),
         Arrival::Stray => "too late to be placed".into(),
     }

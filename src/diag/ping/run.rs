@@ -115,9 +115,10 @@ impl<'a> State<'a> {
         let target = &mut self.targets[index];
         let sequence = target.window.next();
         if let Some((forgotten, ())) = target.window.sent(now, ()) {
+            target.tally.give_up();
             watch(Event::Lost { target: index, sequence: forgotten });
         }
-        target.tally.sent += 1;
+        target.tally.send();
         let line = &self.lines[target.line];
         let number = sequence.0 as u16;
         let (pattern, size) = (self.pattern, self.config.size.0 as usize);
@@ -132,6 +133,7 @@ impl<'a> State<'a> {
     fn expire(&mut self, now: Nanos, watch: &mut impl FnMut(Event)) {
         for (index, target) in self.targets.iter_mut().enumerate() {
             while let Some((sequence, ())) = target.window.expire(now) {
+                target.tally.give_up();
                 watch(Event::Lost { target: index, sequence });
             }
         }
@@ -152,8 +154,7 @@ impl<'a> State<'a> {
                 let target = &mut self.targets[label.owner as usize];
                 let Some(sequence) = target.window.resolve(label.number) else { return };
                 if target.window.end(sequence) {
-                    target.tally.unsent += 1;
-                    target.tally.unsent_because = Some(error.to_string());
+                    target.tally.fail(error.to_string());
                     watch(Event::Unsent { target: label.owner as usize, sequence, error });
                 }
             }

@@ -84,13 +84,18 @@ impl Path {
     pub fn probe(&mut self, hop: u8, now: Nanos) -> Sequence {
         // All zeros and all ones mean other things in a checksum.
         while matches!(self.window.next().0 as u16, 0 | u16::MAX) {
-            let passed_over = self.window.next();
-            self.window.sent(now, hop);
+            let passed_over = self.remember(hop, now);
             self.window.end(passed_over);
         }
+        self.hops[usize::from(hop) - 1].tally.send();
+        self.remember(hop, now)
+    }
+
+    fn remember(&mut self, hop: u8, now: Nanos) -> Sequence {
         let sequence = self.window.next();
-        self.window.sent(now, hop);
-        self.hops[usize::from(hop) - 1].tally.sent += 1;
+        if let Some((_, forgotten)) = self.window.sent(now, hop) {
+            self.hops[usize::from(forgotten) - 1].tally.give_up();
+        }
         sequence
     }
 
@@ -126,15 +131,14 @@ impl Path {
     pub fn unsent(&mut self, number: u16, because: String) {
         let Some((sequence, hop)) = self.find(number) else { return };
         if self.window.end(sequence) {
-            let tally = &mut self.hops[usize::from(hop) - 1].tally;
-            tally.unsent += 1;
-            tally.unsent_because = Some(because);
+            self.hops[usize::from(hop) - 1].tally.fail(because);
         }
     }
 
     /// Gives up what takes too long.
     pub fn expire(&mut self, now: Nanos) {
         while let Some((_, hop)) = self.window.expire(now) {
+            self.hops[usize::from(hop) - 1].tally.give_up();
             self.silent_beyond |= hop > self.farthest;
         }
     }
