@@ -4,12 +4,13 @@
 mod support;
 
 use serde_json::Value;
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGCONT, SIGINT, SIGSTOP};
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use support::netns::{Chain, Unprivileged};
-use support::server::{Ended, Process, ringmark, run};
+use support::server::{Ended, PROGRAM, Process, ringmark, run};
 
 /// The JSON that it printed.
 #[track_caller]
@@ -223,9 +224,9 @@ fn without_rights_a_ping_socket_does_or_the_remedy_is_named() {
     refusals_are_matched(|words| program.run(&chain, 0, words));
 }
 
-/// Answers echo requests in place of the kernel: twice, wrongly, late, or after the next one, by the number's remainder.
-const MISBEHAVE: &str = r#"
-import socket, struct, time
+/// Begins an answerer that takes the kernel's place.
+const ANSWERER: &str = r#"
+import collections, socket, struct, time
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
 print("ready", flush=True)
 def send(to, body):
@@ -233,6 +234,10 @@ def send(to, body):
     total = sum(struct.unpack("!%dH" % (len(message) // 2), message))
     total = (total >> 16) + (total & 0xffff); total += total >> 16
     raw.sendto(b"\0\0" + struct.pack("!H", ~total & 0xffff) + body, (to, 0))
+"#;
+
+/// Answers twice, wrongly, late, or after the next one, by the number's remainder.
+const MISBEHAVE: &str = r#"
 held = None
 while True:
     packet, (peer, _) = raw.recvfrom(2048)
@@ -246,13 +251,27 @@ while True:
     else: late = body; time.sleep(0.45); send(peer, late)
 "#;
 
+/// Answers after a tenth of a second.
+const DELAY: &str = r#"
+queue = collections.deque()
+while True:
+    raw.settimeout(max(0.001, queue[0][0] - time.time()) if queue else None)
+    try: packet, (peer, _) = raw.recvfrom(2048)
+    except TimeoutError: packet = None
+    now = time.time()
+    if packet and packet[20] == 8: queue.append((now + 0.1, peer, packet[24:]))
+    while queue and queue[0][0] <= now: _, to, body = queue.popleft(); send(to, body)
+"#;
+
 /// A process that ends with the test.
 struct Helper(Child);
 
 impl Helper {
-    /// A python script that says `ready`.
-    fn python(mut command: Command, script: &str) -> Helper {
-        let mut child = command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    /// Answers echo requests in a namespace with this loop.
+    fn answer(chain: &Chain, index: usize, answering: &str) -> Helper {
+        chain.run(index, "echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all");
+        let (mut command, script) = (chain.command(index, "python3"), format!("{ANSWERER}{answering}"));
+        let mut child = command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n", "python3 is needed here");
@@ -270,8 +289,7 @@ impl Drop for Helper {
 #[test]
 fn answers_that_misbehave_are_told_apart() {
     let Some(chain) = Chain::new(2) else { return };
-    chain.run(1, "echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all");
-    let _answerer = Helper::python(chain.command(1, "python3"), MISBEHAVE);
+    let _answerer = Helper::answer(&chain, 1, MISBEHAVE);
     let ended =
         chain.ringmark(0, &["ping", "-c", "5", "-i", "600ms", "--timeout", "300ms", "--format", "json", "10.77.0.2"]);
     expect_code(&ended, 0);
@@ -288,6 +306,24 @@ fn answers_that_misbehave_are_told_apart() {
     let target = &record["targets"][0];
     assert_eq!(counts(target), [5, 5, 0, 0, 0, 0], "{target}");
     assert_eq!(["duplicates", "reordered", "corrupt"].map(|name| number(target, name)), [1, 1, 1], "{target}");
+}
+
+#[test]
+fn what_arrived_in_time_is_not_late_because_nobody_looked() {
+    let Some(chain) = Chain::new(2) else { return };
+    let _answerer = Helper::answer(&chain, 1, DELAY);
+    let mut command = chain.command(0, PROGRAM);
+    command.args(["ping", "-c", "0", "-i", "20ms", "--timeout", "500ms", "--format", "json", "10.77.0.2"]);
+    let process = Process::start(command);
+    // It is stopped for longer than the time limit, while some five answers are under way.
+    for (signal, after) in [(SIGSTOP, 500), (SIGCONT, 1000), (SIGINT, 200)] {
+        std::thread::sleep(Duration::from_millis(after));
+        process.signal(signal);
+    }
+    let record = json(&process.end());
+    let [sent, answered, rest @ ..] = counts(&record["targets"][0]);
+    assert!(sent > 5, "{record}");
+    assert_eq!((answered, rest), (sent, [0; 4]), "{record}");
 }
 
 #[test]

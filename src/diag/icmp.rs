@@ -2,6 +2,7 @@
 //!
 //! Pure functions of bytes; nothing here panics on any input.
 
+use super::frame;
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{IpNumber, Ipv4HeaderSlice, LaxIpSlice};
 use std::fmt;
@@ -162,7 +163,10 @@ fn quoted(packet: &[u8]) -> Option<Quoted> {
 /// Only the first fragment of a packet has its transport's header. The kernel sends our packets in fragments where they
 /// are too long, and errors are told of the first.
 fn is_later_fragment(ip: &LaxIpSlice<'_>) -> bool {
-    ip.ipv4().is_some_and(|v4| v4.header().fragments_offset().value() > 0)
+    match ip {
+        LaxIpSlice::Ipv4(v4) => v4.header().fragments_offset().value() > 0,
+        LaxIpSlice::Ipv6(v6) => frame::is_later_fragment(v6.header().next_header().0, v6.extensions().slice()),
+    }
 }
 
 fn transport(protocol: IpNumber, start: &[u8]) -> Transport {

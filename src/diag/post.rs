@@ -24,6 +24,8 @@ const MAX_FAILURES: u32 = 1000;
 const MAX_SENDS: usize = 256;
 /// Datagrams that are received with one wake-up.
 const BATCH: usize = 16;
+/// Batches that may wait: a receive buffer full of short datagrams.
+const MAX_CATCH_UP: usize = 1024;
 /// All that may be submitted at once: sends, each perhaps again, and a batch for both queues of a few sockets.
 const ENTRIES: u32 = 1024;
 const _: () = assert!(2 * MAX_SENDS + 16 * BATCH <= ENTRIES as usize);
@@ -38,6 +40,8 @@ pub struct Post {
     /// Longest datagram that is received whole.
     room: usize,
     sends: usize,
+    /// Something arrived during the last turn.
+    arrived: bool,
 }
 
 struct Open {
@@ -91,7 +95,7 @@ impl Post {
             Err(RingError::Feature { .. }) => Ring::new(&settings(Taskrun::None))?,
             ring => ring?,
         };
-        Ok(Post { ring, clock, sockets: Vec::new(), spare: Vec::new(), room, sends: 0 })
+        Ok(Post { ring, clock, sockets: Vec::new(), spare: Vec::new(), room, sends: 0, arrived: false })
     }
 
     /// Receives from a socket from now on, from its queue of errors too if it has one. Sockets are numbered from 0.
@@ -151,8 +155,21 @@ impl Post {
         self.sends += 1;
     }
 
+    /// Hands over what has arrived so far without waiting for more: whoever gives something up after it does so though all
+    /// that came in time has been seen, however long this process was kept from looking.
+    pub fn catch_up(&mut self, mut handle: impl FnMut(News<'_>)) -> Result<(), DiagError> {
+        for _ in 0..MAX_CATCH_UP {
+            self.turn(Wait::Poll, &mut handle)?;
+            if self.ring.collected() == 0 && !self.arrived {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends what is queued, waits as told, and hands over what happened.
     pub fn turn(&mut self, wait: Wait, mut handle: impl FnMut(News<'_>)) -> Result<(), DiagError> {
+        self.arrived = false;
         self.ring.enter(wait).map_err(DiagError::io("entering the ring"))?;
         // Only those that are here now: what they bring about is for the next turn.
         for _ in 0..self.ring.collected() {
@@ -171,6 +188,7 @@ impl Post {
         let Some(Payload::Letter(letter)) = completion.payload else { return Ok(()) };
         match completion.result {
             Ok(len) => {
+                self.arrived = true;
                 self.sockets[number].failures = 0;
                 handle(News::Arrived(self.arrival(number, &letter, len)));
             }

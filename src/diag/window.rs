@@ -136,25 +136,24 @@ impl<M: Copy> Window<M> {
 
     /// The next probe whose time is over at this instant; it is given up.
     pub fn expire(&mut self, now: Nanos) -> Option<(Sequence, M)> {
-        let timeout = self.timeout;
-        while let Some(probe) = self.probe_mut(Sequence(self.expired)) {
+        self.deadline().filter(|deadline| *deadline < now)?;
+        let sequence = Sequence(self.expired);
+        let probe = self.probe_mut(sequence)?;
+        probe.state = State::TimedOut;
+        let memo = probe.memo;
+        self.expired += 1;
+        Some((sequence, memo))
+    }
+
+    /// When the next probe must be given up; `None` while none is under way.
+    pub fn deadline(&mut self) -> Option<Nanos> {
+        loop {
+            let probe = self.probe(Sequence(self.expired))?;
             if probe.state == State::Waiting {
-                if now.since(probe.sent) <= timeout {
-                    return None;
-                }
-                probe.state = State::TimedOut;
-                let memo = probe.memo;
-                self.expired += 1;
-                return Some((Sequence(self.expired - 1), memo));
+                return Some(probe.sent + self.timeout);
             }
             self.expired += 1;
         }
-        None
-    }
-
-    /// When the next probe must be given up, as far as `expire` has looked: not later than that.
-    pub fn deadline(&self) -> Option<Nanos> {
-        self.probe(Sequence(self.expired)).map(|probe| probe.sent + self.timeout)
     }
 
     fn probe(&self, sequence: Sequence) -> Option<&Probe<M>> {
@@ -181,12 +180,11 @@ mod tests {
         assert_eq!(window.answered(Sequence(0), Nanos(11)), Arrival::InTime { rtt: Nanos(11), reordered: true });
         assert_eq!(window.answered(Sequence(0), Nanos(12)), Arrival::Duplicate);
         assert_eq!(window.answered(Sequence(4), Nanos(12)), Arrival::Stray);
-        assert_eq!((window.deadline(), window.expire(Nanos(102))), (Some(Nanos(100)), None));
-        assert_eq!(window.deadline(), Some(Nanos(102)));
+        assert_eq!((window.deadline(), window.expire(Nanos(102))), (Some(Nanos(102)), None));
         assert_eq!(window.expire(Nanos(103)), Some((Sequence(2), 2)));
         assert_eq!(window.answered(Sequence(2), Nanos(300)), Arrival::Late { rtt: Nanos(298), given_up: true });
         assert!(window.end(Sequence(3)) && !window.end(Sequence(3)));
-        assert_eq!(window.expire(Nanos(999)), None);
+        assert_eq!((window.expire(Nanos(999)), window.deadline()), (None, None));
     }
 
     #[test]

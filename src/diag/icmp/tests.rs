@@ -65,6 +65,21 @@ fn extension_headers_of_ipv6_are_passed_over() {
 }
 
 #[test]
+fn a_later_fragment_is_of_no_transport() {
+    let mut udp = packet(|ip, to| ip.udp(1234, 33434).write(to, &[1; 40]).unwrap());
+    udp[7] = 9;
+    let kind = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Host);
+    assert_eq!(quote(&error(kind, &udp, 60)).quoted.transport, Transport::Other);
+    for (offset, expected) in [(0, true), (8, false)] {
+        let content = [17, 0, 0, offset, 0, 0, 0, 7, 0x04, 0xd2, 0x82, 0x9a, 0, 8, 0xab, 0xcd];
+        let head = [&[0x60, 0, 0, 0, 0, content.len() as u8, 44, 3][..], &[0xfd; 32]].concat();
+        let message = [&[1, 4, 0, 0, 0, 0, 0, 0][..], &head, &content].concat();
+        let Ok(Icmp::Error(told)) = parse(Family::V6, &message) else { panic!("an error") };
+        assert_eq!(matches!(told.quoted.transport, Transport::Udp { source: 1234, .. }), expected, "offset {offset}");
+    }
+}
+
+#[test]
 fn a_reply_comes_whole_or_not_at_all() {
     let header = etherparse::IcmpEchoHeader { id: 3, seq: 9 };
     let payload = b"payload";
@@ -91,6 +106,10 @@ fn families() -> impl Strategy<Value = Family> {
     prop::sample::select(vec![Family::V4, Family::V6])
 }
 
+fn header_kinds() -> impl Strategy<Value = u8> {
+    prop::sample::select(vec![0u8, 43, 44, 51, 60, 135, 58, 17, 6])
+}
+
 proptest! {
     #[test]
     fn garbage_is_refused_without_a_panic(family in families(), bytes: Vec<u8>) {
@@ -103,10 +122,15 @@ proptest! {
         kind in prop::sample::select(vec![1u8, 2, 3, 4, 5, 11, 12]),
         code: u8,
         version in prop::sample::select(vec![0x45u8, 0x4f, 0x60, 0x00]),
+        // Over IPv6 the kinds of the first two headers: extensions, fragments, authentication, what we send.
+        [first, second] in [header_kinds(), header_kinds()],
         mut body in prop::collection::vec(any::<u8>(), 0..120),
     ) {
-        if let Some(first) = body.first_mut() {
-            *first = version;
+        if let Some(byte) = body.first_mut() {
+            *byte = version;
+        }
+        for (at, kind) in [(6, first), (40, second)] {
+            body.get_mut(at).into_iter().for_each(|byte| *byte = kind);
         }
         let mut message = [&[kind, code, 0, 0, 1, 2, 3, 4][..], &body].concat();
         let sum = Sum16BitWords::new().add_slice(&message).ones_complement().to_ne_bytes();

@@ -50,7 +50,11 @@ pub fn run(
         {
             state.send(target, clock.now(), &mut post, watch);
         }
-        state.expire(clock.now(), watch);
+        let now = clock.now();
+        if state.deadline().is_some_and(|deadline| deadline < now) {
+            post.catch_up(|news| state.handle(news, watch))?;
+            state.expire(now, watch);
+        }
         let wait = match (schedule.due(), state.deadline()) {
             (None, None) => break,
             (due, deadline) => wait_until(due, deadline, clock.now()),
@@ -139,8 +143,8 @@ impl<'a> State<'a> {
         }
     }
 
-    fn deadline(&self) -> Option<Nanos> {
-        self.targets.iter().filter_map(|target| target.window.deadline()).min()
+    fn deadline(&mut self) -> Option<Nanos> {
+        self.targets.iter_mut().filter_map(|target| target.window.deadline()).min()
     }
 
     fn handle(&mut self, news: News<'_>, watch: &mut impl FnMut(Event)) {

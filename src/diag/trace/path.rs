@@ -144,7 +144,7 @@ impl Path {
     }
 
     /// When the next probe must be given up.
-    pub fn deadline(&self) -> Option<Nanos> {
+    pub fn deadline(&mut self) -> Option<Nanos> {
         self.window.deadline()
     }
 

@@ -43,7 +43,11 @@ pub fn run(
         while let Some(hop) = rounds.take(clock.now(), path.limit()) {
             sockets.send(hop, &mut path, clock.now(), &mut post);
         }
-        path.expire(clock.now());
+        let now = clock.now();
+        if path.deadline().is_some_and(|deadline| deadline < now) {
+            post.catch_up(|news| sockets.handle(news, &mut path))?;
+            path.expire(now);
+        }
         if clock.now().since(shown) >= ATTENTION {
             shown = clock.now();
             watch(&path);
