@@ -1,0 +1,271 @@
+//! `ringmark sniff --latency` beside the clients whose requests it watches. What passes the wire lies within what a client
+//! measures: the client's clock starts before its request is captured, and stops after the answer was. So the wire's
+//! median is at most the client's, and what is between them is the client's own way to the wire and back.
+
+mod support;
+
+use serde_json::Value;
+use signal_hook::consts::SIGINT;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+use support::net::can_capture;
+use support::server::{Process, Server, ringmark};
+use support::{WATCHDOG, wait_until};
+
+/// Rounding, and histograms of three digits on both sides.
+const TOLERANCE: f64 = 1.1;
+/// The client's own part may be large on a busy machine, but not as large as this.
+const LEAST_SHARE: f64 = 0.02;
+
+/// Watches a port until told to end.
+struct Wire(Process);
+
+impl Wire {
+    fn watch(port: u16, more: &[&str]) -> Wire {
+        let port = port.to_string();
+        // With room for a second of packets: a busy machine may not let it run for as long.
+        let words = ["sniff", "--latency", "--port", &port, "--format", "json", "-B", "64M"];
+        let process = Process::start(ringmark(words.into_iter().chain(more.iter().copied())));
+        let status = format!("/proc/{}/status", process.pid());
+        wait_until("it watches", || fs::read_to_string(&status).expect("it runs").contains("NoNewPrivs:\t1"));
+        Wire(process)
+    }
+
+    #[track_caller]
+    fn report(self) -> Value {
+        self.0.signal(SIGINT);
+        let ended = self.0.end();
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        serde_json::from_str(&ended.stdout.join("\n")).expect("JSON")
+    }
+}
+
+#[track_caller]
+fn number(report: &Value, path: &str) -> f64 {
+    report.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {path} in {report}"))
+}
+
+/// The wire's median, if it is within what the client measured.
+#[track_caller]
+fn expect_within(report: &Value, client_p50: f64) {
+    let wire = number(report, "/service/p50");
+    assert!(wire > 0.0 && wire <= client_p50 * TOLERANCE, "wire {wire} ns, client {client_p50} ns: {report}");
+    assert!(wire >= client_p50 * LEAST_SHARE, "wire {wire} ns, client {client_p50} ns: {report}");
+}
+
+fn ringload(target: &str, more: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringload"));
+    command.args([target, "-d", "1s", "--warmup", "0", "--engine", "epoll", "--format", "json", "--quiet"]).args(more);
+    let output = command.stderr(Stdio::piped()).output().expect("ringload runs");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn the_wire_lies_within_ringloads_service_time_on_tcp() {
+    if !can_capture(&[]) {
+        return;
+    }
+    for connections in ["1", "8"] {
+        let server = Server::start(&["epoll"]);
+        let address = server.address(0);
+        let wire = Wire::watch(address.port(), &[]);
+        let load = ringload(&format!("tcp://{address}"), &["-c", connections]);
+        let report = wire.report();
+        expect_within(&report, number(&load, "/latency_ns/p50"));
+        assert_eq!(number(&report, "/packets/dropped"), 0.0, "{report}");
+        let (samples, counted) = (number(&report, "/service/samples"), number(&load, "/requests"));
+        assert!(samples >= counted, "{samples} of {counted}: each request gives a sample, and the first ones more");
+        for nothing in ["torn", "overlapping", "unsolicited", "forgotten"] {
+            assert_eq!(number(&report, &format!("/seen/{nothing}")), 0.0, "{nothing}: {report}");
+        }
+        let connections: f64 = connections.parse().expect("a number");
+        for handshake in ["/handshake_server", "/handshake_client"] {
+            assert!(number(&report, &format!("{handshake}/samples")) >= connections, "{report}");
+            assert!(number(&report, &format!("{handshake}/min")) > 0.0, "{report}");
+        }
+        let whole = number(&report, "/service/p50");
+        let first = number(&report, "/connections/0/p50");
+        assert!(first > whole / 20.0 && first < whole * 20.0, "a connection is like the others: {report}");
+        server.drain();
+    }
+}
+
+#[test]
+fn the_wire_lies_within_ringloads_service_time_on_udp() {
+    if !can_capture(&[]) {
+        return;
+    }
+    let server = Server::spawn(ringmark(["serve", "epoll", "--echo", "udp://127.0.0.1:0"]), 1);
+    let support::datagrams::Place::Udp(address) = server.datagrams(0) else { panic!("an address") };
+    let wire = Wire::watch(address.port(), &[]);
+    let load = ringload(&format!("udp://{address}"), &["-c", "2"]);
+    let report = wire.report();
+    expect_within(&report, number(&load, "/latency_ns/p50"));
+    let (samples, counted) = (number(&report, "/service/samples"), number(&load, "/requests"));
+    assert!(samples >= counted, "{samples} of {counted}: {report}");
+    assert_eq!(number(&report, "/seen/unsolicited"), 0.0, "{report}");
+}
+
+/// Answers all that came within a while, in two pieces.
+fn slow_server(think: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listening");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("accepting");
+            stream.set_nodelay(true).expect("no delay");
+            let mut room = [0; 4096];
+            while let Ok(1..) = stream.read(&mut room) {
+                thread::sleep(think);
+                stream.set_nonblocking(true).expect("not waiting");
+                let _ = stream.read(&mut room);
+                stream.set_nonblocking(false).expect("waiting");
+                stream.write_all(b"first").expect("answering");
+                thread::sleep(think);
+                stream.write_all(b"last").expect("answering");
+            }
+        }
+    });
+    address
+}
+
+fn exchange(stream: &mut TcpStream, pieces: &[&[u8]]) {
+    for piece in pieces {
+        stream.write_all(piece).expect("asking");
+        thread::sleep(Duration::from_millis(5));
+    }
+    stream.read_exact(&mut [0; 9]).expect("an answer");
+}
+
+#[test]
+fn thinking_and_answering_are_told_apart_and_pieces_are_told() {
+    if !can_capture(&[]) {
+        return;
+    }
+    let think = Duration::from_millis(40);
+    let address = slow_server(think);
+    for mode in [&[][..], &["--immediate"]] {
+        let wire = Wire::watch(address.port(), mode);
+        let mut stream = TcpStream::connect(address).expect("connecting");
+        stream.set_nodelay(true).expect("no delay");
+        stream.set_read_timeout(Some(WATCHDOG)).expect("a timeout");
+        exchange(&mut stream, &[b"whole"]);
+        exchange(&mut stream, &[b"whole"]);
+        drop(stream);
+        let mut stream = TcpStream::connect(address).expect("connecting");
+        stream.set_nodelay(true).expect("no delay");
+        stream.set_read_timeout(Some(WATCHDOG)).expect("a timeout");
+        exchange(&mut stream, &[b"in ", b"pieces"]);
+        drop(stream);
+        let report = wire.report();
+        assert_eq!(number(&report, "/service/samples"), 3.0, "{report}");
+        assert!(number(&report, "/service/min") >= 2.0 * 40e6 * 0.999, "{report}");
+        // The second piece came 5 ms later, so less than the thinking is between it and the answer.
+        let first = number(&report, "/first_answer/p50");
+        assert!((40e6 * 0.999..number(&report, "/service/max")).contains(&first), "{report}");
+        assert_eq!((number(&report, "/seen/connections"), number(&report, "/seen/in_pieces")), (2.0, 1.0), "{report}");
+    }
+}
+
+/// nginx with a configuration of its own; killed when dropped.
+struct Nginx {
+    child: Child,
+    _directory: tempfile::TempDir,
+    port: u16,
+}
+
+impl Nginx {
+    fn start() -> Nginx {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().display();
+        let port = TcpListener::bind("127.0.0.1:0").expect("binding").local_addr().expect("an address").port();
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .iter()
+            .map(|kind| format!("{kind}_temp_path {path}/{kind};"))
+            .collect();
+        let user = if ringmark::sys::privileges::is_root() { "user root;" } else { "" };
+        let text = format!(
+            "daemon off; master_process off; {user} pid {path}/pid; error_log {path}/errors; worker_processes 1;
+             events {{ worker_connections 64; }}
+             http {{ access_log off; {temporary} server {{
+                 listen 127.0.0.1:{port}; location / {{ return 200 'an answer of nginx'; }} }} }}"
+        );
+        let configuration = directory.path().join("nginx.conf");
+        fs::write(&configuration, text).expect("writing");
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(&configuration).arg("-e").arg(directory.path().join("errors"));
+        ringmark::sys::process::contain(&mut command, None);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nginx starts");
+        let nginx = Nginx { child, _directory: directory, port };
+        wait_until("nginx listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        nginx
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `50%   123.00us` as nanoseconds.
+fn median(wrk: &str) -> f64 {
+    let line = wrk.lines().find(|line| line.trim_start().starts_with("50%")).unwrap_or_else(|| panic!("{wrk}"));
+    let value = line.split_whitespace().nth(1).expect("a value");
+    let unit = value.find(char::is_alphabetic).expect("a unit");
+    let scale = match &value[unit..] {
+        "us" => 1e3,
+        "ms" => 1e6,
+        _ => 1e9,
+    };
+    value[..unit].parse::<f64>().expect("a number") * scale
+}
+
+#[test]
+fn nginx_under_wrk_is_bracketed_by_what_wrk_measures() {
+    if !can_capture(&["nginx", "wrk"]) {
+        return;
+    }
+    let nginx = Nginx::start();
+    let wire = Wire::watch(nginx.port, &[]);
+    let url = format!("http://127.0.0.1:{}/", nginx.port);
+    let output = Command::new("wrk").args(["-t1", "-c4", "-d1s", "--latency", &url]).output().expect("wrk runs");
+    let client = String::from_utf8_lossy(&output.stdout).into_owned();
+    let report = wire.report();
+    expect_within(&report, median(&client));
+    let requests: f64 = client
+        .lines()
+        .find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok())
+        .unwrap_or_else(|| panic!("{client}"));
+    let samples = number(&report, "/service/samples");
+    assert!(samples >= requests * 0.9 && samples <= requests + 100.0, "{samples} of {requests}: {client}{report}");
+}
+
+#[test]
+fn text_for_eyes_has_the_figures_and_the_connections() {
+    if !can_capture(&[]) {
+        return;
+    }
+    let server = Server::start(&["epoll"]);
+    let address = server.address(0);
+    let port = address.port().to_string();
+    let process = Process::start(ringmark(["sniff", "--latency", "--port", &port, "--quiet"]));
+    let status = format!("/proc/{}/status", process.pid());
+    wait_until("it watches", || fs::read_to_string(&status).expect("it runs").contains("NoNewPrivs:\t1"));
+    (0..2).for_each(|seed| server.connect(seed).echo(1000));
+    process.signal(SIGINT);
+    let ended = process.end();
+    let text = ended.stdout.join("\n");
+    for part in
+        ["dropped by the kernel, 2 connections", "service time", "first answer", "handshake, server", " > 127.0.0.1:"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(ended.stderr, "", "quiet is quiet");
+    server.drain();
+}
