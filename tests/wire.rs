@@ -269,3 +269,43 @@ fn text_for_eyes_has_the_figures_and_the_connections() {
     assert_eq!(ended.stderr, "", "quiet is quiet");
     server.drain();
 }
+
+#[test]
+fn every_exporter_takes_it_and_bounds_judge_it() {
+    if !can_capture(&[]) {
+        return;
+    }
+    let server = Server::start(&["epoll"]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |form: &str| directory.path().join(format!("wire.{form}"));
+    let exports = ["json", "csv", "md", "hlog", "hgrm"].map(|form| format!("{form}={}", file(form).display()));
+    let port = server.address(0).port().to_string();
+    let words = ["sniff", "--latency", "--port", &port, "--quiet", "--fail-if", "p50>1ns", "--fail-if", "p50>1h"];
+    let exporting = exports.iter().flat_map(|export| ["--export", export]);
+    let process = Process::start(ringmark(words.into_iter().chain(exporting)));
+    let status = format!("/proc/{}/status", process.pid());
+    wait_until("it watches", || fs::read_to_string(&status).expect("it runs").contains("NoNewPrivs:\t1"));
+    let mut peer = server.connect(1);
+    (0..5).for_each(|_| peer.echo(100));
+    drop(peer);
+    process.signal(SIGINT);
+    let ended = process.end();
+    assert_eq!(ended.status.code(), Some(99), "{ended:?}");
+    assert_eq!((ended.stderr.matches("--fail-if").count(), ended.stderr.contains("p50>1ns")), (1, true), "{ended:?}");
+    let text = |form| fs::read_to_string(file(form)).unwrap_or_else(|error| panic!("{form}: {error}"));
+    assert!(text("csv").lines().nth(1).is_some_and(|line| line.contains(",service time,5,")), "{}", text("csv"));
+    assert!(text("md").contains("| service time | 5 |"), "{}", text("md"));
+    assert!(text("hlog").contains("Tag=service_time,0.000,"), "{}", text("hlog"));
+    let distribution = directory.path().join("wire.service_time.hgrm");
+    assert!(fs::read_to_string(distribution).expect("a part of its own").contains("Total count    =            5"));
+    // The stored form is read again, and says the same.
+    let shown = Process::start(ringmark(["report", file("json").to_str().expect("text")])).end();
+    assert_eq!(shown.stdout, ended.stdout);
+    let published = Process::start(ringmark(["schema", "wire"])).end();
+    let schema: Value = serde_json::from_str(&published.stdout.join("\n")).expect("JSON");
+    let stored: Value = serde_json::from_str(&text("json")).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let problems: Vec<String> = validator.iter_errors(&stored).map(|error| error.to_string()).collect();
+    assert!(problems.is_empty(), "{problems:?}");
+    server.drain();
+}

@@ -3,7 +3,7 @@
 use crate::cli::load::text as load_text;
 use crate::cli::output::OutputArgs;
 use crate::report::file::{Stored, parse};
-use crate::report::{aa, against, json, terminal};
+use crate::report::{aa, against, json, terminal, wire};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -68,6 +68,8 @@ pub fn render(stored: &Stored, format: Format) -> Result<String> {
         (Stored::Aa(report), Format::Json) => json::render(report)?,
         (Stored::Load(report), Format::Text) => load_text::render(report),
         (Stored::Load(report), Format::Json) => json::render(report)?,
+        (Stored::Wire(report), Format::Text) => wire::render(report),
+        (Stored::Wire(report), Format::Json) => json::render(report)?,
     })
 }
 

@@ -5,6 +5,7 @@ use crate::report::aa::AaReport;
 use crate::report::against::AgainstReport;
 use crate::report::json;
 use crate::report::schema::{CompareReport, LoadReport};
+use crate::report::wire::WireReport;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use schemars::{Schema, schema_for};
@@ -30,6 +31,8 @@ enum Of {
     Aa,
     /// What `ringmark report FILE --baseline FILE --format json` prints.
     Against,
+    /// What `ringmark sniff --latency --format json` prints.
+    Wire,
 }
 
 pub fn run(args: &SchemaArgs) -> Result<ExitCode> {
@@ -43,5 +46,6 @@ fn schema(of: Of) -> Schema {
         Of::Compare => schema_for!(CompareReport),
         Of::Aa => schema_for!(AaReport),
         Of::Against => schema_for!(AgainstReport),
+        Of::Wire => schema_for!(WireReport),
     }
 }

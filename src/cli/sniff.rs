@@ -3,6 +3,7 @@
 mod latency;
 
 use super::load::positive;
+use super::output::OutputArgs;
 use super::report::Format;
 use crate::diag::sniff::file::{PacketFile, Rotation, Target};
 use crate::diag::sniff::filter::{Filter, Hosts, Protocol};
@@ -36,8 +37,8 @@ const HEADERS: Bytes = Bytes(256);
 /// are pcapng, which tcpdump and Wireshark open. How many packets the kernel dropped is always said at the end.
 ///
 /// It needs the capability CAP_NET_RAW (root, or `setcap cap_net_raw=ep`). Once the device and the file are open, all
-/// rights are given up: root becomes `nobody`, or the user of -Z; only with rotating files it keeps the name, not the
-/// rights, to create the next one.
+/// rights are given up: root becomes `nobody`, or the user of -Z; only with rotating files and exports it keeps the name,
+/// not the rights, to create them.
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub struct SniffArgs {
@@ -106,6 +107,8 @@ pub struct SniffArgs {
     /// No live view on the terminal, no word of the beginning
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    outcome: OutputArgs,
     /// A filter in libpcap's language, in builds with `--features libpcap`
     #[arg(value_name = "EXPRESSION", trailing_var_arg = true, conflicts_with_all = ["port", "host", "proto"])]
     expression: Vec<String>,
@@ -127,6 +130,10 @@ Examples:
 enum OptionsError {
     #[error("--latency watches one server port: name it with --port N (once)")]
     LatencyPort,
+    #[error("--export and --fail-if go with --latency: packets that are only shown have no figures")]
+    NothingMeasured,
+    #[error("{0}")]
+    NoRatio(String),
     #[error("--files goes with --rotate-size or --rotate-packets: it says how many files of the series are kept")]
     FilesAlone,
     #[error("rotating files need a name: -w - is the standard output")]
@@ -210,6 +217,12 @@ impl SniffArgs {
         if self.latency && self.port.len() != 1 {
             return Err(OptionsError::LatencyPort);
         }
+        if !self.latency && (!self.outcome.export.is_empty() || !self.outcome.fail_if.is_empty()) {
+            return Err(OptionsError::NothingMeasured);
+        }
+        if let Some(problem) = self.outcome.needs_comparison() {
+            return Err(OptionsError::NoRatio(problem));
+        }
         if self.files.is_some() && self.rotation().is_off() {
             return Err(OptionsError::FilesAlone);
         }
@@ -273,11 +286,11 @@ impl SniffArgs {
         Ok(Records::new(lines, file))
     }
 
-    /// Whom to become: named, or nobody for root, whose next files however only root's name may create.
+    /// Whom to become: named, or nobody for root, whose later files however only root's name may create.
     fn user(&self) -> anyhow::Result<Option<User>> {
         let name = match &self.user {
             Some(name) => name,
-            None if privileges::is_root() && self.rotation().is_off() => NOBODY,
+            None if privileges::is_root() && self.rotation().is_off() && self.outcome.export.is_empty() => NOBODY,
             None => return Ok(None),
         };
         let found = User::find(name).with_context(|| format!("looking up the user {name}"))?;
@@ -315,6 +328,8 @@ mod tests {
             ("-w a.pcapng --files 3", "--rotate-size"),
             ("-w - --rotate-packets 9", "standard output"),
             ("-w - --print", "standard output"),
+            ("--export csv=a.csv", "--latency"),
+            ("--latency --port 80 --fail-if ratio<1", "no ratio"),
             ("--print", "--write"),
             ("--host localhost", "not looked up"),
             ("--host 10.0.0.0/33", "10.0.0.0/8"),

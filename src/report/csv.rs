@@ -2,7 +2,9 @@
 
 use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
+use super::schema::LatencyRecord;
 use super::trials::{Row, rows};
+use super::wire::WireReport;
 
 /// One line per trial.
 pub struct Csv;
@@ -13,9 +15,25 @@ const HEADER: &str = "connections,size,depth,connect_per_request,contestant,roun
 
 impl Exporter for Csv {
     fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError> {
+        if let Stored::Wire(report) = result {
+            return Ok(Part::whole(of_wire(report)));
+        }
         let lines = rows(result)?.iter().map(line).collect::<String>();
         Ok(Part::whole(format!("{HEADER}\r\n{lines}")))
     }
+}
+
+const WIRE_HEADER: &str = "device,port,duration_ns,kind,samples,min_ns,mean_ns,p50_ns,p90_ns,p99_ns,p999_ns,max_ns";
+
+/// Read off the wire: one line per kind of time.
+fn of_wire(report: &WireReport) -> String {
+    let lines = report.kinds().map(|(kind, figures)| {
+        let LatencyRecord { min, mean, p50, p90, p99, p999, max } = figures.latency_ns;
+        let (device, port, duration) = (quoted(&report.device), report.port, report.duration_ns);
+        let (kind, samples) = (quoted(kind), figures.samples);
+        format!("{device},{port},{duration},{kind},{samples},{min},{mean:.1},{p50},{p90},{p99},{p999},{max}\r\n")
+    });
+    format!("{WIRE_HEADER}\r\n{}", lines.concat())
 }
 
 fn line(row: &Row) -> String {

@@ -36,7 +36,7 @@ pub enum ExportError {
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     Histogram(#[from] HistogramError),
-    #[error("a comparison of a contestant with itself has no trials to export; only json and text hold it")]
+    #[error("it has no trials to export; only json and text hold it")]
     NoTrials,
 }
 
@@ -109,6 +109,10 @@ pub(super) mod tests {
         Stored::Load(Box::new(LoadReport { histogram: stored(&[1_000, 2_000, 2_000, 3_000_000]), ..load }))
     }
 
+    pub fn wire() -> Stored {
+        Stored::Wire(Box::new(super::super::wire::tests::report()))
+    }
+
     pub fn only(parts: Vec<Part>) -> String {
         assert!(parts.len() == 1 && parts[0].name.is_none(), "{parts:?}");
         parts.into_iter().map(|part| part.text).collect()
@@ -118,7 +122,7 @@ pub(super) mod tests {
     fn every_format_takes_a_run_and_a_comparison() {
         for (name, form) in FORMS {
             assert_eq!(name.parse(), Ok(form));
-            for result in [single(), comparison()] {
+            for result in [single(), comparison(), wire()] {
                 let parts = form.exporter().export(&result).unwrap();
                 assert!(parts.iter().all(|part| part.text.ends_with('\n')), "{name}: {parts:?}");
             }

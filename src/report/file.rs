@@ -4,6 +4,7 @@ use super::aa::{AA_SCHEMA, AaReport};
 use super::derive;
 use super::histogram::HistogramError;
 use super::schema::{COMPARE_SCHEMA, CompareReport, LOAD_SCHEMA, LoadReport};
+use super::wire::{WIRE_SCHEMA, WireReport};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -14,6 +15,7 @@ pub enum Stored {
     Compare(Box<CompareReport>),
     Load(Box<LoadReport>),
     Aa(Box<AaReport>),
+    Wire(Box<WireReport>),
 }
 
 /// The text is no result that this version reads.
@@ -26,7 +28,7 @@ pub enum ReadError {
     )]
     NoSchema,
     #[error(
-        "it is written as '{found}' (by version {writer}), while this version {} reads '{COMPARE_SCHEMA}', '{LOAD_SCHEMA}' and '{AA_SCHEMA}'; read it with the version that wrote it",
+        "it is written as '{found}' (by version {writer}), while this version {} reads '{COMPARE_SCHEMA}', '{LOAD_SCHEMA}', '{AA_SCHEMA}' and '{WIRE_SCHEMA}'; read it with the version that wrote it",
         env!("CARGO_PKG_VERSION")
     )]
     OtherVersion { found: String, writer: String },
@@ -58,6 +60,11 @@ pub fn parse(text: &str) -> Result<Stored, ReadError> {
             let mut report: AaReport = serde_json::from_value(value).map_err(malformed)?;
             report.fill();
             Ok(Stored::Aa(Box::new(report)))
+        }
+        WIRE_SCHEMA => {
+            let mut report: WireReport = serde_json::from_value(value).map_err(malformed)?;
+            report.fill()?;
+            Ok(Stored::Wire(Box::new(report)))
         }
         _ => Err(ReadError::OtherVersion { found: schema, writer }),
     }

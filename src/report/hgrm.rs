@@ -1,10 +1,11 @@
 //! Records in, an HdrHistogram percentile distribution out: the columns Value, Percentile, TotalCount,
 //! 1/(1-Percentile), which the HdrHistogram plotter and wrk2's tools read.
 
-use super::export::{ExportError, Exporter, Part};
+use super::export::{ExportError, Exporter, Part, plain};
 use super::file::Stored;
-use super::histogram::{read_all, sum};
+use super::histogram::{read, read_all, sum};
 use super::trials::{Row, rows};
+use super::wire::WireReport;
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 
@@ -18,6 +19,9 @@ const TICKS_PER_HALF_DISTANCE: u32 = 5;
 
 impl Exporter for Hgrm {
     fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError> {
+        if let Stored::Wire(report) = result {
+            return of_wire(report);
+        }
         let rows = rows(result)?;
         if let Stored::Load(load) = result {
             return Ok(Part::whole(distribution(&sum(&read_all([load.waiting_histogram()].into_iter())?)?)));
@@ -26,6 +30,14 @@ impl Exporter for Hgrm {
         tags.dedup();
         tags.into_iter().map(|tag| part(&rows, tag)).collect()
     }
+}
+
+/// Read off the wire: a part for each kind of time there is.
+fn of_wire(report: &WireReport) -> Result<Vec<Part>, ExportError> {
+    let kinds = report.kinds().into_iter().filter(|(_, figures)| figures.samples > 0);
+    kinds
+        .map(|(kind, figures)| Ok(Part { text: distribution(&read(&figures.histogram)?), name: Some(plain(kind)) }))
+        .collect()
 }
 
 fn part(rows: &[Row], tag: String) -> Result<Part, ExportError> {

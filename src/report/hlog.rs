@@ -1,10 +1,11 @@
 //! Records in, an HdrHistogram interval log out (format 1.3): what HistogramLogAnalyzer, HistogramLogProcessor and the
 //! readers of every HdrHistogram library take.
 
-use super::export::{ExportError, Exporter, Part};
+use super::export::{ExportError, Exporter, Part, plain};
 use super::file::Stored;
 use super::histogram::{HistogramError, read};
 use super::trials::{Row, rows};
+use super::wire::WireReport;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use std::time::Duration;
@@ -29,13 +30,29 @@ struct Interval<'a> {
 
 impl Exporter for Hlog {
     fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError> {
-        let rows = rows(result)?;
-        let intervals = intervals(&rows, matches!(result, Stored::Compare(_)));
-        let log = write(&intervals)?;
+        let log = match result {
+            Stored::Wire(report) => write(&of_wire(report))?,
+            _ => write(&intervals(&rows(result)?, matches!(result, Stored::Compare(_))))?,
+        };
         // The legend stands before the first interval; the writer knows only comments.
         let at = log.lines().take_while(|line| line.starts_with('#')).map(|line| line.len() + 1).sum::<usize>();
         Ok(Part::whole(format!("{}{LEGEND}{}", &log[..at], &log[at..])))
     }
+}
+
+/// Read off the wire: an interval for each kind of time, tagged with it.
+fn of_wire(report: &WireReport) -> Vec<Interval<'_>> {
+    report
+        .kinds()
+        .into_iter()
+        .filter(|(_, figures)| figures.samples > 0)
+        .map(|(kind, figures)| Interval {
+            tag: Some(plain(kind)),
+            start_ns: 0,
+            length_ns: report.duration_ns,
+            histogram: &figures.histogram,
+        })
+        .collect()
 }
 
 fn intervals<'a>(rows: &'a [Row<'a>], tagged: bool) -> Vec<Interval<'a>> {

@@ -13,6 +13,7 @@ impl Exporter for Json {
             Stored::Compare(report) => render(report)?,
             Stored::Load(report) => render(report)?,
             Stored::Aa(report) => render(report)?,
+            Stored::Wire(report) => render(report)?,
         };
         Ok(Part::whole(text))
     }

@@ -4,6 +4,7 @@ use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
 use super::schema::{CellRecord, CompareReport, ContestantRecord, LatencyRecord, LoadReport, Verdict};
 use super::verdict::{conclusion, short_name};
+use super::wire::{FiguresRecord, WireReport};
 use crate::units::Nanos;
 
 /// A table per workload.
@@ -17,6 +18,7 @@ impl Exporter for Markdown {
             Stored::Compare(report) => Ok(Part::whole(comparison(report))),
             Stored::Load(report) => Ok(Part::whole(single(report))),
             Stored::Aa(_) => Err(ExportError::NoTrials),
+            Stored::Wire(report) => Ok(Part::whole(of_wire(report))),
         }
     }
 }
@@ -65,6 +67,22 @@ fn latencies(latency: Option<&LatencyRecord>) -> String {
         }
         None => ["-"; 4].join(" | "),
     }
+}
+
+fn of_wire(report: &WireReport) -> String {
+    let row = |(kind, figures): (&str, &FiguresRecord)| {
+        let known = Some(&figures.latency_ns).filter(|_| figures.samples > 0);
+        format!("| {kind} | {} | {} |\n", figures.samples, latencies(known))
+    };
+    format!(
+        "Port {} on {}, {}, {} packets dropped by the kernel:\n\n| time | samples | {LATENCIES} |\n\
+         |:---|---:|---:|---:|---:|---:|\n{}",
+        report.port,
+        report.device,
+        Nanos(report.duration_ns),
+        report.packets.dropped,
+        report.kinds().map(row).concat()
+    )
 }
 
 fn single(report: &LoadReport) -> String {

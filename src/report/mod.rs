@@ -22,3 +22,4 @@ pub mod terminal;
 pub mod threshold;
 mod trials;
 pub mod verdict;
+pub mod wire;

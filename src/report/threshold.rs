@@ -5,6 +5,7 @@ use super::schema::{
     CellRecord, CompareReport, ContestantRecord, DatagramRecord, LatencyRecord, LoadReport, TrialRecord,
 };
 use super::verdict::short_name;
+use super::wire::WireReport;
 use crate::units::{Nanos, three_digits};
 use std::fmt;
 use std::str::FromStr;
@@ -161,6 +162,7 @@ pub fn subjects(result: &Stored) -> Vec<Subject> {
         Stored::Load(load) => vec![of_run(load)],
         Stored::Compare(report) => report.cells.iter().flat_map(|cell| of_cell(report, cell)).collect(),
         Stored::Aa(_) => Vec::new(),
+        Stored::Wire(report) => vec![of_wire(report)],
     }
 }
 
@@ -172,6 +174,16 @@ fn of_run(load: &LoadReport) -> Subject {
     }
     figures.extend(load.datagrams.as_ref().map(lost));
     Subject { name: load.target.clone(), figures }
+}
+
+/// Its errors are the requests that no answer came to.
+fn of_wire(report: &WireReport) -> Subject {
+    let mut figures = vec![(Metric::Errors, report.seen.unanswered as f64)];
+    if report.service.samples > 0 {
+        figures.push((Metric::Throughput, report.throughput_per_s()));
+        figures.extend(latencies(&report.service.latency_ns));
+    }
+    Subject { name: format!("port {} on {}", report.port, report.device), figures }
 }
 
 fn of_cell<'a>(report: &'a CompareReport, cell: &'a CellRecord) -> impl Iterator<Item = Subject> + 'a {

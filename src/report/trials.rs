@@ -25,7 +25,7 @@ pub struct Row<'a> {
 /// Of a comparison of a contestant with itself, which keeps no trials.
 pub fn rows(result: &Stored) -> Result<Vec<Row<'_>>, ExportError> {
     match result {
-        Stored::Aa(_) => Err(ExportError::NoTrials),
+        Stored::Aa(_) | Stored::Wire(_) => Err(ExportError::NoTrials),
         Stored::Load(load) => Ok(vec![Row {
             cell: None,
             contestant: &load.target,

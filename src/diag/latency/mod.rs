@@ -73,7 +73,7 @@ impl Default for Limits {
 }
 
 /// What was seen beside the samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Connections and pairs of ends.
     pub connections: u64,
