@@ -9,7 +9,8 @@ use crate::sys::packet::Framing;
 use pcap::{BpfProgram, Capture, Linktype};
 use socket2::SockFilter;
 
-const RAW_IP: Linktype = Linktype(101);
+/// DLT_RAW as Linux's libpcap numbers it; files have another number for it.
+const RAW_IP: Linktype = Linktype(12);
 const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 
 /// libpcap does not take the expression.
@@ -81,6 +82,9 @@ mod tests {
 
     #[test]
     fn an_expression_becomes_a_program() {
-        assert!(compile("tcp port 80 and host 10.0.0.1", PLACE).unwrap().len() > 10);
+        for framing in [Framing::Ethernet, Framing::Cooked] {
+            let program = compile("tcp port 80 and host 10.0.0.1", Place { framing, ..PLACE });
+            assert!(program.unwrap().len() > 10, "{framing:?}");
+        }
     }
 }
