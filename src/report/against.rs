@@ -72,6 +72,7 @@ pub fn against(file: (&str, &Stored), baseline: (&str, &Stored)) -> Result<Again
         (Stored::Compare(ours), Stored::Compare(base)) => of_comparisons(ours, base),
         (Stored::Load(ours), Stored::Load(base)) => of_runs(ours, base),
         (Stored::Aa(_), _) | (_, Stored::Aa(_)) => return Err(AgainstError::Itself),
+        (Stored::Wire(_), _) | (_, Stored::Wire(_)) => return Err(AgainstError::Wire),
         _ => return Err(AgainstError::Different),
     };
     if rows.is_empty() {
