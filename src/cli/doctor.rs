@@ -204,7 +204,7 @@ fn text(findings: &Findings) -> String {
     lines.extend(findings.io_uring.iter().map(tried_text));
     lines.extend([String::new(), "accounting of both ends, tried:".into()]);
     lines.extend(findings.accounting.iter().map(account_text));
-    lines.extend([String::new(), "sockets for ping and trace, tried:".into()]);
+    lines.extend([String::new(), "sockets for ping, trace and sniff, tried:".into()]);
     lines.extend(findings.raw_sockets.iter().map(raw_socket_text));
     lines.push(String::new());
     match findings.advice.as_slice() {

@@ -38,7 +38,12 @@ pub fn abilities() -> Vec<Ability> {
             outcome: icmp(Access::Ping),
             allow: ALLOW_PING.to_owned(),
         },
-        Ability { name: PACKET_SOCKETS, gives: "watching packets", outcome: raw::try_packet(), allow: allow_raw() },
+        Ability {
+            name: PACKET_SOCKETS,
+            gives: "sniff, and latency read off the wire",
+            outcome: raw::try_packet(),
+            allow: allow_raw(),
+        },
     ]
 }
 
