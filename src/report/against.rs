@@ -54,10 +54,10 @@ pub struct SideRecord {
 /// The two cannot be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AgainstError {
-    #[error(
-        "only two comparisons or two runs of ringload can be compared, not one of each, nor what was read off the wire"
-    )]
+    #[error("one is a comparison, the other a single run; give two of a kind")]
     Different,
+    #[error("what was read off the wire is not compared; give what `ringmark compare` or `ringload` stored")]
+    Wire,
     #[error(
         "comparisons of a contestant with itself are not compared; give what `ringmark compare` or `ringload` stored"
     )]
