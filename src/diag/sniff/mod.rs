@@ -26,6 +26,8 @@ use std::time::Duration;
 const LINGER: Duration = Duration::from_millis(20);
 /// How long to wait for packets before looking whether it is time to end.
 const GLANCE: Duration = Duration::from_millis(100);
+/// Packet by packet, what was dropped is asked for only now and then: it costs a system call.
+const PACKETS_PER_COUNT: u64 = 64;
 /// No packet is longer, however segments are joined.
 pub const LONGEST: Bytes = Bytes(256 << 10);
 
@@ -140,11 +142,12 @@ pub struct Session<'a> {
     until: Until,
     stop: &'a AtomicBool,
     captured: u64,
+    counted: Counted,
 }
 
 impl<'a> Session<'a> {
     pub fn new(capture: Capture, until: Until, stop: &'a AtomicBool) -> Session<'a> {
-        Session { capture, until, stop, captured: 0 }
+        Session { capture, until, stop, captured: 0, counted: Counted::default() }
     }
 
     pub fn framing(&self) -> Framing {
@@ -192,9 +195,12 @@ impl<'a> Session<'a> {
         });
         outcome?;
         let received = received.map_err(|error| DeviceError::opening(&self.capture.device().name, error))?;
-        let counted =
-            self.capture.counted().map_err(|error| DeviceError::opening(&self.capture.device().name, error))?;
-        sink.pause(counted, received == 0)?;
+        let seldom = self.capture.is_immediate() && received > 0 && !self.captured.is_multiple_of(PACKETS_PER_COUNT);
+        if !seldom {
+            let counted = self.capture.counted();
+            self.counted = counted.map_err(|error| DeviceError::opening(&self.capture.device().name, error))?;
+        }
+        sink.pause(self.counted, received == 0)?;
         Ok(received)
     }
 }

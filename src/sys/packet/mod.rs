@@ -225,6 +225,11 @@ impl Capture {
         }
     }
 
+    /// Whether what was counted is asked for after each packet: then it is better asked for now and then.
+    pub fn is_immediate(&self) -> bool {
+        matches!(self, Capture::Immediate(_))
+    }
+
     fn tap_mut(&mut self) -> &mut Tap {
         match self {
             Capture::Ring(ring) => ring.tap_mut(),

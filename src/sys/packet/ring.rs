@@ -148,7 +148,17 @@ fn map(tap: &Tap, length: usize) -> io::Result<Mapping> {
     }
 }
 
-/// A block that is ours until it is dropped.
+/// A block that is ours until it is dropped. No packet of it can be looked at later:
+///
+/// ```compile_fail,E0597
+/// fn outlive(ring: &mut ringmark::sys::packet::Ring) -> usize {
+///     let packet = {
+///         let block = ring.next_block().unwrap();
+///         block.packets().next().unwrap()
+///     };
+///     packet.data.len()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Block<'a> {
     ring: &'a mut Ring,
