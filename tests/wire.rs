@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::Value;
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGCONT, SIGINT, SIGSTOP};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -27,9 +27,10 @@ struct Wire(Process);
 impl Wire {
     fn watch(port: u16, more: &[&str]) -> Wire {
         let port = port.to_string();
-        // With room for a second of packets: a busy machine may not let it run for as long.
-        let words = ["sniff", "--latency", "--port", &port, "--format", "json", "-B", "64M"];
-        let process = Process::start(ringmark(words.into_iter().chain(more.iter().copied())));
+        let words = ["sniff", "--latency", "--port", &port, "--format", "json"];
+        // With room for a second of packets, unless told otherwise: a busy machine may not let it run for as long.
+        let room: &[&str] = if more.contains(&"-B") { &[] } else { &["-B", "64M"] };
+        let process = Process::start(ringmark(words.into_iter().chain(room.iter().chain(more).copied())));
         let status = format!("/proc/{}/status", process.pid());
         wait_until("it watches", || fs::read_to_string(&status).expect("it runs").contains("NoNewPrivs:\t1"));
         Wire(process)
@@ -108,6 +109,41 @@ fn the_wire_lies_within_ringloads_service_time_on_udp() {
     let (samples, counted) = (number(&report, "/service/samples"), number(&load, "/requests"));
     assert!(samples >= counted, "{samples} of {counted}: {report}");
     assert_eq!(number(&report, "/seen/unsolicited"), 0.0, "{report}");
+}
+
+/// While it is frozen the kernel drops; what it then sees begins somewhere in the middle of everything. A hole taken for
+/// silence would show as a time that no client met.
+#[test]
+fn holes_in_what_was_captured_make_no_samples() {
+    if !can_capture(&[]) {
+        return;
+    }
+    for (transport, words) in [("tcp", "tcp://127.0.0.1:0"), ("udp", "udp://127.0.0.1:0")] {
+        let server = Server::spawn(ringmark(["serve", "epoll", "--echo", words]), 1);
+        let address = match (transport, server.listeners.first()) {
+            ("tcp", _) => server.address(0),
+            (_, Some(line)) => line.rsplit(' ').next().expect("an address").parse().expect("an address"),
+            _ => panic!("no listener"),
+        };
+        let wire = Wire::watch(address.port(), &["-B", "512k"]);
+        let load = thread::scope(|scope| {
+            let loading = scope.spawn(|| ringload(&format!("{transport}://{address}"), &["-c", "8"]));
+            for _ in 0..3 {
+                thread::sleep(Duration::from_millis(150));
+                wire.0.signal(SIGSTOP);
+                thread::sleep(Duration::from_millis(150));
+                wire.0.signal(SIGCONT);
+            }
+            loading.join().expect("ringload")
+        });
+        let report = wire.report();
+        assert!(number(&report, "/packets/dropped") > 0.0, "{report}");
+        assert!(number(&report, "/seen/torn") > 0.0, "{transport}: {report}");
+        let (wire, client) = (number(&report, "/service/max"), number(&load, "/latency_ns/max"));
+        // What is outside the counted time may take a little longer, but not as long as a hole.
+        assert!(wire <= (client * TOLERANCE).max(100e6), "{transport}: wire {wire} ns, client {client} ns: {report}");
+        expect_within(&report, number(&load, "/latency_ns/p50"));
+    }
 }
 
 /// Answers all that came within a while, in two pieces.
