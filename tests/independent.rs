@@ -9,12 +9,15 @@ use peers::{Manner, Peer};
 use program::{engines, report, ringload};
 use ringmark::stats::median;
 use ringmark::sys::affinity;
+use ringmark::units::CoreList;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/load/client.py");
 const ROUNDS: usize = 7;
+const ATTEMPTS: usize = 4;
 const SIZE: &str = "64";
 /// How far the medians may be apart on a quiet machine.
 const AGREEMENT: f64 = 0.1;
@@ -45,20 +48,38 @@ fn quartiles(values: &[f64]) -> (f64, f64) {
 /// Runs both by turns, so that a machine that slows down slows both, and on one connection, so that both wait most of the
 /// time for the same wake-ups. The median of the rounds' ratios must be within the share allowed, and on a machine that is
 /// not quiet within that and as much as half of the rounds differ among themselves, up to a quarter.
+/// Other programs may disturb that for a while, so it is tried again some times: what disagrees by itself does so always.
 fn agree(engine: &str, manner: Manner, allowed: f64) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let peer = Peer::tcp(manner);
-    let core = *affinity::available().unwrap().as_slice().last().unwrap();
+    let _turn = turn();
+    let cores = affinity::available().unwrap();
+    let core = *cores.as_slice().last().unwrap();
+    let peer = pinned_peer(manner, cores.as_slice()[0]);
     if independent(&peer.address, core).is_none() {
         return eprintln!("skipped: there is no python3 to run the independent client");
     }
-    let ratio = |_| ours(engine, &peer.address, core) / independent(&peer.address, core).unwrap();
-    let ratios: Vec<f64> = (0..ROUNDS).map(ratio).collect();
-    let (low, high) = quartiles(&ratios);
-    let (ratio, spread) = (median(&ratios).unwrap(), high - low);
-    println!("{engine}, {manner:?}: {ratio:.3} of the other's, half of the rounds in {low:.3} to {high:.3}");
-    assert!((ratio - 1.0).abs() <= allowed + spread.min(0.25), "{engine}: {ratio:.3}, spread {spread:.3}: {ratios:?}");
+    let agreed = (0..ATTEMPTS).any(|_| {
+        let ratio = |_| ours(engine, &peer.address, core) / independent(&peer.address, core).unwrap();
+        let ratios: Vec<f64> = (0..ROUNDS).map(ratio).collect();
+        let (low, high) = quartiles(&ratios);
+        let (ratio, spread) = (median(&ratios).unwrap(), high - low);
+        println!("{engine}, {manner:?}: {ratio:.3} of the other's, half of the rounds in {low:.3} to {high:.3}");
+        (ratio - 1.0).abs() <= allowed + spread.min(0.25)
+    });
+    assert!(agreed, "{engine}: the medians are further apart than {allowed} in each of {ATTEMPTS} attempts");
+}
+
+fn turn() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A peer whose threads stay on a core: whether it shares the client's decides how long a wake-up takes.
+fn pinned_peer(manner: Manner, core: usize) -> Peer {
+    let start = move || {
+        affinity::restrict_current_thread(&CoreList::new(vec![core]).unwrap()).unwrap();
+        Peer::tcp(manner)
+    };
+    thread::spawn(start).join().unwrap()
 }
 
 /// Without optimisation ringload's own code takes some microseconds of each round trip of forty.
@@ -76,6 +97,7 @@ fn an_independent_client_sees_the_same_of_a_server_that_works() {
 /// What is compared above is measured at all: the other client sees the time that a server takes.
 #[test]
 fn both_see_a_slow_server() {
+    let _turn = turn();
     let peer = Peer::tcp(Manner::Slow(Duration::from_millis(3)));
     let core = affinity::available().unwrap().as_slice()[0];
     let Some(theirs) = independent(&peer.address, core) else {
