@@ -95,6 +95,24 @@ fn the_wire_lies_within_ringloads_service_time_on_tcp() {
     }
 }
 
+/// Where the server takes most of the time, the client's own way to the wire and back is lost in it.
+#[test]
+fn of_a_server_that_takes_its_time_wire_and_client_tell_the_same_median() {
+    if !can_capture(&[]) {
+        return;
+    }
+    for (handicap, least) in [("2ms", 2e6), ("5ms", 5e6)] {
+        let server = Server::start(&["epoll", "--handicap", handicap]);
+        let address = server.address(0);
+        let wire = Wire::watch(address.port(), &[]);
+        let client = number(&ringload(&format!("tcp://{address}"), &["-c", "1"]), "/latency_ns/p50");
+        let report = wire.report();
+        let wire = number(&report, "/service/p50");
+        assert!(wire >= least, "the server cannot be faster: {wire} ns");
+        assert!((0.9..1.01).contains(&(wire / client)), "wire {wire} ns, client {client} ns: {report}");
+    }
+}
+
 #[test]
 fn the_wire_lies_within_ringloads_service_time_on_udp() {
     if !can_capture(&[]) {
