@@ -26,10 +26,15 @@ pub fn describe(record: &DatagramRecord) -> String {
     parts.join(", ")
 }
 
-/// A line for every contestant whose datagrams did not all come back once, in time and in order.
+/// A line for every contestant whose datagrams did not all come back once, in time and in order; one for all where they
+/// did.
 pub fn lines(cell: &CellRecord) -> Vec<String> {
     let told = |record: &DatagramRecord| record.answered < record.sent || record.duplicated + record.reordered > 0;
-    let told = cell.contestants.iter().filter_map(|one| Some((one, one.datagrams.filter(told)?)));
+    let all: Vec<_> = cell.contestants.iter().filter_map(|one| Some((one, one.datagrams?))).collect();
+    if !all.is_empty() && !all.iter().any(|(_, record)| told(record)) {
+        return vec!["Every datagram was answered once, in time and in order.".into()];
+    }
+    let told = all.into_iter().filter(|(_, record)| told(record));
     told.map(|(one, record)| format!("{}: {}.", short_name(&one.name), describe(&record))).collect()
 }
 
@@ -77,7 +82,10 @@ mod tests {
         let contestant =
             |name: &str, datagrams| ContestantRecord { name: name.into(), datagrams, ..Default::default() };
         let contestants = vec![contestant("a", None), contestant("b", Some(whole)), contestant("c", Some(lossy()))];
-        let lines = lines(&CellRecord { contestants, ..CellRecord::default() });
+        let of = |contestants| lines(&CellRecord { contestants, ..CellRecord::default() });
+        let lines = of(contestants);
         assert!(lines.len() == 1 && lines[0].starts_with("c: 1000 sent"), "{lines:?}");
+        assert_eq!(of(vec![contestant("b", Some(whole))]), ["Every datagram was answered once, in time and in order."]);
+        assert!(of(vec![contestant("a", None)]).is_empty());
     }
 }

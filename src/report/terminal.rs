@@ -36,8 +36,10 @@ const HEADER: [&str; 13] = [
 ];
 /// The server's system calls; the column is left out where nobody could count them.
 const SYSCALLS: usize = 7;
-/// Requests that were not answered in time; left out for streams, where that is an error.
+/// Datagrams that were not answered in time, where there are any. There is room for them or for the 99.9th percentile,
+/// which then says the less, as what was lost is not in it.
 const LOST: usize = 9;
+const P999: usize = 4;
 
 /// The whole report as text, with a final line break.
 pub fn render(report: &CompareReport) -> String {
@@ -255,8 +257,8 @@ fn table(report: &CompareReport, cell: &CellRecord) -> String {
     });
     let all = |unknown: fn(&ContestantRecord) -> bool| cell.contestants.iter().all(unknown);
     let without_syscalls = all(|one| one.server_use.syscalls_per_request.is_none()).then_some(SYSCALLS);
-    let without_datagrams = (report.load.protocol != "udp").then_some(LOST);
-    for column in without_syscalls.into_iter().chain(without_datagrams) {
+    let lossless = all(|one| one.datagrams.is_none_or(|datagrams| datagrams.loss() == 0.0));
+    for column in without_syscalls.into_iter().chain([if lossless { LOST } else { P999 }]) {
         table.column_mut(column).into_iter().for_each(|column| {
             column.set_constraint(ColumnConstraint::Hidden);
         });
