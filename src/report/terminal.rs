@@ -196,15 +196,17 @@ fn workload(load: &LoadSettings) -> String {
              for.",
             load.timer.as_deref().unwrap_or("unknown")
         ),
-        _ => format!(
-            "{traffic} over loopback, closed loop: latency is service time (request sent until its whole answer is here)."
-        ),
+        _ => {
+            let latency = "latency is service time (request sent until its whole answer is here)";
+            let break_line = if load.gso > 0 { "\n" } else { " " };
+            format!("{traffic} over loopback, closed loop:{break_line}{latency}.")
+        }
     }
 }
 
 fn traffic(load: &LoadSettings) -> String {
     match (load.protocol.as_str(), load.gso) {
-        ("udp", 1..) => format!("UDP echo, up to {} datagrams with one send,", load.gso),
+        ("udp", 1..) => format!("UDP echo, up to {} datagrams with one send (UDP_SEGMENT)", load.gso),
         (protocol, _) => format!("{} echo", protocol.to_ascii_uppercase()),
     }
 }
