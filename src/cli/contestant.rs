@@ -1,6 +1,7 @@
 //! A contestant as it is typed: the words after `ringmark serve` as one argument, or `exec` and a command.
 
 use super::serve::contestant_name;
+use crate::report::verdict::short_name;
 use crate::trial::{Contestant, Program};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::error::ErrorKind;
@@ -18,13 +19,14 @@ pub fn parse(text: &str) -> Result<Contestant> {
     Ok(Contestant { name, words: text.trim().to_owned(), server })
 }
 
-/// Reads all of them; a name that comes again is numbered, so a contestant can run against itself.
+/// Reads all of them; a name that comes again is numbered, so a contestant can run against itself. So is one that only
+/// its folder tells from another, as two builds of a server, because that is not shown.
 pub fn parse_all(texts: &[String]) -> Result<Vec<Contestant>> {
     let mut all: Vec<Contestant> = Vec::new();
     for text in texts {
         let mut contestant = parse(text)?;
         let base = contestant.name.clone();
-        let taken = |name: &str| all.iter().any(|other| other.name == name);
+        let taken = |name: &str| all.iter().any(|other| short_name(&other.name) == short_name(name));
         if let Some(number) = (1..).find(|number| !taken(&numbered(&base, *number))) {
             contestant.name = numbered(&base, number);
         }
@@ -106,5 +108,8 @@ mod tests {
         let all = parse_all(&["epoll", "epoll", "uring", "epoll"].map(String::from)).unwrap();
         let names: Vec<&str> = all.iter().map(|contestant| contestant.name.as_str()).collect();
         assert_eq!(names, ["epoll", "epoll #2", "uring", "epoll #3"]);
+        let all = parse_all(&["exec old/server {port}", "exec new/server {port}"].map(String::from)).unwrap();
+        let names: Vec<&str> = all.iter().map(|contestant| contestant.name.as_str()).collect();
+        assert_eq!(names, ["exec old/server {port}", "exec new/server {port} #2"]);
     }
 }

@@ -82,6 +82,7 @@ pub struct EndOfRun<'a> {
     pub end: &'a EndRecord,
     /// Counted requests.
     pub requests: u64,
+    /// The silent ones too.
     pub connections: u64,
 }
 

@@ -38,8 +38,12 @@ pub struct AgainstRecord {
     pub base: SideRecord,
     /// Ratio of the medians of the rounds' throughputs, resampled apart (two-sample bootstrap); `pairs` is the smaller
     /// number of rounds. Without 6 of them on both sides the interval is no interval.
+    ///
+    /// Of open loops, whose throughput is what was asked for, it is that of 1 / p99 response time. None where only one is.
     pub ratio: Option<RatioRecord>,
     pub verdict: Verdict,
+    /// Both are open loops.
+    pub paced: bool,
 }
 
 /// One side of it.
@@ -119,18 +123,21 @@ fn row(name: String, ours: &ContestantRecord, base: &ContestantRecord, seed: u64
         one.trials.iter().filter_map(|trial| trial.valid()).map(LoadReport::speed).collect()
     };
     let (ours_speeds, base_speeds) = (speeds(ours), speeds(base));
-    let ratio = median_ratio(&ours_speeds, &base_speeds, seed).map(|(median, interval)| RatioRecord {
-        median,
-        low: interval.low,
-        high: interval.high,
-        pairs: ours_speeds.len().min(base_speeds.len()) as u64,
-    });
+    let alike = ours.is_paced() == base.is_paced();
+    let ratio =
+        median_ratio(&ours_speeds, &base_speeds, seed).filter(|_| alike).map(|(median, interval)| RatioRecord {
+            median,
+            low: interval.low,
+            high: interval.high,
+            pairs: ours_speeds.len().min(base_speeds.len()) as u64,
+        });
     let side = |one: &ContestantRecord| SideRecord {
         throughput_per_s: one.throughput_per_s,
         rounds: one.rounds,
         quantiles: one.quantiles.clone(),
     };
-    AgainstRecord { name, ours: side(ours), base: side(base), ratio, verdict: verdict(ratio.as_ref(), false) }
+    let (verdict, paced) = (verdict(ratio.as_ref(), false), ours.is_paced() && base.is_paced());
+    AgainstRecord { name, ours: side(ours), base: side(base), ratio, verdict, paced }
 }
 
 /// A single run has one throughput: a ratio, but no interval and no verdict.
@@ -148,14 +155,16 @@ fn of_runs(ours: &LoadReport, base: &LoadReport) -> (Vec<AgainstRecord>, Vec<Str
     };
     let (ours_side, base_side) = (side(ours), side(base));
     let answered = ours.requests > 0 && base.requests > 0;
-    let ratio = answered.then(|| ours.speed() / base.speed()).map(|ratio| RatioRecord {
+    let (paced, base_paced) = (ours.response_ns.is_some(), base.response_ns.is_some());
+    let ratio = (answered && paced == base_paced).then(|| ours.speed() / base.speed()).map(|ratio| RatioRecord {
         median: ratio,
         low: ratio,
         high: ratio,
         pairs: 1,
     });
     let verdict = verdict(ratio.as_ref(), false);
-    (vec![AgainstRecord { name: ours.target.clone(), ours: ours_side, base: base_side, ratio, verdict }], warnings)
+    let (name, paced) = (ours.target.clone(), paced && base_paced);
+    (vec![AgainstRecord { name, ours: ours_side, base: base_side, ratio, verdict, paced }], warnings)
 }
 
 fn differences(settings: &[(&str, &String, &String)]) -> Vec<String> {
@@ -216,10 +225,12 @@ fn lines(row: &AgainstRecord) -> Vec<String> {
         Some(ratio) if ratio.pairs == 1 => (format!("{:.3}", ratio.median), "single runs show nothing"),
         Some(ratio) => (format!("{:.3}", ratio.median), row.verdict.text()),
     };
-    let mut lines = vec![
-        row.name.clone(),
-        format!("  throughput {ratio} {said}: {} against {} requests/s", rate(&row.ours), rate(&row.base)),
-    ];
+    let rates = format!("{} against {} requests/s", rate(&row.ours), rate(&row.base));
+    let compared = match row.paced {
+        true => format!("  1/p99      {ratio} {said} (response times; above 1 is shorter): at {rates}"),
+        false => format!("  throughput {ratio} {said}: {rates}"),
+    };
+    let mut lines = vec![row.name.clone(), compared];
     lines.extend(row.ours.quantiles.iter().filter_map(|ours| {
         let base = row.base.quantiles.iter().find(|base| base.quantile == ours.quantile)?;
         Some(format!("  {}", latency(ours, base)))
@@ -245,6 +256,7 @@ fn latency(ours: &QuantileRecord, base: &QuantileRecord) -> String {
 mod tests {
     use super::super::derive::tests::{contestant, report, steady};
     use super::super::export::tests::{comparison, single};
+    use super::super::schema::LatencyRecord;
     use super::*;
 
     fn compare(contestants: &[(&str, f64)]) -> Stored {
@@ -271,6 +283,19 @@ mod tests {
         let report = against(("a", &single()), ("b", &single())).unwrap();
         assert_eq!((report.rows[0].verdict, report.rows[0].ratio.unwrap().median), (Verdict::TooFewRounds, 1.0));
         assert!(report.warnings.is_empty() && render(&report).contains("single runs show nothing"));
+    }
+
+    #[test]
+    fn open_loops_are_compared_by_response_time_and_only_with_each_other() {
+        let of = |p99: Option<u64>| {
+            let Stored::Load(mut load) = single() else { panic!("a run") };
+            load.response_ns = p99.map(|p99| LatencyRecord { p99, ..load.latency_ns });
+            Stored::Load(load)
+        };
+        let report = against(("a", &of(Some(200_000))), ("b", &of(Some(100_000)))).unwrap();
+        assert!(render(&report).contains("1/p99      0.500 single runs show nothing (response"), "{}", render(&report));
+        let mixed = against(("a", &of(Some(200_000))), ("b", &of(None))).unwrap();
+        assert!(mixed.rows[0].ratio.is_none() && render(&mixed).contains("nothing to compare"), "{}", render(&mixed));
     }
 
     #[test]

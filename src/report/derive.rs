@@ -74,7 +74,8 @@ fn fill_figures(contestant: &mut ContestantRecord) -> Result<(), HistogramError>
 pub fn use_of(runs: &[&LoadReport], end: fn(&AccountingRecord) -> Option<&EndRecord>) -> UseRecord {
     let ends = runs.iter().filter_map(|run| {
         let end = run.accounting.as_ref().and_then(end)?;
-        Some(EndOfRun { end, requests: run.requests, connections: run.workload.connections })
+        let connections = run.workload.connections + run.workload.idle;
+        Some(EndOfRun { end, requests: run.requests, connections })
     });
     usage(&ends.collect::<Vec<_>>())
 }

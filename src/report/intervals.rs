@@ -58,10 +58,12 @@ pub fn interval(record: &QuantileRecord) -> String {
 fn outliers(contestant: &ContestantRecord) -> Option<String> {
     const MAX_SHOWN: usize = 4;
     let baseline = contestant.verdict == Some(Verdict::Baseline);
+    let paced = contestant.is_paced();
     let one = |outlier: &OutlierRecord| {
-        let value = match baseline {
-            true => format!("{} req/s", three_digits(outlier.value.round())),
-            false => format!("ratio {}", three_digits(outlier.value)),
+        let value = match (baseline, paced) {
+            (true, true) => format!("p99 {}", Nanos((1e9 / outlier.value).round() as u64)),
+            (true, false) => format!("{} req/s", three_digits(outlier.value.round())),
+            (false, _) => format!("ratio {}", three_digits(outlier.value)),
         };
         format!("round {} ({value}, M {:+.1})", outlier.round, outlier.score)
     };
@@ -78,7 +80,7 @@ mod tests {
     use super::super::derive::fill_load;
     use super::super::derive::tests::{contestant, report, steady, trial};
     use super::super::histogram::tests::stored;
-    use super::super::schema::IntervalRecord;
+    use super::super::schema::{IntervalRecord, LatencyRecord};
     use super::*;
 
     #[test]
@@ -132,5 +134,17 @@ mod tests {
         assert_eq!(lines.len(), 4, "{lines:?}");
         assert!(lines[3].starts_with("Outliers of uring, counted all the same: round 4 (ratio 0.60, M -"), "{lines:?}");
         assert!(lines[1].starts_with("  epoll  p50 "), "{lines:?}");
+    }
+
+    #[test]
+    fn an_open_loops_baseline_stands_apart_by_its_response_time() {
+        let mut trials = steady(100_000.0);
+        for (trial, p99) in trials.iter_mut().zip([80_000, 81_000, 82_000, 1_000_000, 83_000, 84_000, 85_000]) {
+            let load = trial.load.as_mut().unwrap();
+            load.response_ns = Some(LatencyRecord { p99, ..load.latency_ns });
+        }
+        let cell = &report(vec![contestant("epoll", trials)]).cells[0];
+        let last = lines(cell).pop().unwrap();
+        assert!(last.starts_with("Outliers of epoll, counted all the same: round 4 (p99 1ms, M -"), "{last}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
-use super::schema::{CellRecord, CompareReport, ContestantRecord, LatencyRecord, LoadReport, Verdict};
+use super::schema::{CellRecord, CompareReport, ContestantRecord, LatencyRecord, LoadReport, LoadSettings, Verdict};
 use super::verdict::{conclusion, short_name};
 use super::wire::{FiguresRecord, WireReport};
 use crate::units::Nanos;
@@ -35,14 +35,23 @@ fn comparison(report: &CompareReport) -> String {
 fn table(report: &CompareReport, cell: &CellRecord) -> String {
     let rows: String = cell.contestants.iter().map(row).collect();
     format!(
-        "\n{} connections, {} B, {} in flight on each:\n\n\
+        "\n{} connections, {} B, {} in flight on each{}:\n\n\
          | contestant | req/s | {LATENCIES} | server CPU/req | rounds | ratio [95 %] | verdict |\n\
          |:---|---:|---:|---:|---:|---:|---:|---:|---:|:---|\n{rows}\n{}\n",
         cell.connections,
-        cell.size,
+        cell.size_mix.clone().unwrap_or_else(|| cell.size.to_string()),
         cell.depth,
+        open_loop(&report.load),
         conclusion(cell, &report.baseline)
     )
+}
+
+/// What latency and ratio are of, where requests are sent by a schedule.
+fn open_loop(load: &LoadSettings) -> String {
+    let paced = load.rate_per_s.zip(load.arrival.as_ref());
+    paced.map_or_else(String::new, |(rate, arrival)| {
+        format!(" at most, open loop of {rate} requests/s ({arrival}); latency is response time, the ratio that of p99")
+    })
 }
 
 fn row(contestant: &ContestantRecord) -> String {
@@ -115,5 +124,15 @@ mod tests {
             text.contains("| `uring --recv oneshot` | 120005 | 1us |") && text.contains("| too few rounds |"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn an_open_loop_says_what_its_ratios_are_of() {
+        let Stored::Compare(mut report) = comparison() else { panic!("a comparison") };
+        assert!(!Markdown.export(&Stored::Compare(report.clone())).unwrap()[0].text.contains("open loop"));
+        (report.load.rate_per_s, report.load.arrival) = (Some(20_000), Some("poisson".into()));
+        report.cells[0].size_mix = Some("64:9,1k:1".into());
+        let text = only(Markdown.export(&Stored::Compare(report)).unwrap());
+        assert!(text.contains("64:9,1k:1 B") && text.contains("20000 requests/s (poisson); latency is resp"), "{text}");
     }
 }

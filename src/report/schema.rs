@@ -128,6 +128,13 @@ impl LoadReport {
     }
 }
 
+impl ContestantRecord {
+    /// Whether its trials are open loops, so that their speed is that of their response times.
+    pub fn is_paced(&self) -> bool {
+        self.trials.iter().filter_map(TrialRecord::valid).any(|load| load.response_ns.is_some())
+    }
+}
+
 impl IntervalRecord {
     /// As [`LoadReport::waiting_histogram`], of the interval.
     pub fn waiting_histogram(&self) -> &str {

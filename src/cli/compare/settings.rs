@@ -158,7 +158,7 @@ fn cells(args: &CompareArgs) -> Vec<Cell> {
     for &connections in &args.connections {
         for size in args.size.iter().flat_map(|sizes| &sizes.0) {
             let connect_per_request = args.connect_per_request;
-            let deepest = if paced { MAX_DEPTH } else { 1 };
+            let deepest = if paced && !connect_per_request { MAX_DEPTH } else { 1 };
             let depth = args.depth.or(args.gso).unwrap_or(deepest);
             let size_mix = size.is_mixed().then(|| size.to_string());
             let cell = Cell { connections, size: size.mean().0, size_mix, depth, connect_per_request };

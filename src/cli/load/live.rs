@@ -28,7 +28,7 @@ impl LiveLine {
             (false, false) if config.duration > WATCHED_FROM => Way::Lines,
             _ => Way::Nobody,
         };
-        LiveLine { way, connections: config.connections, previous: None }
+        LiveLine { way, connections: config.all_connections(), previous: None }
     }
 
     pub fn show(&mut self, progress: Progress) {
