@@ -207,14 +207,15 @@ fn what_makes_no_sense_is_refused_with_advice() {
     let file = directory.path().join("file");
     std::fs::write(&file, "precious").expect("writing");
     let not_a_socket = format!("unix:{}", file.display());
+    let nowhere = format!("unix:{}/missing/echo", directory.path().display());
     let cases: [(&[&str], &str); 17] = [
         (&["epoll", "--echo", "localhost:80"], "localhost is 127.0.0.1"),
         (&["epoll", "--echo", "127.0.0.1"], "port is missing"),
         (&["epoll", "--echo", "192.0.2.1:0"], "ip address"),
         (&["epoll", "--echo", "127.0.0.1%nosuchdev:0"], "ip link"),
         (&["epoll", "--echo", &not_a_socket], "choose another path"),
-        (&["epoll", "--echo", "unix:/nonexistent/echo"], "/nonexistent/echo"),
-        (&["epoll", "--accept", "reuseport", "--echo", "unix:/nonexistent/echo"], "--accept balanced"),
+        (&["epoll", "--echo", &nowhere], "/missing/echo"),
+        (&["epoll", "--accept", "reuseport", "--echo", &nowhere], "--accept balanced"),
         (&["nginx"], "--help"),
         (&["epoll", "--recv", "oneshot"], "--recv"),
         (&["uring", "--sqpoll", "--taskrun", "defer"], "leave out one"),
