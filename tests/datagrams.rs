@@ -10,6 +10,7 @@ use ringmark::sys::datagram::{Batch, set_gro};
 use signal_hook::consts::SIGTERM;
 use socket2::Socket;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use support::cell::Cell;
@@ -27,12 +28,14 @@ macro_rules! suite {
             a_client_that_is_gone_harms_nobody
             a_unix_client_that_does_not_read_holds_up_nobody
             what_waits_for_room_in_a_full_socket_comes_whole_and_in_order
+            what_finds_neither_the_socket_nor_the_reader_with_room_does_not_come_empty
             sources_that_could_loop_are_refused
             two_servers_pointed_at_each_other_fall_silent
             what_is_longer_than_the_buffer_is_counted_and_not_answered
             discarding_answers_nothing
             streams_and_datagrams_share_a_server
             drain_answers_what_had_arrived
+            drain_ends_though_others_send_on
             waiting_costs_nothing
         ]);
     };
@@ -219,6 +222,27 @@ fn what_waits_for_room_in_a_full_socket_comes_whole_and_in_order(cell: &Cell) {
     assert_eq!((ended.count("datagrams_out"), ended.count("unsent")), (sent, 0));
 }
 
+/// An answer waits for room in the server's socket; when there is some, its reader has none.
+fn what_finds_neither_the_socket_nor_the_reader_with_room_does_not_come_empty(cell: &Cell) {
+    const SIZE: usize = 700;
+    let Some(Running { server, place, _directory }) = echo_server(cell, "unixgram:DIRECTORY/echo") else { return };
+    let (silent, active) = (Client::unconnected(), Client::new(&place));
+    (0..11).for_each(|seed| silent.send_to(&pattern::bytes(seed, 0, SIZE), &place));
+    let mut sent = 0;
+    while sent < 2000 && active.send_soon(&pattern::bytes(sent, 0, SIZE)) {
+        sent += 1;
+    }
+    // As the active one reads, the server gets to the other's requests between those that wait.
+    let mut asked = 0;
+    for number in 0..sent {
+        assert_eq!(active.receive().len(), SIZE, "answer {number} of {sent}");
+        asked += usize::from(asked < 20 && silent.send_to_at_once(&pattern::bytes(number, 0, SIZE), &place));
+    }
+    let lengths: Vec<usize> = std::iter::from_fn(|| silent.receive_soon()).map(|answer| answer.len()).collect();
+    assert!(!lengths.is_empty() && lengths.iter().all(|len| *len == SIZE), "{lengths:?}");
+    server.drain();
+}
+
 fn sources_that_could_loop_are_refused(cell: &Cell) {
     let Some(Running { server, place, _directory }) = echo_server(cell, "udp://127.0.0.1:0") else { return };
     let Place::Udp(address) = place else { panic!("a UDP server") };
@@ -329,6 +353,39 @@ fn drain_answers_what_had_arrived(cell: &Cell) {
             assert!(!path.exists(), "the socket's file is still there");
         }
     }
+}
+
+/// The patience is longer than the watchdog's.
+fn drain_ends_though_others_send_on(cell: &Cell) {
+    let Some(Running { server, place, _directory }) = start(cell, "--echo", "udp://127.0.0.1:0", &["--drain", "100s"])
+    else {
+        return;
+    };
+    let Place::Udp(to) = place else { panic!("a UDP server") };
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("binding");
+            while !ended.load(Ordering::Relaxed) {
+                let _ = socket.send_to(&[7; 64], to);
+                thread::sleep(Duration::from_micros(100));
+            }
+        });
+        let _end = defer(|| ended.store(true, Ordering::Relaxed));
+        Client::new(&place).echo(1, 10);
+        assert!(server.drain().count("datagrams_in") > 0);
+    });
+}
+
+/// Runs it at the end of the scope, also where that ends with a panic.
+fn defer(end: impl FnMut()) -> impl Drop {
+    struct Deferred<F: FnMut()>(F);
+    impl<F: FnMut()> Drop for Deferred<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    Deferred(end)
 }
 
 fn waiting_costs_nothing(cell: &Cell) {

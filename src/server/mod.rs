@@ -294,9 +294,11 @@ fn print_stats(shards: &Shards, before: Counts, interval: Duration, out: &mut dy
 
 /// Tells every shard to drain, waits for them, and prints what they did.
 fn drain(shards: Shards, bound: &Bound, out: &mut dyn Write) -> Result<(), ServerError> {
+    let dropped = shards.dropped();
+    // Without it those who go on sending would keep the server; so at worst they do until its patience ends.
+    shards.datagrams.iter().for_each(|socket| drop(datagram::close_to_newcomers(socket)));
     shards.running.iter().for_each(|shard| shard.outbox.deliver(Message::Drain));
     let counters: Vec<_> = shards.running.iter().map(|shard| shard.counters.clone()).collect();
-    let dropped = shards.dropped();
     let ended = shards.running.into_iter().map(join).collect::<Vec<_>>();
     bound.remove_paths();
     let counts: Vec<Counts> = counters.iter().map(|counters| counters.read()).collect();

@@ -51,6 +51,15 @@ impl Client {
         assert_eq!(socket.send_to(bytes, path).expect("sending"), bytes.len());
     }
 
+    /// As `send_to`; `false` when there is no room for it now.
+    pub fn send_to_at_once(&self, bytes: &[u8], place: &Place) -> bool {
+        let (Client::Unix(socket), Place::Unix(path)) = (self, place) else { panic!("a unix client") };
+        socket.set_nonblocking(true).expect("an option");
+        let sent = socket.send_to(bytes, path).is_ok();
+        socket.set_nonblocking(false).expect("an option");
+        sent
+    }
+
     /// A UDP client with an address of its own.
     pub fn at(own: SocketAddr, server: SocketAddr) -> Client {
         let socket = UdpSocket::bind(own).expect("binding");

@@ -5,13 +5,15 @@
 //! end nothing is received, and what comes then waits in the socket.
 //!
 //! Of those already on their way one may still overtake another while the socket is full. UDP promises no order; unix
-//! sockets keep it, so there one answer is on its way at a time.
+//! sockets keep it, so there one answer is on its way at a time. Nor does one wait for room in the kernel there: its code
+//! takes the bytes before it sees that the destination has no room; io_uring then tries again, and sends an empty datagram
+//! (seen on Linux 6.18). So there is waited for room first, and then sent.
 
 use crate::engine::EngineError;
 use crate::engine::counters::Counts;
 use crate::engine::datagram::{DatagramOptions, DatagramSocket, Reply, converse, segments};
 use crate::service::Service;
-use crate::sys::datagram::{close_to_newcomers, is_writable, port_of, set_gro};
+use crate::sys::datagram::{is_writable, port_of, set_gro};
 use crate::sys::uring::{Completion, Datagram, Errno, Lease, Payload, Ring, Token, WhenFull};
 use socket2::Domain;
 use std::collections::VecDeque;
@@ -25,6 +27,8 @@ const MAX_STEP: usize = 64;
 pub(super) const RECEIVE: u8 = 16;
 pub(super) const SEND: u8 = 17;
 const CANCEL: u8 = 18;
+/// There is room again in a unix socket.
+pub(super) const ROOM: u8 = 19;
 
 /// A socket and what becomes of its receive.
 struct Served {
@@ -42,8 +46,11 @@ struct Outgoing {
     in_order: bool,
     /// Those whose completion has not come.
     under_way: usize,
-    /// Those that wait for room in the socket, in the order to be sent. Not empty only while some are under way.
+    /// Those that wait for room in the socket, in the order to be sent. Not empty only while some are under way, or room
+    /// is watched for.
     waiting: VecDeque<Answer>,
+    /// `ROOM` will be told.
+    watched: bool,
     /// As many of them, the first ones, found no room since the socket was last tried.
     returned: usize,
     /// How many to send at a time when there is room again.
@@ -136,12 +143,10 @@ impl Datagrams {
         Ok(())
     }
 
-    /// Lets nothing more in, and answers what has arrived.
+    /// Answers what has arrived.
     pub(super) fn drain(&mut self, ring: &mut Ring) {
         self.draining = true;
-        for (index, served) in self.sockets.iter().enumerate() {
-            // Without it those who go on sending would keep the server; so at worst they do until its patience ends.
-            let _ = close_to_newcomers(&served.datagrams.socket);
+        for index in 0..self.sockets.len() {
             ring.cancel_datagrams(token(RECEIVE, index), Token { kind: CANCEL, slot: u32::MAX, generation: 0 });
         }
         self.end_rest(ring);
@@ -149,7 +154,7 @@ impl Datagrams {
 
     /// The drain has come to its end.
     pub(super) fn is_over(&self) -> bool {
-        self.sockets.iter().all(|served| served.receiving == Receiving::Over && served.outgoing.under_way == 0)
+        self.sockets.iter().all(|served| served.receiving == Receiving::Over && served.outgoing.is_empty())
     }
 
     /// Answers that are not sent yet.
@@ -360,6 +365,12 @@ impl Datagrams {
         self.sockets[index].send_waiting(ring, index);
     }
 
+    pub(super) fn on_room(&mut self, ring: &mut Ring, completion: Completion) {
+        let index = completion.token.slot as usize;
+        self.sockets[index].outgoing.watched = false;
+        self.sockets[index].send_waiting(ring, index);
+    }
+
     #[inline]
     fn answer_ended(
         &mut self,
@@ -415,15 +426,19 @@ impl Served {
         }
     }
 
-    /// When all that was tried has ended: if any found the socket full, the first waits in the kernel until there is
-    /// room, alone; otherwise more at a time than before.
+    /// When all that was tried has ended: if any found the socket full, the first waits until there is room, alone;
+    /// otherwise more at a time than before.
     #[inline]
     fn send_waiting(&mut self, ring: &mut Ring, index: usize) {
         let outgoing = &mut self.outgoing;
-        if outgoing.waiting.is_empty() || outgoing.under_way > 0 {
+        if outgoing.waiting.is_empty() || outgoing.under_way > 0 || outgoing.watched {
             return;
         }
         let full = std::mem::take(&mut outgoing.returned) > 0;
+        if full && outgoing.in_order {
+            outgoing.watched = true;
+            return ring.poll_writable(self.datagrams.socket.as_raw_fd(), token(ROOM, index));
+        }
         outgoing.step = if full || outgoing.in_order { 1 } else { (outgoing.step * 2).clamp(1, MAX_STEP) };
         for _ in 0..outgoing.step.min(outgoing.waiting.len()) {
             let Some(answer) = self.outgoing.waiting.pop_front() else { return };
@@ -433,6 +448,10 @@ impl Served {
 }
 
 impl Outgoing {
+    fn is_empty(&self) -> bool {
+        self.under_way == 0 && self.waiting.is_empty()
+    }
+
     fn must_wait(&self) -> bool {
         !self.waiting.is_empty() || self.in_order && self.under_way > 0
     }

@@ -156,6 +156,7 @@ impl<S: Service> UringShard<S> {
             SEND => self.on_send(key, completion),
             datagrams::RECEIVE => self.on_datagram(completion),
             datagrams::SEND => self.datagrams.on_sent(&mut self.ring, &mut self.counts, completion),
+            datagrams::ROOM => self.datagrams.on_room(&mut self.ring, completion),
             ACCEPT => self.on_accept(completion),
             INBOX => self.on_inbox(),
             CLOSE => drop(self.links.remove(key)),

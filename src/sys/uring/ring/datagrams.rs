@@ -45,7 +45,8 @@ impl Datagrams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum WhenFull {
-    /// Waits in the kernel; others that are sent meanwhile may overtake it.
+    /// Waits in the kernel; others that are sent meanwhile may overtake it. On a unix socket whose destination has no room
+    /// either it arrives empty.
     Wait = 0,
     /// Comes back with EAGAIN.
     Return = libc::MSG_DONTWAIT,
