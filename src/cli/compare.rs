@@ -10,7 +10,7 @@ use super::pacing::PacingArgs;
 use super::progress::Progress;
 use super::report::{Format, print, render};
 use crate::cli::load::request_sizes;
-use crate::load::EngineKind;
+use crate::load::{Dialect, EngineKind};
 use crate::report::file::Stored;
 use crate::report::schema::{CompareReport, Stopped};
 use crate::sys::process;
@@ -68,6 +68,9 @@ pub struct CompareArgs {
     /// Up to N datagrams of a socket leave the generator with one send (UDP_SEGMENT); contestants want --gro for it
     #[arg(long, value_name = "N", requires = "udp", value_parser = clap::value_parser!(u64).range(1..=64))]
     gso: Option<u64>,
+    /// What the servers are, if one of them is no plain echo; a plain echo answers either
+    #[arg(long, value_enum, value_name = "SERVER", requires = "udp")]
+    speak: Option<Dialect>,
     /// Counted time of each trial [default: 1s, with --aa 200ms]
     #[arg(short, long, value_name = "TIME", value_parser = crate::cli::load::positive)]
     duration: Option<Nanos>,
@@ -163,6 +166,7 @@ Examples:
   ringmark compare uring epoll --precision 2% --max-time 5m   as many rounds as it takes
   ringmark compare --udp uring epoll                          datagrams
   ringmark compare --udp --gso 64 \"uring --gro\" \"epoll --gro\"
+  ringmark compare --udp --speak sockperf uring \"exec sockperf server -i {ip} -p {port}\"
   ringmark compare --aa                                       may this machine's verdicts be trusted?
   ringmark compare epoll \"exec ./my-server --listen {ip}:{port}\"";
 

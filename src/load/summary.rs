@@ -45,7 +45,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
         throughput_per_s: per(requests as f64, duration.as_secs_f64()).unwrap_or(0.0),
         latency_ns: histogram::figures(&measures.service),
         errors: facts.errors.clone(),
-        invalid: validity::invalid(&facts).into_iter().chain(silent).chain(losses).collect(),
+        invalid: silent.into_iter().chain(validity::invalid(&facts)).chain(losses).collect(),
         warnings: validity::warnings(&facts).into_iter().chain(oddities).collect(),
         cpu,
         accounting: Some(accounting),

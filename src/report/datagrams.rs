@@ -29,7 +29,7 @@ pub fn describe(record: &DatagramRecord) -> String {
 /// A line for every contestant whose datagrams did not all come back once, in time and in order; one for all where they
 /// did.
 pub fn lines(cell: &CellRecord) -> Vec<String> {
-    let told = |record: &DatagramRecord| record.answered < record.sent || record.duplicated + record.reordered > 0;
+    let told = |record: &DatagramRecord| record.answered < record.sent || record.duplicated > 0 || record.reordered > 0;
     let all: Vec<_> = cell.contestants.iter().filter_map(|one| Some((one, one.datagrams?))).collect();
     if !all.is_empty() && !all.iter().any(|(_, record)| told(record)) {
         return vec!["Every datagram was answered once, in time and in order.".into()];

@@ -73,6 +73,9 @@ fn command_line(program: &Path, target: &Target, cell: &Cell, load: &Load, seed:
     if load.gso > 0 && target.address.transport == Transport::Datagram {
         words.extend(["--gso".to_owned(), load.gso.to_string()]);
     }
+    if let Some(speak) = &load.speak {
+        words.extend(["--speak".to_owned(), speak.clone()]);
+    }
     words.extend(pacing(load));
     if load.idle > 0 {
         words.extend(["--idle".to_owned(), load.idle.to_string()]);

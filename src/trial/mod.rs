@@ -100,6 +100,8 @@ pub struct Load {
     pub engine: String,
     /// Datagrams that may leave with one send; 0 where each leaves by itself.
     pub gso: u64,
+    /// What the servers understand, where that is not any bytes: `sockperf`.
+    pub speak: Option<String>,
     /// Count after the counted time what would have disturbed it.
     pub counts: bool,
 }

@@ -5,14 +5,15 @@ use super::cores::{Split, split_here};
 use crate::cli::load::MAX_DEPTH;
 use crate::cli::{contestant, host};
 use crate::clock;
-use crate::load::EngineKind;
+use crate::load::{EngineKind, max_datagram_size};
 use crate::report::schema::{COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord};
 use crate::report::schema::{LimitsRecord, LoadSettings, Stopped};
 use crate::sys::affinity;
 use crate::sys::uring;
 use crate::trial::{Cell, Contestant, Load, Pacing, Plan, Rounds};
-use crate::units::{Nanos, Rate, Share, Transport};
+use crate::units::{Address, Bytes, Nanos, Rate, Share, SizeMix, Transport};
 use anyhow::{Context, Result, bail};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 const DEFAULT_CONTESTANTS: [&str; 5] = ["uring", "epoll", "threads", "tokio", "tokio-uring"];
@@ -85,6 +86,7 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
     if threads > cores.len() as u64 {
         bail!("{threads} generator threads do not fit on its cores ({cores}); lower -t or name more --load-cores");
     }
+    check_sizes(args)?;
     let warmup = args.warmup.unwrap_or(DEFAULT_WARMUP);
     Ok(Plan {
         program: std::env::current_exe().context("cannot find this program's own file")?,
@@ -104,11 +106,23 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
             idle: args.idle,
             timeout: args.timeout.unwrap_or(if args.udp { DATAGRAM_TIMEOUT } else { STREAM_TIMEOUT }),
             gso: args.gso.unwrap_or(0),
+            speak: args.speak.map(|dialect| dialect.name().to_owned()),
             counts: args.aa.is_none(),
             spin: args.spin,
             engine: args.load_engine.unwrap_or_else(best_engine).name().to_owned(),
         },
     })
+}
+
+/// A datagram has to hold its number, and IP has to carry it.
+fn check_sizes(args: &CompareArgs) -> Result<()> {
+    let least = Bytes(args.speak.unwrap_or_default().min_size());
+    let most = Bytes(max_datagram_size(&Address::udp((Ipv4Addr::LOCALHOST, 0).into())));
+    let mut sizes = args.size.iter().flat_map(|sizes| &sizes.0).map(SizeMix::mean);
+    match sizes.find(|size| args.udp && !(least..=most).contains(size)) {
+        Some(size) => bail!("with --udp a request has from {least} to {most} bytes, not {size}; choose another --size"),
+        None => Ok(()),
+    }
 }
 
 /// `None` is a closed loop.

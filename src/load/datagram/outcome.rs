@@ -92,7 +92,7 @@ pub fn silent(target: &Address, dialect: Dialect, admitted: u64, timeouts: u64) 
 
 /// What the reader should know though the figures stand. `unsegmented`: why super-packets were not sent.
 pub fn warnings(record: &DatagramRecord, max_loss: f64, unsegmented: Option<i32>) -> Vec<String> {
-    let tolerated = (0.0..=max_loss).contains(&record.loss()) && record.lost + record.late > 0;
+    let tolerated = (0.0..=max_loss).contains(&record.loss()) && record.loss() > 0.0;
     let losses = tolerated
         .then(|| format!("{} % of the requests had no answer in time: {}", percent(record.loss()), record.losses()));
     let strays = [

@@ -55,7 +55,7 @@ pub struct TrafficRecord {
 impl DatagramRecord {
     /// The share of the requests that had no answer in time; 0 where none was sent.
     pub fn loss(&self) -> f64 {
-        (self.lost + self.late) as f64 / self.sent.max(1) as f64
+        self.lost.saturating_add(self.late) as f64 / self.sent.max(1) as f64
     }
 
     /// What was lost and where the kernel dropped it, as far as it tells, and what was late. A drop may have been of a
@@ -66,9 +66,9 @@ impl DatagramRecord {
 
     fn doors(&self) -> String {
         let (server, generator) = (self.dropped_by_server, self.dropped_by_generator);
-        let elsewhere = self.lost.saturating_sub(server.unwrap_or(0) + generator.unwrap_or(0));
+        let elsewhere = self.lost.saturating_sub(server.unwrap_or(0)).saturating_sub(generator.unwrap_or(0));
         let known = match (server, generator) {
-            _ if self.lost + self.late == 0 => return String::new(),
+            _ if self.lost == 0 && self.late == 0 => return String::new(),
             (Some(server), Some(generator)) => {
                 format!("{server} dropped at the server's sockets, {generator} at the generator's")
             }
@@ -85,10 +85,10 @@ impl std::ops::Add for TrafficRecord {
 
     fn add(self, other: TrafficRecord) -> TrafficRecord {
         TrafficRecord {
-            requests: self.requests + other.requests,
-            sends: self.sends + other.sends,
-            answers: self.answers + other.answers,
-            receives: self.receives + other.receives,
+            requests: self.requests.saturating_add(other.requests),
+            sends: self.sends.saturating_add(other.sends),
+            answers: self.answers.saturating_add(other.answers),
+            receives: self.receives.saturating_add(other.receives),
         }
     }
 }
@@ -97,17 +97,17 @@ impl std::ops::Add for DatagramRecord {
     type Output = DatagramRecord;
 
     fn add(self, other: DatagramRecord) -> DatagramRecord {
-        let known = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+        let known = |one: Option<u64>, other: Option<u64>| Some(one?.saturating_add(other?));
         DatagramRecord {
-            sent: self.sent + other.sent,
-            answered: self.answered + other.answered,
-            late: self.late + other.late,
-            lost: self.lost + other.lost,
-            duplicated: self.duplicated + other.duplicated,
-            reordered: self.reordered + other.reordered,
+            sent: self.sent.saturating_add(other.sent),
+            answered: self.answered.saturating_add(other.answered),
+            late: self.late.saturating_add(other.late),
+            lost: self.lost.saturating_add(other.lost),
+            duplicated: self.duplicated.saturating_add(other.duplicated),
+            reordered: self.reordered.saturating_add(other.reordered),
             reorder_extent_max: self.reorder_extent_max.max(other.reorder_extent_max),
-            corrupt: self.corrupt + other.corrupt,
-            stale: self.stale + other.stale,
+            corrupt: self.corrupt.saturating_add(other.corrupt),
+            stale: self.stale.saturating_add(other.stale),
             dropped_by_server: known(self.dropped_by_server, other.dropped_by_server),
             dropped_by_generator: known(self.dropped_by_generator, other.dropped_by_generator),
             traffic: self.traffic + other.traffic,
