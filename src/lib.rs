@@ -1,8 +1,9 @@
 //! ringmark answers one question with figures that hold up: *what would io_uring buy this server on this machine, what
 //! does it cost, and which settings get it?*
 //!
-//! Two programs: `ringmark` (`compare`, `serve`, `report`, `doctor`, `ping`, `trace`) and `ringload`, the load generator. `compare`
-//! starts its own executable again for the server and for the generator; they are always separate processes.
+//! Two programs: `ringmark` (`compare`, `serve`, `report`, `doctor`, `ping`, `trace`, `sniff`) and `ringload`, the load
+//! generator. `compare` starts its own executable again for the server and for the generator; they are always separate
+//! processes.
 //!
 //! # Code map
 //!
@@ -10,13 +11,13 @@
 //! |---|---|---|
 //! | [`units`] | what people type and what figures mean: durations, sizes, cores, addresses | – |
 //! | [`clock`] | the one place that reads time | units |
-//! | [`sys`] | the only unsafe code: the ring, epoll, sockets, affinity, accounting, processes | units |
+//! | [`sys`] | the only unsafe code: the ring, epoll, sockets, datagrams by the batch, packet rings, affinity, accounting, processes | units |
 //! | [`service`] | what a server says, with no sockets and no clock | units |
 //! | [`engine`] | how a server does I/O: one module per engine, and the connection's state that they share | sys, clock, units, service |
 //! | [`server`] | listeners, shards, placement of connections, drain, counters | engine, service, sys, clock, units |
 //! | [`stats`] | pure functions: medians, paired ratios, bootstrap intervals, quantiles, outliers | units, clock |
 //! | [`report`] | the stored schema, reading it, verdicts, one exporter per format | stats, units |
-//! | [`load`] | the generator: pacer, flows, verifier, recorder, validity, its two engines | sys, clock, units, stats, report::{schema, histogram} |
+//! | [`load`] | the generator: pacer, flows of streams, windows of datagrams, verifier, recorder, validity, its two engines | sys, clock, units, stats, report::{schema, histogram} |
 //! | [`trial`] | one trial = one server process + one generator process; rounds, order, stop | units, clock, sys, stats, report::schema |
 //! | [`diag`] | diagnostics on raw sockets: ping, trace, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats |
 //! | [`cli`] | clap structs, one file per command: what was typed turned into validated settings | all |
@@ -25,7 +26,8 @@
 //!
 //! A server's life is in [`server`] from top to bottom: create, bind, listen (`server/listeners.rs`), accept and
 //! receive/send (an engine; `engine/threads.rs` is the plainest to read, `engine/uring/shard.rs` the fastest to run).
-//! A client's — create, connect, send, receive — is in [`load`].
+//! Datagrams leave out listen and accept: `engine/threads/datagrams.rs`, `engine/uring/datagrams.rs`. A client's — create,
+//! connect, send, receive — is in [`load`].
 //!
 //! # Invariants
 //!
@@ -34,7 +36,7 @@
 //!    [`sys::uring::Lease`] is the proof that a received buffer is ours.
 //! 2. Once a connection is open, a message costs no allocation, no lock and no dynamic dispatch (tokio and tokio-uring
 //!    do inside what they do).
-//! 3. At most one send in flight per connection; bytes held per connection are bounded; a slow reader slows only itself:
+//! 3. At most one send in flight per stream connection, many per datagram socket; bytes held per connection are bounded; a slow reader slows only itself:
 //!    when its answers pin so many receive buffers that others starve, they are copied out.
 //! 4. Every engine gets the same sockets: same options, same placement, same buffer budget. What differs is named in
 //!    the contestant's options.
@@ -43,7 +45,8 @@
 //!    What cannot be counted for nothing (system calls) is counted outside the counted window, under the same load.
 //! 7. Raw data is stored; derived figures are computed from it again. Percentiles are never averaged: histograms add.
 //! 8. An error says what was tried, on what, why it failed, and what to do next. Nothing panics on input or the network.
-//! 9. Default addresses are loopback.
+//! 9. Default addresses are loopback. No server answers what may be the answer of another
+//!    ([`engine::datagram::Guard`], [`sys::datagram::mark_answers`]).
 //!
 //! Deliberately absent: an async runtime of our own, a plug-in interface, `dyn` in a message's path, configuration
 //! files, and a drain inside the kernel (`IORING_OP_SHUTDOWN` runs on a worker thread and is used at the end only).
