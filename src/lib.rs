@@ -36,8 +36,9 @@
 //!    [`sys::uring::Lease`] is the proof that a received buffer is ours.
 //! 2. Once a connection is open, a message costs no allocation, no lock and no dynamic dispatch (tokio and tokio-uring
 //!    do inside what they do).
-//! 3. At most one send in flight per stream connection, many per datagram socket; bytes held per connection are bounded; a slow reader slows only itself:
-//!    when its answers pin so many receive buffers that others starve, they are copied out.
+//! 3. At most one send in flight per stream connection, many per datagram socket; bytes held per connection are bounded;
+//!    a slow reader slows only itself: when its answers pin so many receive buffers that others starve, they are copied
+//!    out.
 //! 4. Every engine gets the same sockets: same options, same placement, same buffer budget. What differs is named in
 //!    the contestant's options.
 //! 5. A slot is used again only after every operation on it has completed, and under a new generation.
