@@ -183,8 +183,11 @@ fn stored_results_of_older_versions_still_read_and_tell_the_same() {
         let name = file.to_str().unwrap();
         let stored: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
         let rendered = succeeded(&scene.ringmark(&["report", name]));
-        assert!(rendered.contains("99"), "{name}: {rendered}");
-        let again = succeeded(&scene.ringmark(&["report", name, "--format", "json", "--export", "hlog=x.hlog"]));
+        // Of comparisons of a contestant with itself only the verdicts are kept.
+        let has_histograms = stored["schema"] != "ringmark.aa/1";
+        assert!(rendered.contains(if has_histograms { "99" } else { "against itself" }), "{name}: {rendered}");
+        let export: &[&str] = if has_histograms { &["--export", "hlog=x.hlog"] } else { &[] };
+        let again = succeeded(&scene.ringmark(&[&["report", name, "--format", "json"], export].concat()));
         let again: Value = serde_json::from_str(&again).unwrap();
         assert_unchanged(&stored, &again, name);
     }
