@@ -31,8 +31,8 @@ pub enum Fault {
     Invent,
 }
 
-/// Faults come one after the other, on every so manieth datagram, when this time has passed since the first: well within
-/// what the generator counts.
+/// Faults come one after the other, on every so manieth datagram, when this time has passed since the load began, which
+/// is when a second request comes from any socket (the first is for admission): well within what the generator counts.
 const SPACING: u64 = 15;
 const CALM: Duration = Duration::from_millis(250);
 
@@ -111,7 +111,10 @@ impl Network {
         let mut begun = None;
         while let Ok((len, from)) = self.socket.recv_from(&mut buffer) {
             *requests.lock().unwrap() += 1;
-            let calm = begun.get_or_insert_with(Instant::now).elapsed() < CALM;
+            if begun.is_none() && buffer[..len].get(..8).is_some_and(|number| number != [0; 8]) {
+                begun = Some(Instant::now());
+            }
+            let calm = begun.is_none_or(|begun| begun.elapsed() < CALM);
             let fault = if calm { None } else { self.next_fault() };
             self.answer(buffer[..len].to_vec(), from, fault);
         }

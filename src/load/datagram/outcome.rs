@@ -16,7 +16,6 @@ pub struct Tally {
     pub requests: u64,
     pub overdue: u64,
     pub corrupt: u64,
-    pub stale: u64,
     /// What the kernel dropped at the sockets; `None` where it does not tell, or nothing was counted.
     pub dropped: Option<u64>,
     pub traffic: Traffic,
@@ -35,7 +34,6 @@ pub fn record<'a>(tallies: impl Iterator<Item = &'a Tally>, server_drops: Option
         reordered: counts.reordered,
         reorder_extent_max: counts.max_extent,
         corrupt: sum.corrupt,
-        stale: sum.stale,
         dropped_by_server: server_drops,
         dropped_by_generator: sum.dropped,
         traffic: TrafficRecord {
@@ -55,7 +53,6 @@ fn add(a: Tally, b: Tally) -> Tally {
         requests: a.requests + b.requests,
         overdue: a.overdue + b.overdue,
         corrupt: a.corrupt + b.corrupt,
-        stale: a.stale + b.stale,
         dropped: a.dropped.zip(b.dropped).map(|(a, b)| a + b),
         traffic: Traffic {
             sends: a.traffic.sends + b.traffic.sends,
@@ -98,7 +95,6 @@ pub fn warnings(record: &DatagramRecord, max_loss: f64, unsegmented: Option<i32>
     let strays = [
         (record.duplicated, "answers came though there had been one before"),
         (record.reordered, "answers came out of order"),
-        (record.stale, "answers came to requests so old that it is not known whether they had been answered"),
     ];
     let strays = strays.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
     let unsegmented = unsegmented.map(|errno| {
@@ -172,10 +168,10 @@ mod tests {
 
     #[test]
     fn what_is_odd_but_no_harm_is_told() {
-        let record = DatagramRecord { duplicated: 2, reordered: 3, stale: 4, ..lossy() };
+        let record = DatagramRecord { duplicated: 2, reordered: 3, ..lossy() };
         let told = warnings(&record, 0.5, Some(libc::EIO));
-        let parts = ["2 % of", "2 answers came though", "3 answers", "4 answers", "--gso had no effect"];
-        assert!(told.len() == 5 && told.iter().zip(parts).all(|(told, part)| told.contains(part)), "{told:?}");
+        let parts = ["2 % of", "2 answers came though", "3 answers", "--gso had no effect"];
+        assert!(told.len() == 4 && told.iter().zip(parts).all(|(told, part)| told.contains(part)), "{told:?}");
         let whole = DatagramRecord { sent: 5, answered: 5, ..DatagramRecord::default() };
         assert!(warnings(&whole, 0.0, None).is_empty() && invalid(&whole, 0.0).is_none());
         assert_eq!(warnings(&lossy(), 0.001, None), [""; 0], "what makes it invalid is no warning too");

@@ -232,7 +232,6 @@ impl<'a> Swarm<'a> {
                 self.wake(number);
             }
             Verdict::Duplicate => {}
-            Verdict::Stale => self.tally.stale += 1,
             Verdict::Unknown => self.on_corrupt(),
         }
     }

@@ -8,22 +8,19 @@
 use super::reorder::Order;
 use crate::load::flow::Stamp;
 use crate::units::Nanos;
+use roaring::RoaringTreemap;
+use std::collections::HashMap;
 use std::ops::Range;
 
-/// What became of the newest requests is remembered for at least so many …
-const MEMORY: usize = 1 << 10;
-/// … for so many while some of them are overdue, so that a late answer is still known as one …
-const MEMORY_OF_OVERDUE: usize = 1 << 16;
-/// … and for as many as it takes while one of them is in flight. Beyond, nothing is sent until that one is over.
-const MEMORY_OF_IN_FLIGHT: usize = 1 << 20;
+/// So many of the newest requests are found without a search, at least. Tests go beyond it at every turn.
+const NEWEST: usize = if cfg!(test) { 1 << 5 } else { 1 << 10 };
 
-/// Most requests in flight: a slot's number is none of the states.
+/// Most requests in flight: a slot's number is never [`OVER`].
 pub const MAX_DEPTH: u64 = 4096;
 
-/// What became of a request: the number of its slot while it is in flight, or one of these.
-const ANSWERED: u16 = u16::MAX;
-const OVERDUE: u16 = u16::MAX - 1;
-const _: () = assert!(MAX_DEPTH < OVERDUE as u64);
+/// In the place of a slot's number: the request is not in flight any more.
+const OVER: u16 = u16::MAX;
+const _: () = assert!(MAX_DEPTH < OVER as u64);
 
 /// What an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +31,6 @@ pub enum Verdict {
     Late,
     /// There was an answer before.
     Duplicate,
-    /// To a request so old that nothing is known of it any more: late, or a duplicate.
-    Stale,
     /// To a request that was never sent.
     Unknown,
 }
@@ -79,6 +74,9 @@ struct Slot {
 const FREE: Slot = Slot { sequence: u64::MAX, stamp: Stamp { intended: Nanos::ZERO, sent: Nanos::ZERO } };
 
 /// See the module's head.
+///
+/// A request's fate is known to the end of the run, at a cost that does not grow with it: what is neither in flight nor
+/// overdue was answered, and the overdue are few, a compressed set of bits.
 #[derive(Debug)]
 pub struct Tracker {
     timeout: Nanos,
@@ -87,8 +85,12 @@ pub struct Tracker {
     free: Vec<u16>,
     /// No request in flight was sent before.
     oldest: Nanos,
-    /// Of request `n` it is `states[n % len]`, for the newest `len`; the length is a power of two.
-    states: Vec<u16>,
+    /// Request `n`, one of the newest `len`, has slot `newest[n % len]` or is [`OVER`]; the length is a power of two.
+    newest: Box<[u16]>,
+    /// The slots of those in flight that are older.
+    older: HashMap<u64, u16>,
+    /// Those whose time was over before an answer came.
+    overdue: RoaringTreemap,
     order: Order,
     cohort: Range<u64>,
     counts: Counts,
@@ -104,7 +106,9 @@ impl Tracker {
             slots: vec![FREE; depth.into()].into_boxed_slice(),
             free: (0..depth).rev().collect(),
             oldest: Nanos::ZERO,
-            states: vec![ANSWERED; MEMORY.max(2 * usize::from(depth).next_power_of_two())],
+            newest: vec![OVER; NEWEST.max(2 * usize::from(depth).next_power_of_two())].into_boxed_slice(),
+            older: HashMap::new(),
+            overdue: RoaringTreemap::new(),
             order: Order::default(),
             cohort: u64::MAX..u64::MAX,
             counts: Counts::default(),
@@ -123,12 +127,7 @@ impl Tracker {
     /// How many requests may be sent now.
     #[inline]
     pub fn room(&self) -> u64 {
-        let free = self.free.len() as u64;
-        match self.states.len() < MEMORY_OF_IN_FLIGHT {
-            true => free,
-            // Here each of them would take the place of the one that is so many older, which must be over.
-            false => (0..free).take_while(|ahead| self.state(self.next + ahead) >= OVERDUE).count() as u64,
-        }
+        self.free.len() as u64
     }
 
     /// From the next request on they belong to the cohort.
@@ -144,16 +143,16 @@ impl Tracker {
     /// A request was sent. Without room nothing happens.
     #[inline]
     pub fn sent(&mut self, stamp: Stamp) {
-        if self.room() == 0 {
-            return;
-        }
-        self.make_room();
-        if self.in_flight() == 0 {
+        let Some(slot) = self.free.pop() else { return };
+        if self.in_flight() == 1 {
             self.oldest = stamp.sent;
         }
-        let Some(slot) = self.free.pop() else { return };
         self.slots[usize::from(slot)] = Slot { sequence: self.next, stamp };
-        *self.state_mut(self.next) = slot;
+        let place = self.place(self.next);
+        let passed = std::mem::replace(&mut self.newest[place], slot);
+        if passed != OVER {
+            self.older.insert(self.next - self.newest.len() as u64, passed);
+        }
         self.counts.sent += u64::from(self.cohort.contains(&self.next));
         self.next += 1;
     }
@@ -164,19 +163,15 @@ impl Tracker {
         if sequence >= self.next {
             return Verdict::Unknown;
         }
-        if self.next - sequence > self.states.len() as u64 {
-            return Verdict::Stale;
-        }
         let counted = self.cohort.contains(&sequence);
-        let stamp = match self.state(sequence) {
-            ANSWERED => {
+        let stamp = match self.take(sequence) {
+            Some(slot) => self.release(slot, done),
+            None if self.overdue.remove(sequence) => None,
+            None => {
                 self.counts.duplicated += u64::from(counted);
                 return Verdict::Duplicate;
             }
-            OVERDUE => None,
-            slot => self.release(slot, done),
         };
-        *self.state_mut(sequence) = ANSWERED;
         let Some(stamp) = stamp else {
             self.counts.late += u64::from(counted);
             return Verdict::Late;
@@ -203,7 +198,8 @@ impl Tracker {
                 continue;
             }
             if now.since(stamp.sent) > self.timeout {
-                *self.state_mut(sequence) = OVERDUE;
+                self.take(sequence);
+                self.overdue.insert(sequence);
                 self.slots[number] = FREE;
                 self.free.push(number as u16);
             } else {
@@ -230,38 +226,19 @@ impl Tracker {
         (done.since(stamp.sent) <= self.timeout).then_some(stamp)
     }
 
-    /// Remembers more, where the next request would take the place of one that is not over.
+    /// The slot of a request that was sent, which is over from now on. `None` where it was.
     #[inline]
-    fn make_room(&mut self) {
-        let limit = match self.state(self.next) {
-            ANSWERED => return,
-            OVERDUE => MEMORY_OF_OVERDUE,
-            _ => MEMORY_OF_IN_FLIGHT,
-        };
-        if self.states.len() < limit {
-            self.grow();
+    fn take(&mut self, sequence: u64) -> Option<u16> {
+        if self.next - sequence > self.newest.len() as u64 {
+            return self.older.remove(&sequence);
         }
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let len = self.states.len() as u64;
-        let mut states = vec![ANSWERED; 2 * self.states.len()];
-        for sequence in self.next.saturating_sub(len)..self.next {
-            states[(sequence % (2 * len)) as usize] = self.state(sequence);
-        }
-        self.states = states;
+        let place = self.place(sequence);
+        Some(std::mem::replace(&mut self.newest[place], OVER)).filter(|slot| *slot != OVER)
     }
 
     #[inline]
-    fn state(&self, sequence: u64) -> u16 {
-        self.states[sequence as usize & (self.states.len() - 1)]
-    }
-
-    #[inline]
-    fn state_mut(&mut self, sequence: u64) -> &mut u16 {
-        let mask = self.states.len() - 1;
-        &mut self.states[sequence as usize & mask]
+    fn place(&self, sequence: u64) -> usize {
+        sequence as usize & (self.newest.len() - 1)
     }
 }
 

@@ -95,6 +95,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1u64..8).prop_map(Step::Send),
         8 => (0u64..40).prop_map(Step::Receive),
+        2 => (0u64..300).prop_map(Step::Receive),
         3 => (1u64..60).prop_map(Step::Pass),
         1 => any::<bool>().prop_map(Step::Count),
     ]
@@ -160,34 +161,28 @@ fn a_request_in_flight_is_known_however_many_pass_it_by() {
     assert_eq!(tracker.received(0, Nanos(2)), Verdict::Answered(stamp(Nanos(1))));
     assert_eq!(tracker.counts().max_extent, 200_000);
     assert_eq!(tracker.received(0, Nanos(2)), Verdict::Duplicate);
+    assert!(tracker.older.is_empty());
 }
 
 #[test]
-fn nothing_is_sent_where_it_would_have_to_forget_what_is_in_flight() {
+fn what_is_overdue_is_remembered_to_the_end_and_costs_next_to_nothing() {
+    const LOST: u64 = 1 << 20;
     let mut tracker = Tracker::new(2, TIMEOUT);
-    tracker.sent(stamp(Nanos(1)));
-    pass(&mut tracker, MEMORY_OF_IN_FLIGHT as u64 - 1, Nanos(1));
-    assert_eq!((tracker.room(), tracker.next()), (0, MEMORY_OF_IN_FLIGHT as u64));
-    tracker.sent(stamp(Nanos(1)));
-    assert_eq!(tracker.next(), MEMORY_OF_IN_FLIGHT as u64);
-    assert_eq!(tracker.expire(Nanos(200)), 1);
-    assert_eq!(tracker.room(), 2);
-}
-
-#[test]
-fn what_is_overdue_is_remembered_for_long_but_not_for_ever() {
-    let mut tracker = Tracker::new(1, TIMEOUT);
     tracker.begin_cohort();
-    (0..2).for_each(|lost| {
-        tracker.sent(stamp(Nanos(lost)));
-        assert_eq!(tracker.expire(Nanos(500)), 1);
-    });
-    pass(&mut tracker, MEMORY_OF_OVERDUE as u64 - 2, Nanos(500));
-    assert_eq!(tracker.received(0, Nanos(501)), Verdict::Late);
-    pass(&mut tracker, MEMORY_OF_OVERDUE as u64, Nanos(500));
-    assert_eq!(tracker.states.len(), MEMORY_OF_OVERDUE);
-    assert_eq!(tracker.received(1, Nanos(502)), Verdict::Stale);
-    assert_eq!((tracker.counts().late, tracker.counts().lost()), (1, 1));
+    tracker.sent(stamp(Nanos(0)));
+    for lost in 1..LOST {
+        tracker.sent(stamp(Nanos(1000 * lost)));
+        assert_eq!((tracker.expire(Nanos(1000 * lost + 500)), tracker.room()), (1 + u64::from(lost == 1), 2));
+    }
+    pass(&mut tracker, 1000, Nanos(1000 * LOST));
+    let now = Nanos(1000 * LOST);
+    assert_eq!(
+        [0, LOST - 1, 0, LOST].map(|sequence| tracker.received(sequence, now)),
+        [Verdict::Late, Verdict::Late, Verdict::Duplicate, Verdict::Duplicate]
+    );
+    assert_eq!((tracker.counts().late, tracker.counts().lost()), (2, LOST - 2));
+    let bytes = tracker.overdue.serialized_size() as u64 + 16 * tracker.older.len() as u64;
+    assert!(bytes < LOST / 4, "{bytes} bytes for {LOST} losses");
 }
 
 #[test]
