@@ -3,36 +3,21 @@
 
 #[path = "load/faults.rs"]
 mod faults;
+#[path = "load/program.rs"]
+mod program;
 
 use faults::{Fault, Peer};
+use program::{engines, report};
 use ringmark::report::schema::{DatagramRecord, LoadReport};
-use ringmark::sys::{datagram, process, uring};
+use ringmark::sys::{datagram, process};
 use std::net::UdpSocket;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The engines that can run here.
-fn engines() -> Vec<&'static str> {
-    let usable = uring::usable();
-    if std::env::var_os("RINGMARK_REQUIRE_URING").is_some() {
-        usable.as_ref().expect("RINGMARK_REQUIRE_URING is set");
-    } else if let Err(reason) = &usable {
-        eprintln!("skipped for io_uring: {reason}");
-    }
-    let uring = usable.is_ok().then_some("uring");
-    uring.into_iter().chain(["epoll"]).collect()
-}
-
-/// A short run with JSON; more words may follow and override.
+/// A short run with JSON, its figures those of all requests; more words may follow and override.
 fn ringload(engine: &str, address: &str, words: &[&str]) -> Output {
-    let fixed = [address, "--engine", engine, "--format", "json", "--warmup", "0", "--no-pin"];
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringload"));
-    command.args(fixed).args(words).stdin(Stdio::null()).output().unwrap()
-}
-
-fn report(output: &Output) -> LoadReport {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    program::ringload(engine, address, &[&["--warmup", "0"], words].concat())
 }
 
 fn datagrams(report: &LoadReport) -> DatagramRecord {

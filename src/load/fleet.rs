@@ -7,11 +7,13 @@
 use super::datagram::Tally;
 use super::engine::{Done, Engine, Event};
 use super::flow::{Flow, Stamp};
-use super::pacer::{Pacer, Schedule};
+use super::pacer::Pacer;
 use super::payload::{Payload, Stream};
 use super::recorder::{ErrorKind, Recorder, Sample};
+use super::rota::Rota;
 use super::shared::{Phase, Shared, StartFailure};
 use super::sizes::Sizes;
+use super::turn::{Ready, Turn};
 use crate::stats::mix;
 use crate::units::Nanos;
 use std::io;
@@ -78,19 +80,9 @@ struct Connection {
     state: State,
     /// A send is under way.
     sending: bool,
-    /// In the list of those to advance.
-    queued: bool,
     admitted: bool,
     /// Connections made in this place so far.
     made: u64,
-}
-
-/// The turn's instant, or that of the chunk received last, and what follows from it.
-#[derive(Clone, Copy, Debug)]
-struct Turn {
-    done: Nanos,
-    phase: Phase,
-    counting: bool,
 }
 
 mod pacing;
@@ -101,7 +93,7 @@ pub struct Fleet<'a> {
     shared: &'a Shared,
     connections: Vec<Connection>,
     /// Connections to advance before the next wait.
-    ready: Vec<u32>,
+    ready: Ready,
     turn: Turn,
     /// Connections begun, and those of them not yet admitted.
     begun: usize,
@@ -110,15 +102,8 @@ pub struct Fleet<'a> {
     waiting: bool,
     gone: usize,
     ports_exhausted: bool,
-    /// An open loop's, once the load began.
-    schedule: Option<Schedule>,
-    /// The connection whose turn is next in an open loop.
-    next_in_turn: usize,
-    /// A request is due that no connection can take.
-    blocked: bool,
+    rota: Rota,
     recorder: Recorder,
-    /// What the live line already knows.
-    published: (u64, u64),
 }
 
 /// What a thread hands back.
@@ -145,7 +130,6 @@ impl<'a> Fleet<'a> {
                 ),
                 state: State::Idle { not_before: Nanos::ZERO },
                 sending: false,
-                queued: false,
                 admitted: false,
                 made: 0,
             })
@@ -154,39 +138,34 @@ impl<'a> Fleet<'a> {
             orders,
             shared,
             connections,
-            ready: Vec::with_capacity(orders.connections),
-            turn: Turn { done: Nanos::ZERO, phase: Phase::Admit, counting: false },
+            ready: Ready::new(orders.connections),
+            turn: Turn::NONE,
             begun: 0,
             admitting: 0,
             waiting: false,
             gone: 0,
             ports_exhausted: false,
-            schedule: None,
-            next_in_turn: 0,
-            blocked: false,
+            rota: Rota::new(orders.pacer, orders.active),
             recorder: Recorder::new(shared, orders.pacer != Pacer::ClosedLoop),
-            published: (0, 0),
         }
     }
 
     /// A turn begins; `done` was read right after the wait. A new phase concerns every connection.
     #[inline]
     pub fn begin_turn(&mut self, done: Nanos) {
-        let phase = self.shared.phase(done);
-        let changed = phase != self.turn.phase;
-        self.turn = Turn { done, phase, counting: self.shared.counting(done) };
-        if changed {
+        if self.turn.begin(done, self.shared) {
             self.begun = self.connections.len();
             (0..self.begun).for_each(|index| self.wake(index));
         }
-        self.follow_schedule();
+        if self.turn.phase == Phase::Run {
+            self.rota.follow(self.shared);
+        }
     }
 
     /// What comes in from now on was received at `done`, read right after the receive. The phase stays the turn's.
     #[inline]
     pub fn refresh(&mut self, done: Nanos) {
-        self.turn.done = done;
-        self.turn.counting = self.shared.counting(done);
+        self.turn.refresh(done, self.shared);
     }
 
     /// Whether answers count now.
@@ -211,15 +190,11 @@ impl<'a> Fleet<'a> {
 
     /// Updates the live line's figures.
     pub fn publish(&mut self) {
-        let now = (self.recorder.requests(), self.recorder.error_count());
-        self.shared.publish(now.0 - self.published.0, now.1 - self.published.1);
-        self.published = now;
+        self.recorder.publish(self.shared);
     }
 
     fn wake(&mut self, index: usize) {
-        if !std::mem::replace(&mut self.connections[index].queued, true) {
-            self.ready.push(index as u32);
-        }
+        self.ready.wake(index);
     }
 
     /// Notes what happened on a connection. Late events of one that is given up change nothing.
@@ -381,11 +356,7 @@ impl<'a> Fleet<'a> {
     pub fn advance(&mut self, engine: &mut impl Engine, now: Nanos) {
         self.begin_more();
         self.assign_due(now);
-        let mut next = 0;
-        while let Some(&index) = self.ready.get(next) {
-            let index = index as usize;
-            next += 1;
-            self.connections[index].queued = false;
+        while let Some(index) = self.ready.next() {
             match self.connections[index].state {
                 State::Open => self.advance_open(engine, index, now),
                 State::Idle { not_before } => self.advance_idle(engine, index, not_before, now),
@@ -395,7 +366,6 @@ impl<'a> Fleet<'a> {
                 _ => {}
             }
         }
-        self.ready.clear();
     }
 
     /// Begins connections while fewer than allowed are on their way to admission.
@@ -433,7 +403,7 @@ impl<'a> Fleet<'a> {
             _ if self.orders.connect_per_request => 0,
             Phase::Admit => 1 - flow.issued().min(1),
             // The schedule gave it what is due.
-            Phase::Run if self.schedule.is_some() => 0,
+            Phase::Run if self.rota.paces() => 0,
             Phase::Run => flow.free(),
             Phase::Drain | Phase::Abandon => 0,
         };

@@ -24,7 +24,7 @@ pub struct Paced {
     pub response: Histogram<u64>,
     /// Intended to sent.
     pub send_lag: Histogram<u64>,
-    /// Intended to sent, of requests that nothing but the generator delayed.
+    /// By how much later than intended the generator looked at a request, whether or not it could be sent then.
     pub timer_error: Histogram<u64>,
 }
 

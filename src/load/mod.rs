@@ -1,9 +1,9 @@
 //! The load generator: asks an echo server as fast as it answers, checks every byte, and measures.
 //!
 //! From the inside out: `payload` (what is sent), `verifier` (is it what came back), `flow` (one connection's requests),
-//! `pacer` (when requests are meant to be sent), `recorder` and `timeline` (what was measured, by interval), `fleet` (one
-//! thread's connections), `streams` (a fleet on its engine), `datagram` (all of these for datagrams), `worker` (a thread's
-//! turns), `engine` (I/O: epoll or io_uring), `conduct` (the phases), `ledger` (what both ends use), `summary` and
+//! `pacer` (when requests are meant to be sent), `rota` (who sends them), `recorder` and `timeline` (what was measured, by
+//! interval), `fleet` (one thread's connections), `streams` (a fleet on its engine), `datagram` (all of these for
+//! datagrams), `worker` and `turn` (a thread's turns), `engine` (I/O: epoll or io_uring), `conduct` (the phases), `ledger` (what both ends use), `summary` and
 //! `validity` (the report). Only `engine` and `datagram` touch sockets, only `worker` and `conduct` read the clock.
 //!
 //! A run: every connection is made and answered once (admission), all load at full depth (warm-up), answers that arrive
@@ -21,12 +21,14 @@ mod measures;
 mod pacer;
 mod payload;
 mod recorder;
+mod rota;
 mod shared;
 mod sizes;
 mod streams;
 mod summary;
 mod target;
 mod timeline;
+mod turn;
 mod validity;
 mod verifier;
 mod worker;

@@ -141,14 +141,6 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// A request whose instant has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Due {
-    pub intended: Nanos,
-    /// It could not be sent when it was due, for want of a connection that takes it.
-    pub held: bool,
-}
-
 /// A plan under way: the instants at which requests are meant to be sent, one after the other.
 #[derive(Clone, Debug)]
 pub struct Schedule {
@@ -164,25 +156,14 @@ pub struct Schedule {
     window: Option<Nanos>,
     ramp: Option<Ramp>,
     next: Nanos,
-    /// What is due until then was held up.
-    held_until: Option<Nanos>,
 }
 
 impl Schedule {
     /// Begins at `start`, which is the same for all threads.
     pub fn new(plan: Plan, start: Nanos) -> Schedule {
         let random = Random::new(mix(plan.seed, plan.thread));
-        let mut schedule = Schedule {
-            plan,
-            random,
-            start,
-            number: plan.thread,
-            offset: 0.0,
-            window: None,
-            ramp: None,
-            next: start,
-            held_until: None,
-        };
+        let mut schedule =
+            Schedule { plan, random, start, number: plan.thread, offset: 0.0, window: None, ramp: None, next: start };
         schedule.plan_next();
         schedule
     }
@@ -193,22 +174,16 @@ impl Schedule {
         self.next
     }
 
-    /// The next request, if its instant has come by `now`. Call it until it says no: being late loses none.
+    /// The next request's instant, if that has come by `now`. Call it until it says no: being late loses none.
     #[inline]
-    pub fn due(&mut self, now: Nanos) -> Option<Due> {
+    pub fn due(&mut self, now: Nanos) -> Option<Nanos> {
         let intended = self.next;
         if intended > now {
             return None;
         }
         self.number += self.plan.threads;
         self.plan_next();
-        Some(Due { intended, held: self.held_until.is_some_and(|until| intended <= until) })
-    }
-
-    /// Nothing can be sent at `now`: what is due by then is late for a reason that is not the generator's.
-    #[inline]
-    pub fn hold(&mut self, now: Nanos) {
-        self.held_until = Some(now);
+        Some(intended)
     }
 
     /// The counted window begins at `first`: only a ramp cares.

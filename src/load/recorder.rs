@@ -82,6 +82,8 @@ pub struct Recorder {
     /// All answers, counted or not.
     answers: u64,
     gauge: Gauge,
+    /// Requests and errors that the live line already knows.
+    published: (u64, u64),
 }
 
 impl Recorder {
@@ -96,6 +98,7 @@ impl Recorder {
             errors: [0; ErrorKind::ALL.len()],
             answers: 0,
             gauge: shared.gauge(),
+            published: (0, 0),
         }
     }
 
@@ -119,10 +122,10 @@ impl Recorder {
         self.last_done = self.last_done.max(sample.done);
     }
 
-    /// Notes by how much the generator itself was late with a request.
+    /// Notes by how much the generator itself was late to look at a request, whether or not that could be sent then.
     #[inline]
-    pub fn timer_error(&mut self, late: Nanos) {
-        if let Some(paced) = &mut self.measures.paced {
+    pub fn timer_error(&mut self, late: Nanos, counting: bool) {
+        if let Some(paced) = self.measures.paced.as_mut().filter(|_| counting) {
             paced.timer_error.saturating_record(late.0);
         }
     }
@@ -142,7 +145,15 @@ impl Recorder {
         self.errors[kind as usize] += 1;
     }
 
+    /// Updates the live line's figures.
+    pub fn publish(&mut self, shared: &Shared) {
+        let (requests, errors) = (self.requests, self.error_count());
+        shared.publish(requests - self.published.0, errors - self.published.1);
+        self.published = (requests, errors);
+    }
+
     /// Samples recorded.
+    #[cfg(test)]
     pub fn requests(&self) -> u64 {
         self.requests
     }
@@ -203,7 +214,8 @@ mod tests {
         let shared = shared();
         let mut recorder = Recorder::new(&shared, true);
         recorder.record(Sample { intended: Nanos(100), sent: Nanos(300), done: Nanos(1_300) }, &shared);
-        recorder.timer_error(Nanos(7));
+        recorder.timer_error(Nanos(7), true);
+        recorder.timer_error(Nanos(8), false);
         let paced = recorder.measures().paced.as_ref().unwrap();
         let maxima = [recorder.service(), &paced.response, &paced.send_lag, &paced.timer_error].map(Histogram::max);
         assert_eq!(maxima, [1_000, 1_200, 200, 7]);
@@ -215,7 +227,7 @@ mod tests {
         let shared = shared();
         let mut recorder = Recorder::new(&shared, false);
         recorder.record(Sample { intended: Nanos(1), sent: Nanos(2), done: Nanos(5) }, &shared);
-        recorder.timer_error(Nanos(7));
+        recorder.timer_error(Nanos(7), true);
         assert!(recorder.measures().paced.is_none() && recorder.service().max() == 3);
     }
 

@@ -82,7 +82,7 @@ pub trait Crew {
     /// Whether something waits for an instant that is sooner than the next regular check.
     fn waiting(&self) -> bool;
 
-    /// The next instant at which something is to be sent. `None` where only an event lets it go on, as in a closed loop.
+    /// The next instant at which a request is due. `None` where only an event lets it go on, as in a closed loop.
     fn next_send(&self) -> Option<Nanos> {
         None
     }

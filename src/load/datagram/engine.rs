@@ -20,7 +20,7 @@ pub mod epoll;
 pub mod uring;
 
 use crate::load::engine::{EngineError, Wait};
-use crate::sys::datagram::offload;
+use crate::sys::datagram::{offload, set_gro};
 use socket2::Socket;
 use std::io;
 
@@ -83,10 +83,22 @@ pub trait Engine: Sized {
     fn traffic(&self) -> Traffic;
 }
 
-/// Lets the socket send super-packets, or says why the kernel cannot.
-pub fn prepare_segments(socket: &Socket, setup: &Setup) -> io::Result<()> {
-    let size = u16::try_from(setup.size).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
-    offload::segment_sends(socket, size)
+/// Lets a socket send and receive super-packets where they are asked for. Whether it sends them; where the kernel cannot,
+/// `traffic` keeps why.
+pub fn prepare_segments(socket: &Socket, setup: &Setup, traffic: &mut Traffic) -> bool {
+    if setup.segments <= 1 {
+        return false;
+    }
+    // Where the kernel cannot, they arrive in parts.
+    let _ = set_gro(socket);
+    let size = u16::try_from(setup.size).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE));
+    match size.and_then(|size| offload::segment_sends(socket, size)) {
+        Ok(()) => true,
+        Err(error) => {
+            traffic.unsegmented = error.raw_os_error();
+            false
+        }
+    }
 }
 
 /// Whether an error of a send can be one of super-packets: they do not fit the path (EINVAL, later kernels EMSGSIZE), or

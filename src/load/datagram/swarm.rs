@@ -13,10 +13,12 @@ use super::socket;
 use super::tracker::{Tracker, Verdict};
 use crate::load::fleet::Haul;
 use crate::load::flow::Stamp;
-use crate::load::pacer::{Pacer, Schedule};
+use crate::load::pacer::Pacer;
 use crate::load::payload::{Payload, Stream};
 use crate::load::recorder::{ErrorKind, Recorder, Sample};
+use crate::load::rota::Rota;
 use crate::load::shared::{Phase, Shared, StartFailure};
+use crate::load::turn::{Ready, Turn};
 use crate::sys::datagram::drops;
 use crate::units::{Address, Nanos};
 use std::collections::VecDeque;
@@ -67,19 +69,10 @@ struct Seat {
     obstacle: Obstacle,
     /// When the requests were meant to be sent that an open loop has given to it.
     due: VecDeque<Nanos>,
-    /// In the list of those to advance.
-    queued: bool,
     admitted: bool,
     tries: u32,
     /// The kernel's count of what it dropped at the socket, when the counting began.
     drops: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Turn {
-    done: Nanos,
-    phase: Phase,
-    counting: bool,
 }
 
 /// See the module's head.
@@ -88,7 +81,7 @@ pub struct Swarm<'a> {
     shared: &'a Shared,
     seats: Vec<Seat>,
     /// Sockets to advance before the next wait.
-    ready: Vec<u32>,
+    ready: Ready,
     turn: Turn,
     /// Requests that are sent now belong to the cohort.
     in_cohort: bool,
@@ -100,16 +93,11 @@ pub struct Swarm<'a> {
     last_sent: Nanos,
     drained_at: Option<Nanos>,
     next_deadline: Nanos,
-    /// An open loop's, once the load began.
-    schedule: Option<Schedule>,
-    /// The socket whose turn is next in an open loop.
-    next_in_turn: usize,
-    /// A request is due that no socket can take.
-    blocked: bool,
+    rota: Rota,
     recorder: Recorder,
     tally: Tally,
-    /// What the live line already knows.
-    published: (u64, u64, u64),
+    /// What the live line already knows of those overdue.
+    published: u64,
 }
 
 impl<'a> Swarm<'a> {
@@ -119,18 +107,18 @@ impl<'a> Swarm<'a> {
             tracker: Tracker::new(orders.depth, orders.timeout),
             obstacle: Obstacle::None,
             due: VecDeque::new(),
-            queued: false,
             admitted: false,
             tries: 0,
             drops: None,
         };
         Swarm {
             seats: (0..orders.sockets).map(seat).collect(),
-            ready: Vec::with_capacity(orders.sockets),
+            ready: Ready::new(orders.sockets),
+            rota: Rota::new(orders.pacer, orders.sockets),
             recorder: Recorder::new(shared, orders.pacer != Pacer::ClosedLoop),
             orders,
             shared,
-            turn: Turn { done: Nanos::ZERO, phase: Phase::Admit, counting: false },
+            turn: Turn::NONE,
             in_cohort: false,
             begun: 0,
             admitting: 0,
@@ -138,32 +126,27 @@ impl<'a> Swarm<'a> {
             last_sent: Nanos::ZERO,
             drained_at: None,
             next_deadline: Nanos::ZERO,
-            schedule: None,
-            next_in_turn: 0,
-            blocked: false,
             tally: Tally::default(),
-            published: (0, 0, 0),
+            published: 0,
         }
     }
 
     /// A turn begins; `done` was read right after the wait. A new phase concerns every socket.
     #[inline]
     pub fn begin_turn(&mut self, done: Nanos) {
-        let phase = self.shared.phase(done);
-        let changed = phase != self.turn.phase;
-        self.turn = Turn { done, phase, counting: self.shared.counting(done) };
-        if changed {
+        if self.turn.begin(done, self.shared) {
             (0..self.begun).for_each(|number| self.wake(number));
-            self.drained_at = (phase == Phase::Drain).then_some(done);
+            self.drained_at = (self.turn.phase == Phase::Drain).then_some(done);
         }
-        self.follow_schedule();
+        if self.turn.phase == Phase::Run {
+            self.rota.follow(self.shared);
+        }
     }
 
     /// What comes in from now on was received at `done`, read right after the receive. The phase stays the turn's.
     #[inline]
     pub fn refresh(&mut self, done: Nanos) {
-        self.turn.done = done;
-        self.turn.counting = self.shared.counting(done);
+        self.turn.refresh(done, self.shared);
     }
 
     /// Whether answers count now.
@@ -183,11 +166,9 @@ impl<'a> Swarm<'a> {
 
     /// Updates the live line's figures.
     pub fn publish(&mut self) {
-        let now = (self.recorder.requests(), self.recorder.error_count(), self.tally.overdue);
-        let (counted, errors, overdue) = self.published;
-        self.shared.publish(now.0 - counted, now.1 - errors);
-        self.shared.publish_overdue(now.2 - overdue);
-        self.published = now;
+        self.recorder.publish(self.shared);
+        let before = std::mem::replace(&mut self.published, self.tally.overdue);
+        self.shared.publish_overdue(self.published - before);
     }
 
     pub fn into_haul(mut self, engine: &impl Engine) -> Haul {
@@ -199,9 +180,7 @@ impl<'a> Swarm<'a> {
     }
 
     fn wake(&mut self, number: usize) {
-        if !std::mem::replace(&mut self.seats[number].queued, true) {
-            self.ready.push(number as u32);
-        }
+        self.ready.wake(number);
     }
 
     /// Notes what happened on a socket.
@@ -279,13 +258,9 @@ impl<'a> Swarm<'a> {
         self.mark_cohort(engine, now);
         self.begin_more(engine);
         self.assign_due(now);
-        let mut next = 0;
-        while let Some(&number) = self.ready.get(next) {
-            next += 1;
-            self.seats[number as usize].queued = false;
-            self.send(engine, number as usize, now);
+        while let Some(number) = self.ready.next() {
+            self.send(engine, number, now);
         }
-        self.ready.clear();
     }
 
     /// Opens sockets while fewer than allowed wait for their first answer.
@@ -331,7 +306,7 @@ impl<'a> Swarm<'a> {
             _ if *obstacle != Obstacle::None => 0,
             Phase::Admit if *admitted => 0,
             Phase::Admit => 1 - tracker.in_flight().min(1),
-            Phase::Run if self.schedule.is_some() => due.len() as u64,
+            Phase::Run if self.rota.paces() => due.len() as u64,
             Phase::Run => tracker.room(),
             Phase::Drain | Phase::Abandon => 0,
         }

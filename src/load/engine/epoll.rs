@@ -7,7 +7,6 @@ use crate::sys::socket::is_transient;
 use socket2::Socket;
 use std::io::{self, Read};
 use std::net::Shutdown;
-use std::time::Duration;
 
 /// Most connections that one wait tells of.
 const MAX_EVENTS: usize = 1024;
@@ -102,11 +101,7 @@ impl Engine for EpollEngine {
     }
 
     fn wait(&mut self, wait: Wait) -> io::Result<bool> {
-        let timeout = match wait {
-            Wait::Poll => Duration::ZERO,
-            Wait::AtMost(time) => time.duration(),
-        };
-        Ok(self.epoll.wait(&mut self.events, Some(timeout))? > 0)
+        Ok(self.epoll.wait(&mut self.events, Some(wait.timeout()))? > 0)
     }
 
     fn events(&mut self, mut tell: impl FnMut(usize, Event<'_>)) {

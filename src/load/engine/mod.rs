@@ -24,8 +24,10 @@ pub mod sim;
 pub mod uring;
 
 use super::target::Target;
+use crate::sys::uring::{Completion, Ring, Wait as RingWait};
 use crate::units::Nanos;
 use std::io;
+use std::time::Duration;
 
 /// How long [`Engine::wait`] may take.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,26 @@ pub enum Wait {
     Poll,
     /// Until something happens, at most this long.
     AtMost(Nanos),
+}
+
+impl Wait {
+    /// What epoll is told.
+    pub fn timeout(self) -> Duration {
+        match self {
+            Wait::Poll => Duration::ZERO,
+            Wait::AtMost(time) => time.duration(),
+        }
+    }
+}
+
+/// Submits what a ring's turn has to submit, waits, and takes the first completion, if there is any.
+#[inline]
+pub fn enter(ring: &mut Ring, wait: Wait) -> io::Result<Option<Completion>> {
+    ring.enter(match wait {
+        Wait::Poll => RingWait::Poll,
+        Wait::AtMost(time) => RingWait::AtMost(time),
+    })?;
+    Ok(ring.next_completion())
 }
 
 /// Whether an operation is over.

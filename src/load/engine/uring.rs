@@ -1,10 +1,9 @@
 //! The completion engine: one io_uring_enter(2) per turn sends, receives and waits. Receives are multishot into the
 //! ring's buffers, sends go straight from the payload's table.
 
-use super::{Done, Engine, EngineError, Event, Setup, Wait};
+use super::{Done, Engine, EngineError, Event, Setup, Wait, enter};
 use crate::load::target::Target;
-use crate::sys::uring::{BufferSettings, Completion, Errno, Payload, Ring, RingSettings, Taskrun, Token};
-use crate::sys::uring::{Target as On, Wait as RingWait};
+use crate::sys::uring::{BufferSettings, Completion, Errno, Payload, Ring, RingSettings, Target as On, Taskrun, Token};
 use socket2::Socket;
 use std::io;
 use std::net::Shutdown;
@@ -131,11 +130,7 @@ impl Engine for UringEngine {
     }
 
     fn wait(&mut self, wait: Wait) -> io::Result<bool> {
-        self.ring.enter(match wait {
-            Wait::Poll => RingWait::Poll,
-            Wait::AtMost(time) => RingWait::AtMost(time),
-        })?;
-        self.first = self.ring.next_completion();
+        self.first = enter(&mut self.ring, wait)?;
         Ok(self.first.is_some())
     }
 

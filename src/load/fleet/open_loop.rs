@@ -21,12 +21,14 @@ struct Client {
     alone: bool,
     /// It wakes so late for a request.
     late: Nanos,
+    /// It does nothing for so long at the begin of every second: its core is taken away.
+    frozen: Nanos,
 }
 
 impl Client {
     fn paced(arrival: &str, rate: &str) -> Client {
         let pace = Some(Pace { arrival: arrival.parse().unwrap(), rate: rate.parse().unwrap() });
-        Client { connections: 1, depth: 4096, pace, alone: false, late: Nanos::ZERO }
+        Client { connections: 1, depth: 4096, pace, alone: false, late: Nanos::ZERO, frozen: Nanos::ZERO }
     }
 
     fn orders(self, planned: Nanos) -> Orders {
@@ -70,6 +72,7 @@ fn run(client: Client, serving: Serving, seconds: u64) -> Measures {
             .flatten()
             .fold(now + TICK, Nanos::min)
             .max(now + Nanos(1));
+        now = now + Nanos(client.frozen.0.saturating_sub(now.0 % Nanos::from_secs(1).0));
         if shared.admitted() == client.connections && shared.start() == Nanos(u64::MAX) {
             shared.start_at(first);
             shared.open_window(first, first + window);
@@ -176,6 +179,42 @@ fn a_late_generator_is_late_and_not_the_server_slow() {
     assert_near("send lag", quantile(send_lag, 0.5), 30e3, 0.01);
     assert_near("timer error", quantile(timer_error, 0.99), 30e3, 0.01);
     assert_near("response", quantile(response, 0.5), 40e3, 0.01);
+}
+
+/// A tenth of the requests is due while the generator does nothing; then the first of them takes the only place, and the
+/// others wait for it. Late it was with each of them.
+#[test]
+fn a_generator_that_was_away_is_late_whatever_the_connections_state() {
+    for depth in [1, 4096] {
+        let away = Client { depth, frozen: STALL, ..Client::paced("constant", "1k") };
+        let measures = run(away, serving(10_000, Nanos::ZERO), 10);
+        let Paced { response, timer_error, .. } = paced(&measures);
+        assert_near("timer errors", timer_error.len() as f64, response.len() as f64, 2e-3);
+        assert_near("timer error p95", quantile(timer_error, 0.95), 50e6, 0.03);
+        assert_near("timer error p99", quantile(timer_error, 0.99), 90e6, 0.03);
+    }
+}
+
+/// Of five at once four find the connection full: the generator wakes late for all of them, and waits for none.
+#[test]
+fn waiting_for_a_place_adds_to_the_response_and_not_to_the_timers_error() {
+    for late in [Nanos::ZERO, Nanos(30_000)] {
+        let client = Client { depth: 1, late, ..Client::paced("burst:5", "1k") };
+        let measures = run(client, serving(100_000, Nanos::ZERO), 4);
+        let Paced { response, send_lag, timer_error } = paced(&measures);
+        assert_eq!((timer_error.len(), response.len()), (4_000, 4_000));
+        for q in [0.01, 0.5, 0.99] {
+            assert!(
+                quantile(timer_error, q) - late.0 as f64 <= 0.01 * late.0 as f64 + 1.0,
+                "{}",
+                quantile(timer_error, q)
+            );
+            assert!(quantile(timer_error, q) >= late.0 as f64);
+        }
+        assert_near("service max", measures.service.max() as f64, 100e3, 0.01);
+        assert_near("send lag max", send_lag.max() as f64, 400e3 + late.0 as f64, 0.01);
+        assert_near("response max", response.max() as f64, 500e3 + late.0 as f64, 0.01);
+    }
 }
 
 /// Where a protocol forbids pipelining, requests wait with their instants.

@@ -2,11 +2,10 @@
 
 use super::{Engine, Event, Setup, Traffic, is_full, parts, prepare_segments, refuses_segments};
 use crate::load::engine::{EngineError, Wait};
-use crate::sys::datagram::{BATCH, Batch, Outbox, offload, set_gro};
+use crate::sys::datagram::{BATCH, Batch, Outbox, offload};
 use crate::sys::epoll::{Epoll, Events, Interest};
 use socket2::Socket;
 use std::io;
-use std::time::Duration;
 
 /// Most sockets that one wait tells of.
 const MAX_EVENTS: usize = 1024;
@@ -60,15 +59,7 @@ impl Engine for EpollEngine {
     }
 
     fn open(&mut self, number: usize, socket: Socket) -> io::Result<()> {
-        let mut segmented = self.setup.segments > 1;
-        if segmented {
-            // Where the kernel cannot, they arrive in parts.
-            let _ = set_gro(&socket);
-        }
-        if segmented && let Err(error) = prepare_segments(&socket, &self.setup) {
-            self.traffic.unsegmented = error.raw_os_error();
-            segmented = false;
-        }
+        let segmented = prepare_segments(&socket, &self.setup, &mut self.traffic);
         self.epoll.add(&socket, Interest::READ, number as u64)?;
         self.sockets[number] = Some(Seat { socket, blocked: false, segmented });
         Ok(())
@@ -95,11 +86,7 @@ impl Engine for EpollEngine {
     }
 
     fn wait(&mut self, wait: Wait) -> io::Result<bool> {
-        let timeout = match wait {
-            Wait::Poll => Duration::ZERO,
-            Wait::AtMost(time) => time.duration(),
-        };
-        Ok(self.epoll.wait(&mut self.events, Some(timeout))? > 0)
+        Ok(self.epoll.wait(&mut self.events, Some(wait.timeout()))? > 0)
     }
 
     fn events(&mut self, mut tell: impl FnMut(usize, Event<'_>)) {

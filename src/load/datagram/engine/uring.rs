@@ -5,10 +5,11 @@
 //! room; io_uring then waits, tries again, and sends an empty datagram (seen on Linux 6.18).
 
 use super::{Engine, Event, Setup, Traffic, is_full, parts, prepare_segments, refuses_segments};
-use crate::load::engine::{EngineError, Wait};
-use crate::sys::datagram::{offload, set_gro};
-use crate::sys::uring::{BufferSettings, Completion, Errno, Lease, Payload, Ring, RingSettings, Taskrun, Token};
-use crate::sys::uring::{Target, Wait as RingWait};
+use crate::load::engine::{EngineError, Wait, enter};
+use crate::sys::datagram::offload;
+use crate::sys::uring::{
+    BufferSettings, Completion, Errno, Lease, Payload, Ring, RingSettings, Target, Taskrun, Token,
+};
 use socket2::{Domain, Socket};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -90,15 +91,7 @@ impl Engine for UringEngine {
     }
 
     fn open(&mut self, number: usize, socket: Socket) -> io::Result<()> {
-        let mut segmented = self.setup.segments > 1;
-        if segmented {
-            // Where the kernel cannot, they arrive in parts.
-            let _ = set_gro(&socket);
-        }
-        if segmented && let Err(error) = prepare_segments(&socket, &self.setup) {
-            self.traffic.unsegmented = error.raw_os_error();
-            segmented = false;
-        }
+        let segmented = prepare_segments(&socket, &self.setup, &mut self.traffic);
         let is_unix = socket.domain()? == Domain::UNIX;
         self.sockets[number] = Some(Seat { socket, segmented, is_unix });
         self.receive(number);
@@ -126,11 +119,7 @@ impl Engine for UringEngine {
     }
 
     fn wait(&mut self, wait: Wait) -> io::Result<bool> {
-        self.ring.enter(match wait {
-            Wait::Poll => RingWait::Poll,
-            Wait::AtMost(time) => RingWait::AtMost(time),
-        })?;
-        self.first = self.ring.next_completion();
+        self.first = enter(&mut self.ring, wait)?;
         Ok(self.first.is_some())
     }
 
