@@ -206,6 +206,101 @@ fn assert_unchanged(old: &Value, new: &Value, place: &str) {
     }
 }
 
+// What ping and trace found
+
+/// Whether ICMP sockets may be had here; a reason is printed where not.
+fn may_ping(scene: &Scene) -> bool {
+    let probe = scene.ringmark(&["ping", "-q", "-c", "1", "127.0.0.1"]);
+    if probe.status.code() != Some(4) {
+        return true;
+    }
+    let required = std::env::var("RINGMARK_REQUIRE_NET").is_ok_and(|value| value == "1");
+    assert!(!required, "RINGMARK_REQUIRE_NET=1, but: {}", stderr(&probe));
+    println!("skipped: {}", stderr(&probe));
+    false
+}
+
+/// Every format into a file called so.
+fn exports_to(name: &str) -> Vec<String> {
+    let forms = ["json", "csv", "md", "hlog", "hgrm"];
+    forms.iter().flat_map(|form| ["--export".to_owned(), format!("{form}={name}.{form}")]).collect()
+}
+
+/// Runs a probe that exports everything; `report` then tells, and exports, the same out of what was stored.
+fn probe(scene: &Scene, words: &[&str]) -> Value {
+    let exports = [exports_to("one/run"), exports_to("two/run")];
+    let [one, two] = exports.each_ref().map(|all| all.iter().map(String::as_str).collect::<Vec<_>>());
+    let printed = succeeded(&scene.ringmark(&[words, &one].concat()));
+    let told = succeeded(&scene.ringmark(&[&["report", "one/run.json"], &two[..]].concat()));
+    assert_eq!(printed, told);
+    for entry in fs::read_dir(scene.path("one")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert_eq!(scene.text(&format!("one/{name}")), scene.text(&format!("two/{name}")), "{name}");
+    }
+    let found = scene.json("one/run.json");
+    assert_valid(&schema(scene, words[0]), &found);
+    found
+}
+
+#[test]
+fn what_a_ping_found_is_kept_and_read_by_others() {
+    let scene = Scene::new();
+    if !may_ping(&scene) {
+        return;
+    }
+    let found = probe(&scene, &["ping", "-q", "-c", "200", "-i", "1ms", "127.0.0.1"]);
+    let csv = scene.text("one/run.csv");
+    assert!(csv.lines().nth(1).unwrap().starts_with("127.0.0.1,127.0.0.1,1,56,1000000,"), "{csv}");
+    assert!(scene.text("one/run.md").contains("| 127.0.0.1 | 200 | 200 | 0 % |"));
+    let Some(python) = python() else { return };
+    let read = read_back(python, &scene.path("one/run.hlog"));
+    let times = &found["targets"][0]["round_trips_ns"];
+    assert_eq!((&read["count"], &read["max"]), (&times["samples"], &times["max"]));
+    assert_eq!((&read["count"], &read["intervals"][0]["tag"]), (&200.into(), &Value::Null), "{read}");
+    assert_same_counts(&read, &scene.text("one/run.hgrm"));
+}
+
+#[test]
+fn targets_of_a_ping_are_told_apart() {
+    let scene = Scene::new();
+    if !may_ping(&scene) {
+        return;
+    }
+    probe(&scene, &["ping", "-q", "-c", "20", "-i", "1ms", "127.0.0.1", "127.0.0.2"]);
+    for target in ["127.0.0.1", "127.0.0.2"] {
+        let distribution = distribution(&scene.text(&format!("one/run.{target}.hgrm")));
+        assert_eq!(distribution.last().unwrap()[2], 20.0);
+    }
+    let bounds = ["--fail-if", "p50>1ns", "--fail-if", "lost>0"];
+    let crossed = scene.ringmark(&[&["ping", "-q", "-c", "1", "127.0.0.1"], &bounds[..]].concat());
+    assert_eq!((crossed.status.code(), stderr(&crossed).lines().count()), (Some(99), 1), "{crossed:?}");
+    for word in ["ping", "trace"] {
+        let ratio = scene.ringmark(&[word, "-c", "1", "127.0.0.1", "--fail-if", "ratio<1"]);
+        assert_eq!(ratio.status.code(), Some(3), "{word}: {ratio:?}");
+    }
+    let Some(python) = python() else { return };
+    let read = read_back(python, &scene.path("one/run.hlog"));
+    let tags: Vec<&Value> = read["intervals"].as_array().unwrap().iter().map(|one| &one["tag"]).collect();
+    assert_eq!(tags, ["127.0.0.1", "127.0.0.2"], "{read}");
+}
+
+#[test]
+fn what_a_trace_found_is_kept_and_read_by_others() {
+    let scene = Scene::new();
+    if !may_ping(&scene) {
+        return;
+    }
+    let found = probe(&scene, &["trace", "--icmp", "-c", "20", "-i", "5ms", "127.0.0.1"]);
+    let csv = scene.text("one/run.csv");
+    assert!(csv.lines().nth(1).unwrap().contains(",1,127.0.0.1,20,20,0,0,0,0,20,"), "{csv}");
+    let Some(python) = python() else { return };
+    let read = read_back(python, &scene.path("one/run.hlog"));
+    let times = &found["hops"][0]["round_trips_ns"];
+    assert_eq!((&read["count"], &read["max"]), (&times["samples"], &times["max"]));
+    assert_eq!((&read["count"], &read["intervals"][0]["tag"]), (&20.into(), &"hop-1".into()), "{read}");
+    assert_same_counts(&read, &scene.text("one/run.hop-1.hgrm"));
+}
+
 // Another implementation of HdrHistogram
 
 /// A Python that has PyPI's hdrhistogram; installs it below the target folder where that is possible.
@@ -272,8 +367,7 @@ fn another_implementation_reads_the_log_and_counts_the_same_distribution() {
     let counted = intervals.last().unwrap()["end_ms"].as_f64().unwrap();
     assert!(counted >= 2_000.0 && counted <= begun.elapsed().as_millis() as f64, "{read}");
     assert!(intervals.iter().all(|interval| interval["tag"].is_null()), "{read}");
-    let ours = distribution(&scene.text("run.hgrm"));
-    assert!(ours.len() > 20 && ours.last().unwrap()[1] == 1.0, "{ours:?}");
+    assert!(distribution(&scene.text("run.hgrm")).len() > 20);
     let counts: HashMap<u64, f64> = read["below"].as_array().unwrap().iter().map(value_and_count).collect();
     let all = read["count"].as_f64().unwrap();
     for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
@@ -281,15 +375,25 @@ fn another_implementation_reads_the_log_and_counts_the_same_distribution() {
         let value = report["latency_ns"][name].as_u64().unwrap();
         assert!(counts[&value] / all >= quantile, "{name} of {value}ns: {} of {all}", counts[&value]);
     }
+    assert_same_counts(&read, &scene.text("run.hgrm"));
+}
+
+fn value_and_count(pair: &Value) -> (u64, f64) {
+    (pair[0].as_u64().unwrap(), pair[1].as_f64().unwrap())
+}
+
+/// Every count of a distribution is that of the other implementation.
+#[track_caller]
+fn assert_same_counts(read: &Value, hgrm: &str) {
+    let counts: HashMap<u64, f64> = read["below"].as_array().unwrap().iter().map(value_and_count).collect();
+    let ours = distribution(hgrm);
+    assert!(ours.last().is_some_and(|last| last[1] == 1.0), "{ours:?}");
+    let all = read["count"].as_f64().unwrap();
     for [micros, percentile, count] in ours {
         let nanos = (micros * 1e3).round() as u64;
         assert_eq!(counts.get(&nanos), Some(&count), "at {micros}us, percentile {percentile}");
         assert!(count / all >= percentile - 1e-12, "{count} of {all} is less than {percentile}");
     }
-}
-
-fn value_and_count(pair: &Value) -> (u64, f64) {
-    (pair[0].as_u64().unwrap(), pair[1].as_f64().unwrap())
 }
 
 #[test]

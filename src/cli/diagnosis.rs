@@ -1,15 +1,15 @@
 //! What the diagnostics' command lines have in common: exit codes, names, a number that differs from run to run, and the
 //! signal that ends them early.
 
+use super::output::OutputArgs;
+use super::report::{Format, print, render};
 use crate::diag::icmp::Family;
 use crate::diag::names::{Host, NameError};
 use crate::diag::tally::{Refusal, Tally};
-use crate::report::histogram;
-use crate::report::schema::LatencyRecord;
+use crate::report::file::Stored;
+use crate::report::probes::ErrorRecord;
+use crate::sys::raw::Access;
 use clap::Args;
-use comfy_table::{CellAlignment, Table};
-use hdrhistogram::Histogram;
-use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -94,67 +94,25 @@ pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Round-trip times as JSON carries them.
-#[derive(Debug, Serialize)]
-pub struct RoundTripsRecord {
-    #[serde(flatten)]
-    figures: LatencyRecord,
-    /// HdrHistogram V2 deflate, base64, as `.hlog` files carry it.
-    histogram: String,
+/// Prints what was found, and exports it.
+pub fn conclude(result: &Stored, outcome: &OutputArgs, format: Format) -> anyhow::Result<()> {
+    print(&render(result, format)?)?;
+    outcome.export(result)
 }
 
-impl From<&Histogram<u64>> for RoundTripsRecord {
-    fn from(times: &Histogram<u64>) -> RoundTripsRecord {
-        RoundTripsRecord { figures: histogram::figures(times), histogram: histogram::encode(times) }
-    }
+/// All that ICMP told of these probes.
+pub fn errors(tally: &Tally) -> Vec<ErrorRecord> {
+    let record = |(refusal, count): (&Refusal, &u64)| ErrorRecord {
+        from: refusal.from.to_string(),
+        meaning: refusal.meaning.to_string(),
+        icmp_type: refusal.meaning.kind,
+        icmp_code: refusal.meaning.code,
+        count: *count,
+    };
+    tally.refusals.iter().map(record).collect()
 }
 
-/// What ICMP told, and how often.
-#[derive(Debug, Serialize)]
-pub struct ErrorRecord {
-    from: String,
-    meaning: String,
-    icmp_type: u8,
-    icmp_code: u8,
-    count: u64,
-}
-
-impl ErrorRecord {
-    /// All that was told of these probes.
-    pub fn of(tally: &Tally) -> Vec<ErrorRecord> {
-        let record = |(refusal, count): (&Refusal, &u64)| ErrorRecord {
-            from: refusal.from.to_string(),
-            meaning: refusal.meaning.to_string(),
-            icmp_type: refusal.meaning.kind,
-            icmp_code: refusal.meaning.code,
-            count: *count,
-        };
-        tally.refusals.iter().map(record).collect()
-    }
-}
-
-/// The lines of a table without borders: columns of words aligned on the left, figures on the right.
-pub fn aligned(header: &[&str], rows: impl Iterator<Item = Vec<String>>, words: &[usize]) -> Vec<String> {
-    let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(header);
-    rows.for_each(|row| {
-        table.add_row(row);
-    });
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if !words.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.lines().map(|line| line.trim_end().to_owned()).collect()
-}
-
-/// min, p50, p90, p99 and max for a table; dashes where there is nothing.
-pub fn five_figures(times: &Histogram<u64>) -> [String; 5] {
-    if times.is_empty() {
-        return std::array::from_fn(|_| "-".to_owned());
-    }
-    let figures = histogram::figures(times);
-    [figures.min, figures.p50, figures.p90, figures.p99, figures.max]
-        .map(|nanos| crate::units::Nanos(nanos).to_string())
+/// How an ICMP socket was had, in one word.
+pub fn kind(access: Access) -> String {
+    if access == Access::Raw { "raw" } else { "ping" }.to_owned()
 }

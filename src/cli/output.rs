@@ -17,14 +17,16 @@ const EXIT_CROSSED: u8 = 99;
 pub struct OutputArgs {
     /// Also write the result as json, csv, md, hlog or hgrm; may be repeated
     ///
-    /// csv: a line per trial. md: a table. hlog: the histograms as an HdrHistogram log. hgrm: the percentile
-    /// distribution; of several contestants each into a file of its own, its name put before the last dot of FILE.
+    /// csv: a line per trial, or per target, hop or kind of time. md: a table. hlog: the histograms as an HdrHistogram log,
+    /// tagged where there are several. hgrm: the percentile distribution; where there are several (contestants, targets,
+    /// hops, kinds of times) each goes into a file of its own, its name put before the last dot of FILE.
     #[arg(long, value_name = "FORMAT=FILE")]
     pub export: Vec<Export>,
     /// Exit with 99 if this holds: p99>300us, throughput<50k, ratio<0.95, errors>0; may be repeated
     ///
     /// Figures: min mean p50 p90 p99 p999 max (what a client waits), throughput (requests/s), errors, lost; of a
-    /// comparison ratio too, and every contestant but the baseline is judged. A figure that is not there fails.
+    /// comparison ratio too, and every contestant but the baseline is judged, of a ping every target. A figure that is not
+    /// there fails.
     #[arg(long, value_name = "BOUND")]
     pub fail_if: Vec<Threshold>,
 }
@@ -61,7 +63,7 @@ impl OutputArgs {
             let named = || format!("cannot export to {}", export.path.display());
             let parts = export.form.exporter().export(result).with_context(named)?;
             if parts.is_empty() {
-                eprintln!("{} is not written: no trial counts", export.path.display());
+                eprintln!("{} is not written: nothing counts, or nothing was measured", export.path.display());
             }
             parts.iter().try_for_each(|part| write(&export.path, part))
         })

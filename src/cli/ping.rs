@@ -5,13 +5,16 @@ mod record;
 mod text;
 
 use super::diagnosis::{
-    EXIT_NAME_NOT_FOUND, EXIT_SOME_UNREACHABLE, EXIT_SYSTEM, EXIT_USAGE, FamilyArgs, fail, nonce, resolve, stop_flag,
+    EXIT_NAME_NOT_FOUND, EXIT_SOME_UNREACHABLE, EXIT_SYSTEM, EXIT_USAGE, FamilyArgs, conclude, fail, nonce, resolve,
+    stop_flag,
 };
 use super::load::positive;
+use super::output::OutputArgs;
 use super::report::{Format, print};
-use crate::diag::ping::{self, Config, Event, MAX_SIZE, Outcome};
+use crate::diag::ping::{self, Config, Event, MAX_SIZE};
 use crate::diag::tally::Tally;
 use crate::diag::window::MAX_PROBES;
+use crate::report::file::Stored;
 use crate::units::{Bytes, Nanos};
 use clap::Args;
 use live::LiveLine;
@@ -64,16 +67,19 @@ pub struct PingArgs {
     /// What to print: text for eyes, or one JSON object (schema ringmark.ping/1, times in integer nanoseconds)
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    outcome: OutputArgs,
 }
 
 const AFTER_HELP: &str = "\
 Exit codes, as fping's: 0 all targets are reachable; 1 some are not; 2 a name was not found; 3 bad options; 4 the system \
-did not let us.
+did not let us. 99: all are reachable, but a --fail-if holds.
 
 Examples:
   ringmark ping 192.0.2.1 192.0.2.2 example.org     five requests to each
   ringmark ping -q -c 100000 -i 50us 127.0.0.1      percentiles of the loopback
-  ringmark ping -c 0 --format json ::1 > run.json   until Ctrl-C";
+  ringmark ping -c 0 --format json ::1 > run.json   until Ctrl-C
+  ringmark ping -q -c 1000 -i 2ms --export hlog=run.hlog --export hgrm=run.hgrm 192.0.2.1";
 
 fn payload_size(text: &str) -> Result<Bytes, String> {
     match text.parse::<Bytes>() {
@@ -91,22 +97,20 @@ pub fn run(args: &PingArgs) -> ExitCode {
         return EXIT_NAME_NOT_FOUND.into();
     }
     let config = args.config(targets);
-    if let Err(error) = config.check() {
-        return fail("ping", EXIT_USAGE, &error);
+    let problem = config.check().err().map(|error| error.to_string()).or_else(|| args.outcome.needs_comparison());
+    if let Some(problem) = problem {
+        return fail("ping", EXIT_USAGE, &problem);
     }
-    let outcome = match measure(args, &config) {
-        Ok(outcome) => outcome,
-        Err(error) => return fail("ping", EXIT_SYSTEM, &format!("{error:#}")),
-    };
-    let reachable = outcome.targets.iter().all(Tally::is_reachable);
-    match (missing.is_empty(), reachable) {
-        (false, _) => EXIT_NAME_NOT_FOUND.into(),
-        (true, false) => EXIT_SOME_UNREACHABLE.into(),
-        (true, true) => ExitCode::SUCCESS,
+    match measure(args, &config) {
+        Err(error) => fail("ping", EXIT_SYSTEM, &format!("{error:#}")),
+        Ok(_) if !missing.is_empty() => EXIT_NAME_NOT_FOUND.into(),
+        Ok((_, false)) => EXIT_SOME_UNREACHABLE.into(),
+        Ok((result, true)) => args.outcome.verdict(&result),
     }
 }
 
-fn measure(args: &PingArgs, config: &Config) -> anyhow::Result<Outcome> {
+/// What was found, and whether all targets are reachable.
+fn measure(args: &PingArgs, config: &Config) -> anyhow::Result<(Stored, bool)> {
     let stop = stop_flag()?;
     let lines = args.shows_lines(config);
     let mut live = LiveLine::new(!lines);
@@ -115,11 +119,9 @@ fn measure(args: &PingArgs, config: &Config) -> anyhow::Result<Outcome> {
         false => live.show(&event),
     })?;
     drop(live);
-    match args.format {
-        Format::Text => print(&text::summary(config, &outcome))?,
-        Format::Json => print(&record::json(config, &outcome)?)?,
-    }
-    Ok(outcome)
+    let result = Stored::Ping(Box::new(record::report(config, &outcome)));
+    conclude(&result, &args.outcome, args.format)?;
+    Ok((result, outcome.targets.iter().all(Tally::is_reachable)))
 }
 
 fn print_line(line: &str) {

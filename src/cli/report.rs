@@ -3,6 +3,7 @@
 use crate::cli::load::text as load_text;
 use crate::cli::output::OutputArgs;
 use crate::report::file::{Stored, parse};
+use crate::report::probes::{ping, trace};
 use crate::report::{aa, against, json, terminal, wire};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -13,7 +14,7 @@ use std::{fs, io};
 /// Render a stored result again, every figure computed anew from the raw trials in it.
 #[derive(Clone, Debug, Args)]
 pub struct ReportArgs {
-    /// What `ringmark compare` saved or `ringload --format json` printed.
+    /// What `ringmark compare` saved, or ringload, ping, trace or sniff --latency printed with --format json.
     file: PathBuf,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -61,15 +62,16 @@ fn read(path: &Path) -> Result<Stored> {
 
 /// A result in the form asked for.
 pub fn render(stored: &Stored, format: Format) -> Result<String> {
-    Ok(match (stored, format) {
-        (Stored::Compare(report), Format::Text) => terminal::render(report),
-        (Stored::Compare(report), Format::Json) => json::render(report)?,
-        (Stored::Aa(report), Format::Text) => aa::render(report),
-        (Stored::Aa(report), Format::Json) => json::render(report)?,
-        (Stored::Load(report), Format::Text) => load_text::render(report),
-        (Stored::Load(report), Format::Json) => json::render(report)?,
-        (Stored::Wire(report), Format::Text) => wire::render(report),
-        (Stored::Wire(report), Format::Json) => json::render(report)?,
+    if format == Format::Json {
+        return Ok(json::render(stored)?);
+    }
+    Ok(match stored {
+        Stored::Compare(report) => terminal::render(report),
+        Stored::Aa(report) => aa::render(report),
+        Stored::Load(report) => load_text::render(report),
+        Stored::Wire(report) => wire::render(report),
+        Stored::Ping(report) => ping::render(report),
+        Stored::Trace(report) => trace::render(report),
     })
 }
 

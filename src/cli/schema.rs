@@ -4,6 +4,8 @@ use super::report::print;
 use crate::report::aa::AaReport;
 use crate::report::against::AgainstReport;
 use crate::report::json;
+use crate::report::probes::ping::PingReport;
+use crate::report::probes::trace::TraceReport;
 use crate::report::schema::{CompareReport, LoadReport};
 use crate::report::wire::WireReport;
 use anyhow::Result;
@@ -33,6 +35,10 @@ enum Of {
     Against,
     /// What `ringmark sniff --latency --format json` prints.
     Wire,
+    /// What `ringmark ping --format json` prints.
+    Ping,
+    /// What `ringmark trace --format json` prints.
+    Trace,
 }
 
 pub fn run(args: &SchemaArgs) -> Result<ExitCode> {
@@ -47,5 +53,7 @@ fn schema(of: Of) -> Schema {
         Of::Aa => schema_for!(AaReport),
         Of::Against => schema_for!(AgainstReport),
         Of::Wire => schema_for!(WireReport),
+        Of::Ping => schema_for!(PingReport),
+        Of::Trace => schema_for!(TraceReport),
     }
 }

@@ -2,15 +2,16 @@
 
 mod live;
 mod record;
-mod text;
 
 use super::diagnosis::{
-    EXIT_NAME_NOT_FOUND, EXIT_SOME_UNREACHABLE, EXIT_SYSTEM, EXIT_USAGE, FamilyArgs, fail, nonce, stop_flag,
+    EXIT_NAME_NOT_FOUND, EXIT_SOME_UNREACHABLE, EXIT_SYSTEM, EXIT_USAGE, FamilyArgs, conclude, fail, nonce, stop_flag,
 };
 use super::load::positive;
-use super::report::{Format, print};
+use super::output::OutputArgs;
+use super::report::Format;
 use crate::diag::names::Host;
-use crate::diag::trace::{self, Config, MOST_HOPS, Outcome, Way};
+use crate::diag::trace::{self, Config, MOST_HOPS, Way};
+use crate::report::file::Stored;
 use crate::units::Nanos;
 use clap::Args;
 use live::LiveTable;
@@ -64,16 +65,19 @@ pub struct TraceArgs {
     /// What to print: text for eyes, or one JSON object (schema ringmark.trace/1, times in integer nanoseconds)
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    outcome: OutputArgs,
 }
 
 const AFTER_HELP: &str = "\
 Exit codes, as ping's: 0 the target answered; 1 it did not; 2 its name was not found; 3 bad options; 4 the system did not \
-let us.
+let us. 99: the target answered, but a --fail-if holds.
 
 Examples:
   ringmark trace example.org               ten rounds of UDP probes
   ringmark trace --tcp 443 example.org     as a browser would connect
-  ringmark trace --icmp -c 0 192.0.2.1     until Ctrl-C";
+  ringmark trace --icmp -c 0 192.0.2.1     until Ctrl-C
+  ringmark trace --export csv=way.csv --export hlog=way.hlog example.org";
 
 /// The command `ringmark trace`.
 pub fn run(args: &TraceArgs) -> ExitCode {
@@ -82,26 +86,26 @@ pub fn run(args: &TraceArgs) -> ExitCode {
         Err(error) => return fail("trace", EXIT_NAME_NOT_FOUND, &error),
     };
     let config = args.config(host);
-    if let Err(error) = config.check() {
-        return fail("trace", EXIT_USAGE, &error);
+    let problem = config.check().err().map(|error| error.to_string()).or_else(|| args.outcome.needs_comparison());
+    if let Some(problem) = problem {
+        return fail("trace", EXIT_USAGE, &problem);
     }
     match measure(args, &config) {
-        Ok(outcome) if outcome.path.is_reached() => ExitCode::SUCCESS,
-        Ok(_) => EXIT_SOME_UNREACHABLE.into(),
         Err(error) => fail("trace", EXIT_SYSTEM, &format!("{error:#}")),
+        Ok((_, false)) => EXIT_SOME_UNREACHABLE.into(),
+        Ok((result, true)) => args.outcome.verdict(&result),
     }
 }
 
-fn measure(args: &TraceArgs, config: &Config) -> anyhow::Result<Outcome> {
+/// What was found, and whether the target was reached.
+fn measure(args: &TraceArgs, config: &Config) -> anyhow::Result<(Stored, bool)> {
     let stop = stop_flag()?;
     let mut live = LiveTable::new(args.quiet);
     let outcome = trace::run(config, nonce(), &stop, &mut |path| live.show(path))?;
     drop(live);
-    match args.format {
-        Format::Text => print(&text::render(config, &outcome))?,
-        Format::Json => print(&record::json(config, &outcome)?)?,
-    }
-    Ok(outcome)
+    let result = Stored::Trace(Box::new(record::report(config, &outcome)));
+    conclude(&result, &args.outcome, args.format)?;
+    Ok((result, outcome.path.is_reached()))
 }
 
 impl TraceArgs {

@@ -1,5 +1,6 @@
 //! A contestant compared with itself, again and again: how often a difference is claimed where there is none.
 
+use super::histogram::HistogramError;
 use super::schema::{CellRecord, HostRecord, LoadSettings, RatioRecord, Stopped, Verdict};
 use super::verdict::{short_name, verdict};
 use crate::stats::{paired_ratio, proportion_interval};
@@ -91,10 +92,11 @@ impl AaComparison {
 }
 
 impl AaReport {
-    /// Computes all figures again.
-    pub fn fill(&mut self) {
+    /// Computes all figures again; what they are computed from is never damaged.
+    pub fn fill(&mut self) -> Result<(), HistogramError> {
         self.comparisons.iter_mut().for_each(AaComparison::fill);
         self.count();
+        Ok(())
     }
 
     /// Counts the verdicts.
@@ -202,7 +204,7 @@ mod tests {
             false_alarms: 0,
             rate: None,
         };
-        report.fill();
+        report.fill().unwrap();
         report
     }
 
@@ -217,7 +219,7 @@ mod tests {
         );
         assert!(text.contains("2 of 5 comparisons") && text.contains("MORE THAN the 1 allowed"), "{text}");
         mixed.comparisons[0].pairs.truncate(5);
-        mixed.fill();
+        mixed.fill().unwrap();
         assert_eq!((mixed.decided, mixed.false_alarms), (4, 2));
         assert!(render(&mixed).contains("1 comparisons had too few valid rounds"));
     }

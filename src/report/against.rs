@@ -60,8 +60,8 @@ pub struct SideRecord {
 pub enum AgainstError {
     #[error("one is a comparison, the other a single run; give two of a kind")]
     Different,
-    #[error("what was read off the wire is not compared; give what `ringmark compare` or `ringload` stored")]
-    Wire,
+    #[error("what ping, trace and sniff found is not compared; give what `ringmark compare` or `ringload` stored")]
+    Diagnosis,
     #[error(
         "comparisons of a contestant with itself are not compared; give what `ringmark compare` or `ringload` stored"
     )]
@@ -76,7 +76,7 @@ pub fn against(file: (&str, &Stored), baseline: (&str, &Stored)) -> Result<Again
         (Stored::Compare(ours), Stored::Compare(base)) => of_comparisons(ours, base),
         (Stored::Load(ours), Stored::Load(base)) => of_runs(ours, base),
         (Stored::Aa(_), _) | (_, Stored::Aa(_)) => return Err(AgainstError::Itself),
-        (Stored::Wire(_), _) | (_, Stored::Wire(_)) => return Err(AgainstError::Wire),
+        (ours, base) if ours.is_diagnosis() || base.is_diagnosis() => return Err(AgainstError::Diagnosis),
         _ => return Err(AgainstError::Different),
     };
     if rows.is_empty() {

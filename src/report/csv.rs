@@ -1,10 +1,12 @@
-//! Records in, comma-separated values out (RFC 4180): one line per trial, raw, for statistics of your own.
+//! Records in, comma-separated values out (RFC 4180): one line per trial, raw, for statistics of your own; of a diagnosis
+//! one per kind of time, target or hop.
+
+mod diagnoses;
 
 use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
 use super::schema::LatencyRecord;
 use super::trials::{Row, rows};
-use super::wire::WireReport;
 
 /// One line per trial.
 pub struct Csv;
@@ -13,36 +15,34 @@ const HEADER: &str = "connections,size,depth,connect_per_request,contestant,roun
     throughput_per_s,min_ns,mean_ns,p50_ns,p90_ns,p99_ns,p999_ns,max_ns,server_cpu_ns_per_request,\
     generator_cpu_ns_per_request,errors,lost,problems";
 
+/// Columns of [`figures`].
+const FIGURES: usize = 14;
+
 impl Exporter for Csv {
     fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError> {
-        if let Stored::Wire(report) = result {
-            return Ok(Part::whole(of_wire(report)));
-        }
-        let lines = rows(result)?.iter().map(line).collect::<String>();
-        Ok(Part::whole(format!("{HEADER}\r\n{lines}")))
+        let text = match result {
+            Stored::Wire(report) => diagnoses::of_wire(report),
+            Stored::Ping(report) => diagnoses::of_ping(report),
+            Stored::Trace(report) => diagnoses::of_trace(report),
+            _ => table(HEADER, rows(result)?.iter().map(fields)),
+        };
+        Ok(Part::whole(text))
     }
 }
 
-const WIRE_HEADER: &str = "device,port,duration_ns,kind,samples,min_ns,mean_ns,p50_ns,p90_ns,p99_ns,p999_ns,max_ns";
-
-/// Read off the wire: one line per kind of time.
-fn of_wire(report: &WireReport) -> String {
-    let lines = report.kinds().map(|(kind, figures)| {
-        let LatencyRecord { min, mean, p50, p90, p99, p999, max } = figures.latency_ns;
-        let (device, port, duration) = (quoted(&report.device), report.port, report.duration_ns);
-        let (kind, samples) = (quoted(kind), figures.samples);
-        format!("{device},{port},{duration},{kind},{samples},{min},{mean:.1},{p50},{p90},{p99},{p999},{max}\r\n")
-    });
-    format!("{WIRE_HEADER}\r\n{}", lines.concat())
+/// The header and a line for each row of fields.
+fn table(header: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let lines: String = rows.map(|fields| fields.join(",") + "\r\n").collect();
+    format!("{header}\r\n{lines}")
 }
 
-fn line(row: &Row) -> String {
+fn fields(row: &Row) -> Vec<String> {
     let mut fields = workload(row).to_vec();
     fields.extend([quoted(row.contestant), row.round.to_string(), row.position.to_string()]);
     fields.push(u8::from(row.valid().is_some()).to_string());
     fields.extend(figures(row));
     fields.push(quoted(&row.problems.join("; ")));
-    fields.join(",") + "\r\n"
+    fields
 }
 
 fn workload(row: &Row) -> [String; 4] {
@@ -56,26 +56,23 @@ fn workload(row: &Row) -> [String; 4] {
 }
 
 /// Empty where there is none. Latency is what a client waits: response time in an open loop, else service time.
-fn figures(row: &Row) -> [String; 14] {
-    let Some(load) = row.load else { return Default::default() };
-    let latency = load.waiting_ns();
+fn figures(row: &Row) -> Vec<String> {
+    let Some(load) = row.load else { return vec![String::new(); FIGURES] };
     let known = |value: Option<f64>| value.map(|value| format!("{value:.1}")).unwrap_or_default();
-    [
-        load.requests.to_string(),
-        load.duration_ns.to_string(),
-        format!("{:.1}", load.throughput_per_s),
-        latency.min.to_string(),
-        format!("{:.1}", latency.mean),
-        latency.p50.to_string(),
-        latency.p90.to_string(),
-        latency.p99.to_string(),
-        latency.p999.to_string(),
-        latency.max.to_string(),
-        known(load.cpu.server_ns_per_request),
-        known(load.cpu.generator_ns_per_request),
-        load.errors.values().sum::<u64>().to_string(),
-        load.datagrams.as_ref().map(|datagrams| datagrams.lost.to_string()).unwrap_or_default(),
-    ]
+    let mut fields =
+        vec![load.requests.to_string(), load.duration_ns.to_string(), format!("{:.1}", load.throughput_per_s)];
+    fields.extend(latencies(load.waiting_ns()));
+    fields.extend([known(load.cpu.server_ns_per_request), known(load.cpu.generator_ns_per_request)]);
+    fields.push(load.errors.values().sum::<u64>().to_string());
+    fields.push(load.datagrams.as_ref().map(|datagrams| datagrams.lost.to_string()).unwrap_or_default());
+    fields
+}
+
+/// min, mean, p50, p90, p99, p99.9, max.
+fn latencies(latency: &LatencyRecord) -> [String; 7] {
+    let LatencyRecord { min, mean, p50, p90, p99, p999, max } = *latency;
+    let [min, p50, p90, p99, p999, max] = [min, p50, p90, p99, p999, max].map(|nanos| nanos.to_string());
+    [min, format!("{mean:.1}"), p50, p90, p99, p999, max]
 }
 
 fn quoted(text: &str) -> String {

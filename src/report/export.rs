@@ -113,6 +113,13 @@ pub(super) mod tests {
         Stored::Wire(Box::new(super::super::wire::tests::report()))
     }
 
+    /// A result of each kind that every format takes.
+    pub fn all() -> [Stored; 5] {
+        let ping = Stored::Ping(Box::new(super::super::probes::ping::tests::report()));
+        let trace = Stored::Trace(Box::new(super::super::probes::trace::tests::report()));
+        [single(), comparison(), wire(), ping, trace]
+    }
+
     pub fn only(parts: Vec<Part>) -> String {
         assert!(parts.len() == 1 && parts[0].name.is_none(), "{parts:?}");
         parts.into_iter().map(|part| part.text).collect()
@@ -122,7 +129,7 @@ pub(super) mod tests {
     fn every_format_takes_a_run_and_a_comparison() {
         for (name, form) in FORMS {
             assert_eq!(name.parse(), Ok(form));
-            for result in [single(), comparison(), wire()] {
+            for result in all() {
                 let parts = form.exporter().export(&result).unwrap();
                 assert!(parts.iter().all(|part| part.text.ends_with('\n')), "{name}: {parts:?}");
             }

@@ -3,32 +3,46 @@
 use super::aa::{AA_SCHEMA, AaReport};
 use super::derive;
 use super::histogram::HistogramError;
+use super::probes::ping::{PING_SCHEMA, PingReport};
+use super::probes::trace::{TRACE_SCHEMA, TraceReport};
 use super::schema::{COMPARE_SCHEMA, CompareReport, LOAD_SCHEMA, LoadReport};
 use super::wire::{WIRE_SCHEMA, WireReport};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// A stored result.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Stored {
     Compare(Box<CompareReport>),
     Load(Box<LoadReport>),
     Aa(Box<AaReport>),
     Wire(Box<WireReport>),
+    Ping(Box<PingReport>),
+    Trace(Box<TraceReport>),
+}
+
+impl Stored {
+    /// What ping, trace and sniff found, without the load generator.
+    pub fn is_diagnosis(&self) -> bool {
+        matches!(self, Stored::Wire(_) | Stored::Ping(_) | Stored::Trace(_))
+    }
 }
 
 /// The text is no result that this version reads.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("it is not JSON ({0}); give a file that `ringmark compare` saved or `ringload --format json` printed")]
+    #[error("it is not JSON ({0}); give a file that `ringmark compare` saved or a command printed with --format json")]
     NotJson(serde_json::Error),
     #[error(
-        "it has no \"schema\", so it is no result of ringmark; give a file that `ringmark compare` saved or `ringload --format json` printed"
+        "it has no \"schema\", so it is no result of ringmark; give a file that `ringmark compare` saved or a command printed with --format json"
     )]
     NoSchema,
     #[error(
-        "it is written as '{found}' (by version {writer}), while this version {} reads '{COMPARE_SCHEMA}', '{LOAD_SCHEMA}', '{AA_SCHEMA}' and '{WIRE_SCHEMA}'; read it with the version that wrote it",
+        "it is written as '{found}' (by version {writer}), while this version {} reads '{COMPARE_SCHEMA}', '{LOAD_SCHEMA}', '{AA_SCHEMA}', '{WIRE_SCHEMA}', '{PING_SCHEMA}' and '{TRACE_SCHEMA}'; read it with the version that wrote it",
         env!("CARGO_PKG_VERSION")
     )]
     OtherVersion { found: String, writer: String },
@@ -38,36 +52,32 @@ pub enum ReadError {
     Histogram(#[from] HistogramError),
 }
 
-/// Reads a result and computes its figures again from what is raw in it: the trials, the histogram.
+/// Reads a result and computes its figures again from what is raw in it: the trials, the histograms.
 pub fn parse(text: &str) -> Result<Stored, ReadError> {
     let value: Value = serde_json::from_str(text).map_err(ReadError::NotJson)?;
     let word = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let schema = word("schema").ok_or(ReadError::NoSchema)?;
     let writer = word("ringmark").unwrap_or_else(|| "unknown".to_owned());
-    let malformed = |source| ReadError::Malformed { schema: schema.clone(), source };
     match schema.as_str() {
-        COMPARE_SCHEMA => {
-            let mut report: CompareReport = serde_json::from_value(value).map_err(malformed)?;
-            derive::fill(&mut report)?;
-            Ok(Stored::Compare(Box::new(report)))
-        }
-        LOAD_SCHEMA => {
-            let mut report: LoadReport = serde_json::from_value(value).map_err(malformed)?;
-            derive::fill_load(&mut report)?;
-            Ok(Stored::Load(Box::new(report)))
-        }
-        AA_SCHEMA => {
-            let mut report: AaReport = serde_json::from_value(value).map_err(malformed)?;
-            report.fill();
-            Ok(Stored::Aa(Box::new(report)))
-        }
-        WIRE_SCHEMA => {
-            let mut report: WireReport = serde_json::from_value(value).map_err(malformed)?;
-            report.fill()?;
-            Ok(Stored::Wire(Box::new(report)))
-        }
+        COMPARE_SCHEMA => read(value, schema, derive::fill, Stored::Compare),
+        LOAD_SCHEMA => read(value, schema, derive::fill_load, Stored::Load),
+        AA_SCHEMA => read(value, schema, AaReport::fill, Stored::Aa),
+        WIRE_SCHEMA => read(value, schema, WireReport::fill, Stored::Wire),
+        PING_SCHEMA => read(value, schema, PingReport::fill, Stored::Ping),
+        TRACE_SCHEMA => read(value, schema, TraceReport::fill, Stored::Trace),
         _ => Err(ReadError::OtherVersion { found: schema, writer }),
     }
+}
+
+fn read<R: DeserializeOwned>(
+    value: Value,
+    schema: String,
+    fill: impl Fn(&mut R) -> Result<(), HistogramError>,
+    stored: impl Fn(Box<R>) -> Stored,
+) -> Result<Stored, ReadError> {
+    let mut report: R = serde_json::from_value(value).map_err(|source| ReadError::Malformed { schema, source })?;
+    fill(&mut report)?;
+    Ok(stored(Box::new(report)))
 }
 
 /// Writes a file at once: into a temporary one beside it, which then takes its name. Missing folders are made. What is
@@ -124,6 +134,15 @@ mod tests {
         let mut old = serde_json::to_value(report(vec![contestant("epoll", steady(1e5))])).unwrap();
         assert_eq!(old.as_object_mut().unwrap().remove("siblings_shared"), Some(false.into()));
         assert!(parse(&old.to_string()).is_ok());
+    }
+
+    #[test]
+    fn every_kind_of_result_reads_back() {
+        for result in super::super::export::tests::all() {
+            let read = parse(&json::render(&result).unwrap()).unwrap();
+            assert_eq!(std::mem::discriminant(&read), std::mem::discriminant(&result));
+            assert_eq!(parse(&json::render(&read).unwrap()).unwrap(), read);
+        }
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Records in, an HdrHistogram percentile distribution out: the columns Value, Percentile, TotalCount,
 //! 1/(1-Percentile), which the HdrHistogram plotter and wrk2's tools read.
 
-use super::export::{ExportError, Exporter, Part, plain};
+use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
 use super::histogram::{read, read_all, sum};
+use super::times::{Times, times};
 use super::trials::{Row, rows};
-use super::wire::WireReport;
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 
 /// What clients waited, in microseconds (three decimals, so nothing of a nanosecond is lost). Of a comparison a part per
-/// contestant and workload, the trials that count together.
+/// contestant and workload, the trials that count together; of a diagnosis one per kind of time.
 pub struct Hgrm;
 
 const NANOS_PER_UNIT: f64 = 1e3;
@@ -19,8 +19,8 @@ const TICKS_PER_HALF_DISTANCE: u32 = 5;
 
 impl Exporter for Hgrm {
     fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError> {
-        if let Stored::Wire(report) = result {
-            return of_wire(report);
+        if let Some(times) = times(result) {
+            return times.into_iter().map(of_times).collect();
         }
         let rows = rows(result)?;
         if let Stored::Load(load) = result {
@@ -32,12 +32,8 @@ impl Exporter for Hgrm {
     }
 }
 
-/// Read off the wire: a part for each kind of time there is.
-fn of_wire(report: &WireReport) -> Result<Vec<Part>, ExportError> {
-    let kinds = report.kinds().into_iter().filter(|(_, figures)| figures.samples > 0);
-    kinds
-        .map(|(kind, figures)| Ok(Part { text: distribution(&read(&figures.histogram)?), name: Some(plain(kind)) }))
-        .collect()
+fn of_times(times: Times) -> Result<Part, ExportError> {
+    Ok(Part { text: distribution(&read(&times.figures.histogram)?), name: times.name })
 }
 
 fn part(rows: &[Row], tag: String) -> Result<Part, ExportError> {

@@ -1,11 +1,11 @@
 //! Records in, an HdrHistogram interval log out (format 1.3): what HistogramLogAnalyzer, HistogramLogProcessor and the
 //! readers of every HdrHistogram library take.
 
-use super::export::{ExportError, Exporter, Part, plain};
+use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
 use super::histogram::{HistogramError, read};
+use super::times::{Times, times};
 use super::trials::{Row, rows};
-use super::wire::WireReport;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A line per interval of what clients waited, in nanoseconds; the largest value of each, for eyes, in milliseconds.
 ///
 /// Of a comparison the trials that count, tagged with contestant and workload. Their starts are not stored: within a tag
-/// they follow each other without a gap, from 0.
+/// they follow each other without a gap, from 0. Of a diagnosis one interval per kind of time, tagged with it.
 pub struct Hlog;
 
 const VERSION: &str = "[Histogram log format version 1.3]";
@@ -30,9 +30,9 @@ struct Interval<'a> {
 
 impl Exporter for Hlog {
     fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError> {
-        let log = match result {
-            Stored::Wire(report) => write(&of_wire(report))?,
-            _ => write(&intervals(&rows(result)?, matches!(result, Stored::Compare(_))))?,
+        let log = match times(result) {
+            Some(times) => write(&times.into_iter().map(of_times).collect::<Vec<_>>())?,
+            None => write(&intervals(&rows(result)?, matches!(result, Stored::Compare(_))))?,
         };
         // The legend stands before the first interval; the writer knows only comments.
         let at = log.lines().take_while(|line| line.starts_with('#')).map(|line| line.len() + 1).sum::<usize>();
@@ -40,19 +40,8 @@ impl Exporter for Hlog {
     }
 }
 
-/// Read off the wire: an interval for each kind of time, tagged with it.
-fn of_wire(report: &WireReport) -> Vec<Interval<'_>> {
-    report
-        .kinds()
-        .into_iter()
-        .filter(|(_, figures)| figures.samples > 0)
-        .map(|(kind, figures)| Interval {
-            tag: Some(plain(kind)),
-            start_ns: 0,
-            length_ns: report.duration_ns,
-            histogram: &figures.histogram,
-        })
-        .collect()
+fn of_times(times: Times<'_>) -> Interval<'_> {
+    Interval { tag: times.name, start_ns: 0, length_ns: times.length_ns, histogram: &times.figures.histogram }
 }
 
 fn intervals<'a>(rows: &'a [Row<'a>], tagged: bool) -> Vec<Interval<'a>> {

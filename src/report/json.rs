@@ -9,13 +9,7 @@ pub struct Json;
 
 impl Exporter for Json {
     fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError> {
-        let text = match result {
-            Stored::Compare(report) => render(report)?,
-            Stored::Load(report) => render(report)?,
-            Stored::Aa(report) => render(report)?,
-            Stored::Wire(report) => render(report)?,
-        };
-        Ok(Part::whole(text))
+        Ok(Part::whole(render(result)?))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Records in, Markdown out: a table to paste into an issue or a README.
 
+mod diagnoses;
+
 use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
 use super::schema::{CellRecord, CompareReport, ContestantRecord, LatencyRecord, LoadReport, LoadSettings, Verdict};
 use super::verdict::{conclusion, short_name};
-use super::wire::{FiguresRecord, WireReport};
 use crate::units::Nanos;
 
 /// A table per workload.
@@ -18,7 +19,9 @@ impl Exporter for Markdown {
             Stored::Compare(report) => Ok(Part::whole(comparison(report))),
             Stored::Load(report) => Ok(Part::whole(single(report))),
             Stored::Aa(_) => Err(ExportError::NoTrials),
-            Stored::Wire(report) => Ok(Part::whole(of_wire(report))),
+            Stored::Wire(report) => Ok(Part::whole(diagnoses::of_wire(report))),
+            Stored::Ping(report) => Ok(Part::whole(diagnoses::of_ping(report))),
+            Stored::Trace(report) => Ok(Part::whole(diagnoses::of_trace(report))),
         }
     }
 }
@@ -78,22 +81,6 @@ fn latencies(latency: Option<&LatencyRecord>) -> String {
     }
 }
 
-fn of_wire(report: &WireReport) -> String {
-    let row = |(kind, figures): (&str, &FiguresRecord)| {
-        let known = Some(&figures.latency_ns).filter(|_| figures.samples > 0);
-        format!("| {kind} | {} | {} |\n", figures.samples, latencies(known))
-    };
-    format!(
-        "Port {} on {}, {}, {} packets dropped by the kernel:\n\n| time | samples | {LATENCIES} |\n\
-         |:---|---:|---:|---:|---:|---:|\n{}",
-        report.port,
-        report.device,
-        Nanos(report.duration_ns),
-        report.packets.dropped,
-        report.kinds().map(row).concat()
-    )
-}
-
 fn single(report: &LoadReport) -> String {
     let reasons: String = report.invalid.iter().map(|reason| format!("**INVALID**: {reason}\n\n")).collect();
     let errors: u64 = report.errors.values().sum();
@@ -108,12 +95,12 @@ fn single(report: &LoadReport) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::export::tests::{comparison, only, single};
+    use super::super::export::tests::{all, comparison, only};
     use super::*;
 
     #[test]
     fn every_row_of_a_table_has_as_many_columns_as_its_header() {
-        for result in [single(), comparison()] {
+        for result in all() {
             let text = only(Markdown.export(&result).unwrap());
             let widths: Vec<usize> =
                 text.lines().filter(|line| line.starts_with('|')).map(|line| line.matches('|').count()).collect();

@@ -1,6 +1,8 @@
 //! Bounds that a result must not cross: `p99>300us`, `ratio<0.95`. A bound names what is *not* wanted.
 
 use super::file::Stored;
+use super::probes::ping::TargetRecord;
+use super::probes::trace::TraceReport;
 use super::schema::{
     CellRecord, CompareReport, ContestantRecord, DatagramRecord, LatencyRecord, LoadReport, TrialRecord,
 };
@@ -156,13 +158,15 @@ impl Threshold {
 }
 
 /// What the bounds are applied to: the run; or of a comparison every contestant but the baseline, in every cell (the
-/// baseline itself where it is alone).
+/// baseline itself where it is alone); of a ping every target, of a trace the target.
 pub fn subjects(result: &Stored) -> Vec<Subject> {
     match result {
         Stored::Load(load) => vec![of_run(load)],
         Stored::Compare(report) => report.cells.iter().flat_map(|cell| of_cell(report, cell)).collect(),
         Stored::Aa(_) => Vec::new(),
         Stored::Wire(report) => vec![of_wire(report)],
+        Stored::Ping(report) => report.targets.iter().map(of_target).collect(),
+        Stored::Trace(report) => vec![of_trace(report)],
     }
 }
 
@@ -184,6 +188,23 @@ fn of_wire(report: &WireReport) -> Subject {
         figures.extend(latencies(&report.service.latency_ns));
     }
     Subject { name: format!("port {} on {}", report.port, report.device), figures }
+}
+
+/// Its errors are the requests that met one, those that the kernel did not take, and the answers with wrong bytes.
+fn of_target(target: &TargetRecord) -> Subject {
+    let errors = target.refused + target.unsent + target.corrupt;
+    let mut figures = vec![(Metric::Errors, errors as f64), (Metric::Lost, target.lost as f64)];
+    figures.extend(target.round_trips_ns.known().iter().copied().flat_map(latencies));
+    Subject { name: target.label(), figures }
+}
+
+/// The target, if it was reached: routers on the way limit their answers.
+fn of_trace(report: &TraceReport) -> Subject {
+    let figures = report.target().map(|hop| {
+        let lost = [(Metric::Errors, hop.unsent as f64), (Metric::Lost, hop.lost as f64)];
+        lost.into_iter().chain(hop.round_trips_ns.known().into_iter().flat_map(latencies)).collect()
+    });
+    Subject { name: report.label(), figures: figures.unwrap_or_default() }
 }
 
 fn of_cell<'a>(report: &'a CompareReport, cell: &'a CellRecord) -> impl Iterator<Item = Subject> + 'a {

@@ -22,10 +22,10 @@ pub struct Row<'a> {
 /// Every trial: cell by cell, contestant by contestant, round by round.
 ///
 /// # Errors
-/// Of a comparison of a contestant with itself, which keeps no trials.
+/// Of a comparison of a contestant with itself, which keeps no trials, and of a diagnosis, which has none.
 pub fn rows(result: &Stored) -> Result<Vec<Row<'_>>, ExportError> {
     match result {
-        Stored::Aa(_) | Stored::Wire(_) => Err(ExportError::NoTrials),
+        Stored::Aa(_) | Stored::Wire(_) | Stored::Ping(_) | Stored::Trace(_) => Err(ExportError::NoTrials),
         Stored::Load(load) => Ok(vec![Row {
             cell: None,
             contestant: &load.target,

@@ -1,7 +1,8 @@
 //! What `ringmark sniff --latency` found: its stored form, and as text.
 
-use super::histogram::{self, HistogramError};
+use super::histogram::HistogramError;
 use super::schema::LatencyRecord;
+use super::times::FiguresRecord;
 use crate::units::Nanos;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,16 +66,6 @@ pub struct SeenRecord {
     pub queued: u64,
 }
 
-/// Times of one kind.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct FiguresRecord {
-    pub samples: u64,
-    #[serde(flatten)]
-    pub latency_ns: LatencyRecord,
-    /// HdrHistogram V2 deflate, base64; nanoseconds, 3 significant digits.
-    pub histogram: String,
-}
-
 /// The service time of one connection, in nanoseconds, to 2 significant digits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionRecord {
@@ -86,15 +77,6 @@ pub struct ConnectionRecord {
     pub p50: u64,
     pub p99: u64,
     pub max: u64,
-}
-
-impl FiguresRecord {
-    /// Reads the figures off the histogram.
-    pub fn fill(&mut self) -> Result<(), HistogramError> {
-        let read = histogram::read(&self.histogram)?;
-        (self.samples, self.latency_ns) = (read.len(), histogram::figures(&read));
-        Ok(())
-    }
 }
 
 impl WireReport {

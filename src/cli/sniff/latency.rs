@@ -8,7 +8,8 @@ use crate::diag::sniff::sink::Latency;
 use crate::diag::sniff::{Outcome, Session};
 use crate::report::file::Stored;
 use crate::report::histogram;
-use crate::report::wire::{self, ConnectionRecord, FiguresRecord, PacketsRecord, SeenRecord, WIRE_SCHEMA, WireReport};
+use crate::report::times::FiguresRecord;
+use crate::report::wire::{self, ConnectionRecord, PacketsRecord, SeenRecord, WIRE_SCHEMA, WireReport};
 use crate::sys::packet::{Capture, Counted};
 use crate::units::Nanos;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -123,8 +124,7 @@ fn seen(seen: &Seen) -> SeenRecord {
 }
 
 fn figures(spread: &Spread) -> FiguresRecord {
-    let found = spread.histogram();
-    FiguresRecord { samples: found.len(), latency_ns: histogram::figures(found), histogram: histogram::encode(found) }
+    FiguresRecord::of(spread.histogram())
 }
 
 fn connection((ends, times): (Ends, &Times)) -> ConnectionRecord {

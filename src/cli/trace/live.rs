@@ -1,7 +1,9 @@
 //! The live view of a trace: the table as far as it is known, on standard error, and only where that is a terminal.
 
-use super::text::table;
+use super::record::hops;
 use crate::diag::trace::Path;
+use crate::report::probes::trace::table;
+use crate::report::times::FiguresRecord;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 
@@ -21,7 +23,7 @@ impl LiveTable {
 
     pub fn show(&mut self, path: &Path) {
         if let Some(view) = &self.view {
-            view.set_message(table(path).join("\n"));
+            view.set_message(table(&hops(path, FiguresRecord::brief)).join("\n"));
         }
     }
 }
