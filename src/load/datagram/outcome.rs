@@ -34,6 +34,7 @@ pub fn record<'a>(tallies: impl Iterator<Item = &'a Tally>, server_drops: Option
         reordered: counts.reordered,
         reorder_extent_max: counts.max_extent,
         corrupt: sum.corrupt,
+        stale: 0,
         dropped_by_server: server_drops,
         dropped_by_generator: sum.dropped,
         traffic: TrafficRecord {

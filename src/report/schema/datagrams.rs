@@ -27,6 +27,10 @@ pub struct DatagramRecord {
     /// Datagrams, from the first to the last of the run, that are no answer to a request of their socket: a byte is wrong,
     /// or the number was never sent. Each is an error of the kind `corrupt` too.
     pub corrupt: u64,
+    /// Answers, from the first to the last of the run, to requests so old that it was not known whether they had been
+    /// answered: in files of versions that forgot them. Always 0 since every request is known to the end.
+    #[serde(default)]
+    pub stale: u64,
     /// Datagrams that the kernel dropped at the server's sockets from the first counted instant to the end of the run,
     /// mostly because their receive buffers were full. `None` where the kernel does not tell: the server is elsewhere, or
     /// no UDP socket.
@@ -103,6 +107,7 @@ impl std::ops::Add for DatagramRecord {
             reordered: self.reordered.saturating_add(other.reordered),
             reorder_extent_max: self.reorder_extent_max.max(other.reorder_extent_max),
             corrupt: self.corrupt.saturating_add(other.corrupt),
+            stale: self.stale.saturating_add(other.stale),
             dropped_by_server: known(self.dropped_by_server, other.dropped_by_server),
             dropped_by_generator: known(self.dropped_by_generator, other.dropped_by_generator),
             traffic: self.traffic + other.traffic,
