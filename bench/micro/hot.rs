@@ -6,8 +6,9 @@ use ringmark::clock::Clock;
 use ringmark::engine::arena::Arena;
 use ringmark::engine::connection::Connection;
 use ringmark::engine::counters::Counts;
-use ringmark::engine::datagram::{Came, Guard, converse, segments};
+use ringmark::engine::datagram::{Came, Guard, converse};
 use ringmark::service::{Kind, Service, Services};
+use ringmark::sys::datagram::segments;
 use std::hint::black_box;
 
 /// An answer is queued, sent whole, and its payload given back.

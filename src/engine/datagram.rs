@@ -169,13 +169,6 @@ impl<S: Service> Responder<S> {
     }
 }
 
-/// The datagrams that a received buffer of `len` bytes holds: one, or several of `size` bytes of which the last may be
-/// shorter (UDP_GRO, udp(7)).
-pub fn segments(len: usize, size: Option<usize>) -> impl ExactSizeIterator<Item = Range<usize>> {
-    let size = size.filter(|size| *size > 0).unwrap_or(len).max(1);
-    (0..len.div_ceil(size).max(1)).map(move |index| index * size..((index + 1) * size).min(len))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,22 +236,5 @@ mod tests {
         let guard = Guard::new(true, [].into());
         assert_eq!(converse(&mut Chatter, 0, &guard, b"a", &mut Vec::new()), Some(Reply::Input(0..0)));
         assert_eq!(converse(&mut Chatter, 0, &guard, b"", &mut Vec::new()), None);
-    }
-
-    #[test]
-    fn segments_cover_what_came_once() {
-        for (len, size, ends) in [
-            (10, Some(4), &[4, 8, 10][..]),
-            (8, Some(4), &[4, 8]),
-            (3, Some(4), &[3]),
-            (5, None, &[5]),
-            (0, None, &[0]),
-            (0, Some(4), &[0]),
-            (5, Some(0), &[5]),
-        ] {
-            let all: Vec<_> = segments(len, size).collect();
-            assert!(all[0].start == 0 && all.windows(2).all(|pair| pair[0].end == pair[1].start), "{all:?}");
-            assert_eq!(all.iter().map(|range| range.end).collect::<Vec<_>>(), ends, "{len} {size:?}");
-        }
     }
 }

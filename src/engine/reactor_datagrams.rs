@@ -1,6 +1,7 @@
 //! Datagrams on a tokio runtime: what the `tokio` and `tokio-uring` engines share.
 //!
-//! Unix sockets go this way with both, as neither engine's own calls can answer an abstract name.
+//! Sockets whose answers need more than the engines' own calls can say go this way with both: unix sockets, whose names
+//! may be abstract, and UDP sockets that are bound to every address and answer from the one that was asked.
 
 use super::ACCEPT_PAUSE;
 use super::counters::Counters;
@@ -12,10 +13,10 @@ use socket2::Socket;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
 
 /// Where a datagram socket's task learns of the drain: it has begun when the sender is gone.
-pub(super) type Drained = watch::Receiver<()>;
+pub(super) type Drained = Receiver<()>;
 
 /// Whether the drain has not begun.
 #[inline]
@@ -23,8 +24,13 @@ pub(super) fn serves(drained: &Drained) -> bool {
     drained.has_changed().is_ok()
 }
 
-/// Registers a unix socket with the runtime that the calling code runs in.
-pub(super) fn watch_unix(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+/// Whether a bound socket is one of those that the module's head speaks of.
+pub(super) fn needs_more(socket: &Socket) -> io::Result<bool> {
+    Ok(socket.local_addr()?.as_socket().is_none_or(|bound| bound.ip().to_canonical().is_unspecified()))
+}
+
+/// Registers a socket with the runtime that the calling code runs in.
+pub(super) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
     socket.set_nonblocking(true)?;
     socket::watch(socket)
 }
@@ -41,8 +47,8 @@ impl<S: Service> Desk<S> {
         Desk { responder, counters, buffer: vec![0; BUFFER_BYTES] }
     }
 
-    /// Serves a unix socket until the drain.
-    pub(super) async fn serve_unix(mut self, socket: AsyncFd<Socket>, mut drained: Drained) {
+    /// Serves it until the drain.
+    pub(super) async fn serve(mut self, socket: AsyncFd<Socket>, mut drained: Drained) {
         while serves(&drained) {
             let ready = tokio::select! {
                 biased;
@@ -87,7 +93,7 @@ impl<S: Service> Desk<S> {
 /// Sends to where a datagram came from; waits while the socket takes no more.
 async fn send(socket: &Socket, bytes: &[u8], to: &Arrived) -> io::Result<()> {
     loop {
-        match datagram::send(socket, bytes, &to.source) {
+        match datagram::send(socket, bytes, &to.source, to.local) {
             Err(error) if is_transient(&error) => socket::wait_until_writable(socket).await?,
             outcome => return outcome,
         }

@@ -1,6 +1,7 @@
-//! What the kernel says along with a datagram (cmsg(3)): when it arrived, how far it may still have gone, and which
-//! error it stands for. Reads bytes as recvmsg(2) leaves them; what makes no sense is taken for nothing.
+//! What the kernel says to a diagnosis along with a datagram: when it arrived, how far it may still have gone, and which
+//! error it stands for. What makes no sense is taken for nothing.
 
+use super::control::{Piece, pieces, stamp, word};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -43,16 +44,13 @@ const EXTENDED: usize = 16;
 
 impl Ancillary {
     /// Reads a whole control buffer.
-    pub fn parse(mut control: &[u8]) -> Ancillary {
+    pub fn parse(control: &[u8]) -> Ancillary {
         let mut found = Ancillary::default();
-        while let Some((level, kind, data, rest)) = next(control) {
-            found.take(level, kind, data);
-            control = rest;
-        }
+        pieces(control).for_each(|piece| found.take(piece));
         found
     }
 
-    fn take(&mut self, level: libc::c_int, kind: libc::c_int, data: &[u8]) {
+    fn take(&mut self, Piece { level, kind, data }: Piece<'_>) {
         match (level, kind) {
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => self.stamp = stamp(data),
             (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
@@ -79,35 +77,6 @@ impl ExtendedError {
     }
 }
 
-/// Level, type and data of the first message, and what follows it.
-fn next(control: &[u8]) -> Option<(libc::c_int, libc::c_int, &[u8], &[u8])> {
-    const HEAD: usize = size_of::<libc::cmsghdr>();
-    const ALIGN: usize = align_of::<libc::cmsghdr>();
-    let bytes = control.get(..HEAD)?;
-    // SAFETY: there are as many bytes as the struct has, and any bytes make one: it consists of integers.
-    let head: libc::cmsghdr = unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) };
-    #[allow(clippy::unnecessary_cast, reason = "it is narrower with other C libraries")]
-    let len = head.cmsg_len as usize;
-    let data = control.get(HEAD..len)?;
-    let rest = len.checked_next_multiple_of(ALIGN).and_then(|end| control.get(end..)).unwrap_or_default();
-    Some((head.cmsg_level, head.cmsg_type, data, rest))
-}
-
-fn word(data: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?))
-}
-
-/// `struct timespec`.
-fn stamp(data: &[u8]) -> Option<Duration> {
-    const HALF: usize = size_of::<libc::timespec>() / 2;
-    let number = |at: usize| match HALF {
-        8 => Some(i64::from_ne_bytes(data.get(at..at + 8)?.try_into().ok()?)),
-        _ => Some(i64::from(word(data, at)? as i32)),
-    };
-    let (secs, nanos) = (u64::try_from(number(0)?).ok()?, u32::try_from(number(HALF)?).ok()?);
-    (nanos < 1_000_000_000).then(|| Duration::new(secs, nanos))
-}
-
 /// The IP address in a socket address as the kernel writes it; `None` where it has none.
 pub fn ip_of(name: &[u8]) -> Option<IpAddr> {
     let family = u16::from_ne_bytes(name.get(..2)?.try_into().ok()?);
@@ -123,16 +92,14 @@ pub fn ip_of(name: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::control::Control;
     use super::*;
     use proptest::prelude::*;
 
-    fn message(level: libc::c_int, kind: libc::c_int, data: &[u8]) -> Vec<u8> {
-        // The length takes as many bytes as come before the level.
-        let len = size_of::<libc::cmsghdr>() + data.len();
-        let len_bytes = &len.to_ne_bytes()[..std::mem::offset_of!(libc::cmsghdr, cmsg_level)];
-        let mut bytes = [len_bytes, &level.to_ne_bytes(), &kind.to_ne_bytes(), data].concat();
-        bytes.resize(bytes.len().next_multiple_of(align_of::<libc::cmsghdr>()), 0);
-        bytes
+    fn control(pieces: &[(libc::c_int, libc::c_int, &[u8])]) -> Vec<u8> {
+        let mut control = Control::<512>::EMPTY;
+        pieces.iter().for_each(|(level, kind, data)| control.push(*level, *kind, data));
+        control.written().to_vec()
     }
 
     #[test]
@@ -140,12 +107,11 @@ mod tests {
         let stamp = [7i64.to_ne_bytes(), 9i64.to_ne_bytes()].concat();
         let sender = [&(libc::AF_INET as u16).to_ne_bytes()[..], &[0, 0, 10, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
         let error = [&113u32.to_ne_bytes()[..], &[2, 11, 0, 0], &[0; 8], &sender].concat();
-        let control = [
-            message(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &stamp),
-            message(libc::IPPROTO_IP, libc::IP_TTL, &63i32.to_ne_bytes()),
-            message(libc::IPPROTO_IP, libc::IP_RECVERR, &error),
-        ]
-        .concat();
+        let control = control(&[
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &stamp),
+            (libc::IPPROTO_IP, libc::IP_TTL, &63i32.to_ne_bytes()),
+            (libc::IPPROTO_IP, libc::IP_RECVERR, &error),
+        ]);
         let found = Ancillary::parse(&control);
         assert_eq!((found.stamp, found.hop_limit), (Some(Duration::new(7, 9)), Some(63)));
         let error = found.error.unwrap();
@@ -169,8 +135,9 @@ mod tests {
                 (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT),
                 (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
             ];
-            let control: Vec<u8> =
-                parts.iter().flat_map(|(kind, data)| message(kinds[*kind].0, kinds[*kind].1, data)).collect();
+            let parts: Vec<_> =
+                parts.iter().map(|(kind, data)| (kinds[*kind].0, kinds[*kind].1, &data[..])).collect();
+            let control = control(&parts);
             let _ = Ancillary::parse(&control[..cut.min(control.len())]);
         }
     }

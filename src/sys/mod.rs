@@ -7,6 +7,7 @@
 pub mod accounting;
 pub mod affinity;
 pub mod ancillary;
+mod control;
 pub mod datagram;
 pub mod epoll;
 pub mod limits;

@@ -1,10 +1,10 @@
 //! Sockets below TCP and UDP: ICMP as itself (raw(7)) or as the unprivileged ping socket (icmp(7)), what the kernel may
 //! hand them, and who may have them.
 
+use super::socket::set_option;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
 
 /// How ICMP was had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +42,10 @@ pub fn admit_icmp(socket: &Socket, domain: Domain, types: &[u8]) -> io::Result<(
     if domain == Domain::IPV6 {
         let mut blocked = [u32::MAX; 8];
         types.iter().for_each(|kind| blocked[usize::from(kind >> 5)] &= !(1 << (kind & 31)));
-        return set(socket, SOL_ICMPV6, ICMP6_FILTER, &blocked);
+        return set_option(socket, SOL_ICMPV6, ICMP6_FILTER, &blocked);
     }
     let admitted = types.iter().filter(|kind| **kind < 32).fold(0u32, |mask, kind| mask | 1 << kind);
-    set(socket, SOL_RAW, ICMP_FILTER, &!admitted)
+    set_option(socket, SOL_RAW, ICMP_FILTER, &!admitted)
 }
 
 /// Lets nothing in: for sockets that only send.
@@ -77,28 +77,28 @@ pub fn admit_segments(socket: &Socket, domain: Domain, from: u16, to: u16) -> io
 
 /// Has every datagram stamped by the kernel as it arrives (SO_TIMESTAMPNS).
 pub fn stamp_arrivals(socket: &Socket) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)
 }
 
 /// Has hop limits told with what arrives.
 pub fn tell_hop_limits(socket: &Socket, domain: Domain) -> io::Result<()> {
     match domain == Domain::IPV6 {
-        true => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, &1i32),
-        false => set(socket, libc::IPPROTO_IP, libc::IP_RECVTTL, &1i32),
+        true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, &1i32),
+        false => set_option(socket, libc::IPPROTO_IP, libc::IP_RECVTTL, &1i32),
     }
 }
 
 /// Gives a socket this much room for what arrives: more than `net.core.rmem_max` where CAP_NET_ADMIN allows it.
 pub fn make_room(socket: &Socket, bytes: usize) -> io::Result<()> {
     let wanted = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &wanted).or_else(|_| socket.set_recv_buffer_size(bytes))
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &wanted).or_else(|_| socket.set_recv_buffer_size(bytes))
 }
 
 /// Has ICMP errors queued with the packets that caused them (ip(7), IP_RECVERR).
 pub fn queue_errors(socket: &Socket, domain: Domain) -> io::Result<()> {
     match domain == Domain::IPV6 {
-        true => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, &1i32),
-        false => set(socket, libc::IPPROTO_IP, libc::IP_RECVERR, &1i32),
+        true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, &1i32),
+        false => set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, &1i32),
     }
 }
 
@@ -116,15 +116,6 @@ pub fn take_identifier(socket: &Socket, domain: Domain) -> io::Result<u16> {
 /// A packet socket that receives nothing yet (packet(7)), to see whether one may be had.
 pub fn try_packet() -> io::Result<()> {
     Socket::new(Domain::PACKET, Type::RAW, None).map(drop)
-}
-
-fn set<T: Copy>(socket: &Socket, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
-    let len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the socket is open, and the kernel reads `len` bytes from a value of that size.
-    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What socket2 does not offer: accepting with flags in one system call, a place in tokio's reactor, and telling errors
-//! that are none.
+//! What socket2 does not offer: options of any kind, accepting with flags in one system call, a place in tokio's reactor,
+//! and telling errors that are none.
 
 use socket2::Socket;
 use std::io;
@@ -17,6 +17,21 @@ pub enum Blocking {
 /// Whether a call may simply be made again: it would have waited, or a signal interrupted it.
 pub fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Sets an option that the kernel reads a plain value for (setsockopt(2)).
+pub(in crate::sys) fn set_option<T: Copy>(
+    socket: &Socket,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the socket is open, and the kernel reads `len` bytes from a value of that size.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Accepts a connection (accept4(2)), close-on-exec.

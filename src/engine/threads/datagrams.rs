@@ -51,7 +51,7 @@ impl<S: Service> Post<S> {
         let input = &self.buffer[..arrived.len];
         if let Some(reply) = self.responder.answer(input, arrived.port(), arrived.truncated) {
             let answer = reply.bytes(input, &self.responder.output);
-            let sent = datagram::send_waiting(&self.socket, answer, &arrived.source).is_ok();
+            let sent = datagram::send_waiting(&self.socket, answer, &arrived.source, arrived.local).is_ok();
             let len = answer.len();
             self.responder.answered(len, sent);
         }

@@ -1,9 +1,10 @@
-//! A task for each datagram socket, as tokio's documentation shows it: `recv_from` and `send_to`.
+//! A task for each datagram socket, as tokio's documentation shows it: `recv_from` and `send_to`. Sockets that those do
+//! not suffice for are watched by tokio, and read and written by calls of our own ([`Desk::serve`]).
 
 use crate::engine::ACCEPT_PAUSE;
-use crate::engine::reactor_datagrams::{Desk, Drained, serves, watch_unix};
+use crate::engine::reactor_datagrams::{Desk, Drained, needs_more, serves, watch};
 use crate::service::Service;
-use socket2::{Domain, SockRef, Socket};
+use socket2::{SockRef, Socket};
 use std::io;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
@@ -11,14 +12,14 @@ use tokio::net::UdpSocket;
 /// A datagram socket in the runtime's care.
 pub(super) enum Post {
     Udp(UdpSocket),
-    Unix(AsyncFd<Socket>),
+    Watched(AsyncFd<Socket>),
 }
 
 impl Post {
     /// Must be called within the runtime.
     pub(super) fn new(socket: Socket) -> io::Result<Post> {
-        if socket.domain()? == Domain::UNIX {
-            return watch_unix(socket).map(Post::Unix);
+        if needs_more(&socket)? {
+            return watch(socket).map(Post::Watched);
         }
         socket.set_nonblocking(true)?;
         UdpSocket::from_std(socket.into()).map(Post::Udp)
@@ -28,7 +29,7 @@ impl Post {
     pub(super) async fn serve<S: Service>(self, desk: Desk<S>, drained: Drained) {
         match self {
             Post::Udp(socket) => serve_udp(socket, desk, drained).await,
-            Post::Unix(socket) => desk.serve_unix(socket, drained).await,
+            Post::Watched(socket) => desk.serve(socket, drained).await,
         }
     }
 }

@@ -1,11 +1,11 @@
-//! A task for each datagram socket, with tokio-uring's own `recv_from` and `send_to`; unix sockets go through tokio's
-//! reactor, as tokio-uring knows them no names.
+//! A task for each datagram socket, with tokio-uring's own `recv_from` and `send_to`. Unix sockets, for which it knows no
+//! names, and those bound to every address, as its receives bring no ancillary data, go through tokio's reactor.
 
 use crate::engine::ACCEPT_PAUSE;
 use crate::engine::datagram::{BUFFER_BYTES, Reply};
-use crate::engine::reactor_datagrams::{Desk, Drained, watch_unix};
+use crate::engine::reactor_datagrams::{Desk, Drained, needs_more, watch};
 use crate::service::Service;
-use socket2::{Domain, Socket};
+use socket2::Socket;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,15 +21,15 @@ const DRAIN_GLANCE: Duration = Duration::from_millis(20);
 /// A datagram socket in the runtime's care.
 pub(super) enum Post {
     Udp(UdpSocket),
-    Unix(AsyncFd<Socket>),
+    Watched(AsyncFd<Socket>),
 }
 
 impl Post {
     /// Must be called within the runtime.
     pub(super) fn new(socket: Socket) -> io::Result<Post> {
-        match socket.domain()? {
-            Domain::UNIX => watch_unix(socket).map(Post::Unix),
-            _ => Ok(Post::Udp(UdpSocket::from_std(socket.into()))),
+        match needs_more(&socket)? {
+            true => watch(socket).map(Post::Watched),
+            false => Ok(Post::Udp(UdpSocket::from_std(socket.into()))),
         }
     }
 
@@ -37,7 +37,7 @@ impl Post {
     pub(super) async fn serve<S: Service>(self, desk: Desk<S>, drained: Drained) {
         match self {
             Post::Udp(socket) => serve_udp(&socket, desk, drained).await,
-            Post::Unix(socket) => desk.serve_unix(socket, drained).await,
+            Post::Watched(socket) => desk.serve(socket, drained).await,
         }
     }
 }

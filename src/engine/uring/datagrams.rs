@@ -11,9 +11,9 @@
 
 use crate::engine::EngineError;
 use crate::engine::counters::Counts;
-use crate::engine::datagram::{DatagramOptions, DatagramSocket, Reply, converse, segments};
+use crate::engine::datagram::{DatagramOptions, DatagramSocket, Reply, converse};
 use crate::service::Service;
-use crate::sys::datagram::{is_writable, port_of, set_gro};
+use crate::sys::datagram::{is_writable, port_of, segments, set_gro};
 use crate::sys::uring::{Completion, Datagram, Errno, Lease, Payload, Ring, Token, WhenFull};
 use socket2::Domain;
 use std::collections::VecDeque;

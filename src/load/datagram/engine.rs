@@ -112,14 +112,6 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR | libc::ENOMEM))
 }
 
-/// The parts of what was received at once.
-pub fn parts(bytes: &[u8], segment: Option<usize>) -> impl Iterator<Item = &[u8]> {
-    let size = segment.filter(|size| *size > 0).unwrap_or(bytes.len()).max(1);
-    // An empty datagram is one part, though it has no chunk.
-    let empty = bytes.is_empty().then_some(bytes);
-    empty.into_iter().chain(bytes.chunks(size))
-}
-
 #[cfg(test)]
 mod tests {
     use super::epoll::EpollEngine;
@@ -199,16 +191,5 @@ mod tests {
             Ok(()) => goes_on_without_super_packets::<UringEngine>(),
             Err(reason) => eprintln!("skipped for io_uring: {reason}"),
         }
-    }
-
-    #[test]
-    fn parts_are_what_was_sent() {
-        let lengths = |len: usize, segment| parts(&[0; 99][..len], segment).map(<[u8]>::len).collect::<Vec<_>>();
-        assert_eq!(lengths(10, Some(4)), [4, 4, 2]);
-        assert_eq!(lengths(8, Some(4)), [4, 4]);
-        assert_eq!(lengths(3, Some(4)), [3]);
-        assert_eq!(lengths(9, None), [9]);
-        assert_eq!(lengths(9, Some(0)), [9]);
-        assert_eq!((lengths(0, None), lengths(0, Some(4))), (vec![0], vec![0]));
     }
 }

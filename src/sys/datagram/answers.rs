@@ -1,7 +1,7 @@
 //! Answers on their way out, by sendmmsg(2): which bytes go to the sender of which message.
 
+use super::along::{Along, AlongControl};
 use super::batch::{BATCH, Received};
-use super::control::Control;
 use super::single::is_writable;
 use socket2::Socket;
 use std::io::{self, ErrorKind};
@@ -31,7 +31,7 @@ pub struct Answers {
     one_by_one: bool,
     /// What services wrote.
     written: Vec<u8>,
-    controls: Vec<Control>,
+    controls: Vec<AlongControl>,
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
 }
@@ -83,7 +83,7 @@ impl Answers {
             next: 0,
             one_by_one: false,
             written: Vec::new(),
-            controls: vec![Control::EMPTY; BATCH],
+            controls: vec![AlongControl::EMPTY; BATCH],
             vectors: vec![libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH],
             headers: vec![header; BATCH],
         }
@@ -209,13 +209,10 @@ impl Answers {
         header.msg_iovlen = 1;
         header.msg_name = name.as_ptr().cast_mut().cast();
         header.msg_namelen = name.len() as _;
-        header.msg_control = std::ptr::null_mut();
-        header.msg_controllen = 0;
-        if bytes.len() > answer.size {
-            let control = &mut self.controls[place];
-            header.msg_controllen = control.set_segment(answer.size as u16) as _;
-            header.msg_control = control.as_ptr();
-        }
+        let segment = (bytes.len() > answer.size).then_some(answer.size);
+        let control = &mut self.controls[place];
+        Along { segment, local: received.along(answer.message).local }.write(control);
+        control.attach(header);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Many datagrams per system call: recvmmsg(2) and sendmmsg(2). Answers leave straight out of the receive buffers.
 
+use super::along::{Along, AlongControl};
 use super::answers::{Answers, Sent};
-use super::control::Control;
 use super::port_of;
 use socket2::Socket;
 use std::io;
@@ -30,8 +30,8 @@ pub struct Received {
     buffers: Vec<u8>,
     buffer_bytes: usize,
     names: Vec<Name>,
-    controls: Vec<Control>,
-    /// One for each header, which points there.
+    controls: Vec<AlongControl>,
+    /// One for each header, which points there, as with those above.
     _vectors: Vec<libc::iovec>,
     /// They point into the vectors above, none of which ever grows.
     headers: Vec<libc::mmsghdr>,
@@ -86,7 +86,7 @@ impl Received {
         let stride = buffer_bytes + STAGGER;
         let mut buffers = vec![0; stride * BATCH];
         let mut names = vec![Name([0; size_of::<Name>()]); BATCH];
-        let controls = vec![Control::EMPTY; BATCH];
+        let mut controls = vec![AlongControl::EMPTY; BATCH];
         let mut vectors: Vec<_> = (0..BATCH)
             .map(|index| libc::iovec { iov_base: buffers[index * stride..].as_mut_ptr().cast(), iov_len: buffer_bytes })
             .collect();
@@ -96,7 +96,7 @@ impl Received {
             header.msg_hdr.msg_name = names[index].0.as_mut_ptr().cast();
             header.msg_hdr.msg_iov = &raw mut vectors[index];
             header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_control = controls[index].as_ptr();
+            controls[index].offer(&mut header.msg_hdr);
             header
         });
         let headers = headers.collect();
@@ -118,9 +118,9 @@ impl Received {
     /// Sets the lengths again that the kernel replaced by its own.
     #[inline]
     fn reset(&mut self) {
-        for header in &mut self.headers[..self.count] {
+        for (header, control) in self.headers.iter_mut().zip(&mut self.controls).take(self.count) {
             header.msg_hdr.msg_namelen = size_of::<Name>() as _;
-            header.msg_hdr.msg_controllen = Control::space() as _;
+            control.offer(&mut header.msg_hdr);
         }
         self.count = 0;
     }
@@ -139,7 +139,7 @@ impl Received {
             payload: self.payload(index),
             source_port: port_of(self.name(index)),
             truncated: header.msg_flags & libc::MSG_TRUNC != 0,
-            segment: self.controls[index].received_segment(header.msg_controllen as _),
+            segment: self.along(index).segment,
         }
     }
 
@@ -149,6 +149,13 @@ impl Received {
         let Some(header) = self.headers[..self.count].get(index) else { return &[] };
         let len = (header.msg_len as usize).min(self.buffer_bytes);
         &self.buffers[index * (self.buffer_bytes + STAGGER)..][..len]
+    }
+
+    /// What came along with a message.
+    #[inline]
+    pub(super) fn along(&self, index: usize) -> Along {
+        let Some(header) = self.headers[..self.count].get(index) else { return Along::default() };
+        Along::read(self.controls[index].received(&header.msg_hdr))
     }
 
     /// The name of the sender; empty where it has none.

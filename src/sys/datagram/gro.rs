@@ -1,8 +1,8 @@
 //! Batches of datagrams that pass through the kernel as one (udp(7)): UDP_GRO where they arrive.
 
+use crate::sys::socket::set_option;
 use socket2::{Domain, Socket};
 use std::io;
-use std::os::fd::AsRawFd;
 
 /// Lets batches of UDP datagrams arrive whole, each with its segment size as ancillary data (UDP_GRO, Linux 5.0). A unix
 /// socket has no batches and is left as it is.
@@ -13,18 +13,14 @@ pub fn set_gro(socket: &Socket) -> io::Result<()> {
     if !matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6) {
         return Ok(());
     }
-    let on: libc::c_int = 1;
-    let len = size_of_val(&on) as libc::socklen_t;
-    // SAFETY: the socket is open, and the kernel reads `len` bytes from an integer of that size.
-    let outcome =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, (&raw const on).cast(), len) };
-    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    set_option(socket, libc::SOL_UDP, libc::UDP_GRO, &1i32)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::UdpSocket;
+    use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixDatagram;
 
     fn gro(socket: &Socket) -> libc::c_int {

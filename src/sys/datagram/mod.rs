@@ -1,17 +1,19 @@
-//! What datagram sockets offer beyond socket2: marks against echo loops, many datagrams per call or as one, and the
-//! kernel's count of what it dropped.
+//! What datagram sockets offer beyond socket2: marks against echo loops, answers from the address that was asked, many
+//! datagrams per call or as one, and the kernel's count of what it dropped.
 
+pub(in crate::sys) mod along;
 mod answers;
 mod batch;
 mod close;
-pub(in crate::sys) mod control;
 mod gro;
 mod mark;
 pub mod offload;
 mod outbox;
 mod proc;
+mod segments;
 mod single;
 
+pub use along::{Local, tell_arrival_addresses};
 pub use answers::{Answers, Sent};
 pub use batch::{BATCH, Batch, Message, Received};
 pub use close::close_to_newcomers;
@@ -19,6 +21,7 @@ pub use gro::set_gro;
 pub use mark::mark_answers;
 pub use outbox::Outbox;
 pub use proc::{UdpRow, drops_at, is_bound, udp_sockets};
+pub use segments::{parts, segments};
 pub use single::{Arrived, is_writable, receive, send, send_waiting};
 
 use socket2::Socket;

@@ -1,9 +1,10 @@
-//! One datagram per system call, with what `std` keeps to itself: whether it was cut, and the sender's name as it is, so
-//! that unix sockets with abstract names can be answered.
+//! One datagram per system call, with what `std` keeps to itself: whether it was cut, the sender's name as it is, so that
+//! unix sockets with abstract names can be answered, and the address at which it arrived.
 
+use super::along::{Along, AlongControl, Local};
 use crate::sys::socket::{Blocking, is_transient};
-use socket2::{SockAddr, Socket};
-use std::io::{self, ErrorKind};
+use socket2::{MsgHdr, SockAddr, Socket};
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::AsRawFd;
 
 /// A datagram that stands in the buffer.
@@ -15,6 +16,8 @@ pub struct Arrived {
     pub truncated: bool,
     /// Where to answer.
     pub source: SockAddr,
+    /// Where to answer from, at a socket that tells ([`super::tell_arrival_addresses`]).
+    pub local: Option<Local>,
 }
 
 impl Arrived {
@@ -32,34 +35,37 @@ impl Arrived {
 /// Receives one datagram (recvmsg(2)).
 pub fn receive(socket: &Socket, buffer: &mut [u8], wait: Blocking) -> io::Result<Arrived> {
     let flags = if wait == Blocking::No { libc::MSG_DONTWAIT } else { 0 };
+    let mut control = AlongControl::EMPTY;
     let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: the closure fills the storage up to the length that it sets: both are the kernel's own. The kernel writes
-    // to the buffer, the storage and the header, which all outlive the call, no more than the lengths it is given.
-    let ((len, flags), source) = unsafe {
+    // to the buffer, the storage, the control and the header, which all outlive the call, no more than the lengths it is
+    // given.
+    let ((len, flags, local), source) = unsafe {
         SockAddr::try_init(|name, name_len| {
             let mut header: libc::msghdr = std::mem::zeroed();
             header.msg_name = name.cast();
             header.msg_namelen = *name_len;
             header.msg_iov = &raw mut vector;
             header.msg_iovlen = 1;
+            control.offer(&mut header);
             let len = libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags);
             let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
             *name_len = header.msg_namelen;
-            Ok((len, header.msg_flags))
+            Ok((len, header.msg_flags, Along::read(control.received(&header)).local))
         })
     }?;
-    Ok(Arrived { len, truncated: flags & libc::MSG_TRUNC != 0, source })
+    Ok(Arrived { len, truncated: flags & libc::MSG_TRUNC != 0, source, local })
 }
 
-/// Sends one datagram without waiting.
+/// Sends one datagram without waiting, from this address of the machine or from that which the kernel chooses.
 ///
 /// # Errors
 /// `WouldBlock`: the socket takes no more until it is writable. Any other: the datagram cannot be sent at all; ENOBUFS
 /// is also told where a unix socket's destination has its queue full, of which no readiness tells when that ends.
-pub fn send(socket: &Socket, bytes: &[u8], to: &SockAddr) -> io::Result<()> {
+pub fn send(socket: &Socket, bytes: &[u8], to: &SockAddr, from: Option<Local>) -> io::Result<()> {
     let mut room_seen = false;
     loop {
-        match socket.send_to_with_flags(bytes, to, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) {
+        match send_once(socket, bytes, to, from) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
             Err(error) if !is_writable(socket) => return Err(error),
@@ -71,13 +77,24 @@ pub fn send(socket: &Socket, bytes: &[u8], to: &SockAddr) -> io::Result<()> {
     }
 }
 
+fn send_once(socket: &Socket, bytes: &[u8], to: &SockAddr, from: Option<Local>) -> io::Result<usize> {
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    if from.is_none() {
+        return socket.send_to_with_flags(bytes, to, flags);
+    }
+    let mut control = AlongControl::EMPTY;
+    Along { segment: None, local: from }.write(&mut control);
+    let slices = [IoSlice::new(bytes)];
+    socket.sendmsg(&MsgHdr::new().with_addr(to).with_buffers(&slices).with_control(control.written()), flags)
+}
+
 /// Sends one datagram; waits while the socket takes no more.
 ///
 /// # Errors
 /// As [`send`], without `WouldBlock`.
-pub fn send_waiting(socket: &Socket, bytes: &[u8], to: &SockAddr) -> io::Result<()> {
+pub fn send_waiting(socket: &Socket, bytes: &[u8], to: &SockAddr, from: Option<Local>) -> io::Result<()> {
     loop {
-        match send(socket, bytes, to) {
+        match send(socket, bytes, to, from) {
             Err(error) if is_transient(&error) => poll_writable(socket, -1),
             outcome => return outcome,
         };
@@ -111,7 +128,7 @@ mod tests {
     /// A socket at its own address, to which another sends.
     fn echo_once(server: &Socket, buffer: &mut [u8]) -> io::Result<()> {
         let arrived = receive(server, buffer, Blocking::Yes)?;
-        send(server, &buffer[..arrived.len], &arrived.source)
+        send(server, &buffer[..arrived.len], &arrived.source, arrived.local)
     }
 
     #[test]
@@ -126,7 +143,7 @@ mod tests {
             let arrived = receive(&server, &mut buffer, Blocking::Yes).unwrap();
             assert_eq!(arrived.port(), Some(client.local_addr().unwrap().port()));
             assert!((arrived.len, arrived.truncated) == (3, false) && !arrived.is_nothing());
-            send(&server, &buffer, &arrived.source).unwrap();
+            send(&server, &buffer, &arrived.source, None).unwrap();
             assert_eq!((client.recv(&mut buffer).unwrap(), &buffer), (3, b"abc"));
         }
     }
@@ -191,9 +208,9 @@ mod tests {
         sender.connect_addr(&reader).unwrap();
         let to = Socket::from(sender).peer_addr().unwrap();
         let sender = Socket::from(UnixDatagram::unbound().unwrap());
-        let refused = (0..10_000).find_map(|_| send(&sender, b"x", &to).err()).unwrap();
+        let refused = (0..10_000).find_map(|_| send(&sender, b"x", &to, None).err()).unwrap();
         assert_eq!(refused.raw_os_error(), Some(libc::ENOBUFS));
-        assert_eq!(send_waiting(&sender, b"x", &to).unwrap_err().raw_os_error(), Some(libc::ENOBUFS));
+        assert_eq!(send_waiting(&sender, b"x", &to, None).unwrap_err().raw_os_error(), Some(libc::ENOBUFS));
     }
 
     #[test]
@@ -205,9 +222,9 @@ mod tests {
         reader.connect_addr(&a).unwrap();
         let to = Socket::from(reader.try_clone().unwrap()).local_addr().unwrap();
         let sender = Socket::from(sender);
-        let full = (0..10_000).find_map(|_| send(&sender, &[0; 1000], &to).err()).unwrap();
+        let full = (0..10_000).find_map(|_| send(&sender, &[0; 1000], &to, None).err()).unwrap();
         assert_eq!(full.kind(), ErrorKind::WouldBlock);
-        let waiting = thread::spawn(move || send_waiting(&sender, b"last", &to));
+        let waiting = thread::spawn(move || send_waiting(&sender, b"last", &to, None));
         let mut buffer = [0; 1000];
         while reader.recv(&mut buffer).unwrap() == 1000 {}
         assert_eq!(&buffer[..4], b"last");

@@ -12,6 +12,7 @@ pub use device::{Device, DeviceError, Framing, interface_name};
 pub use immediate::Immediate;
 pub use ring::{Block, Packets, Ring, RingSize};
 
+use crate::sys::socket::set_option;
 use crate::units::Nanos;
 use device::protocol_all;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
@@ -104,7 +105,7 @@ impl Tap {
 
     /// Leaves out what this machine sends: on a loopback device, where all comes in again, nothing then shows twice.
     pub fn ignore_outgoing(&self) -> io::Result<()> {
-        set(&self.socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1i32)
+        set_option(&self.socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1i32)
     }
 
     /// Has the device take frames to any address while the tap is open.
@@ -115,7 +116,7 @@ impl Tap {
             mr_alen: 0,
             mr_address: [0; 8],
         };
-        set(&self.socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+        set_option(&self.socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
     }
 
     /// From now on packets arrive.
@@ -167,16 +168,6 @@ impl Tap {
             _ if poll.revents & libc::POLLERR != 0 => self.socket.take_error()?.map_or(Ok(()), Err),
             _ => Ok(()),
         }
-    }
-}
-
-/// Sets a socket option to a plain value.
-fn set<T: Copy>(socket: &Socket, level: i32, name: i32, value: &T) -> io::Result<()> {
-    let length = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the kernel reads at most `length` bytes from a value of that size.
-    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const *value).cast(), length) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

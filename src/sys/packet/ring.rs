@@ -3,7 +3,8 @@
 //! A [`Block`] borrows the ring and gives its memory back when dropped; its packets borrow the block. So nobody can look
 //! at a packet whose memory the kernel may write again, nor at two blocks at once.
 
-use super::{Counted, Meta, Packet, Tap, read_address, set, vlan_tag};
+use super::{Counted, Meta, Packet, Tap, read_address, vlan_tag};
+use crate::sys::socket::set_option;
 use crate::units::{Bytes, Nanos};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -61,7 +62,7 @@ impl Ring {
     /// # Errors
     /// ENOMEM when the kernel has no such memory: ask for less.
     pub fn start(tap: Tap, size: RingSize) -> io::Result<Ring> {
-        set(&tap.socket, libc::SOL_PACKET, libc::PACKET_VERSION, &(libc::tpacket_versions::TPACKET_V3 as i32))?;
+        set_option(&tap.socket, libc::SOL_PACKET, libc::PACKET_VERSION, &(libc::tpacket_versions::TPACKET_V3 as i32))?;
         let blocks = size.buffer.0.div_ceil(SMALLEST_BLOCK).clamp(2, u64::from(u32::MAX / FRAME_SIZE));
         let request = libc::tpacket_req3 {
             tp_block_size: SMALLEST_BLOCK as u32,
@@ -72,7 +73,7 @@ impl Ring {
             tp_sizeof_priv: 0,
             tp_feature_req_word: 0,
         };
-        set(&tap.socket, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)?;
+        set_option(&tap.socket, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)?;
         let (block_size, blocks) = (SMALLEST_BLOCK as usize, blocks as usize);
         let mapping = map(&tap, block_size * blocks)?;
         tap.start()?;

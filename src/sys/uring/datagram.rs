@@ -3,16 +3,19 @@
 //! A buffer begins with `struct io_uring_recvmsg_out` (io_uring_prep_recvmsg_multishot(3)); then come room for the name
 //! and for ancillary data, each of fixed size, and what was sent.
 
-use crate::sys::datagram::control::Control;
+use crate::sys::datagram::Local;
+use crate::sys::datagram::along::{Along, AlongControl, ROOM};
 
 /// `struct io_uring_recvmsg_out`: lengths of name, ancillary data and payload, and the flags, 32 bits each.
 const HEADER: usize = 16;
 /// Room for the longest name, that of a unix socket (110 bytes), rounded up.
 const NAME: usize = 112;
-/// Room for ancillary data. One integer takes 24 bytes; the rest puts the payload at the start of a cache line.
-const CONTROL: usize = 64;
-/// Bytes of a buffer that come before the payload.
+/// Room for ancillary data. What there may be takes half; the rest puts the payload at the start of a cache line.
+const CONTROL: usize = 192;
+const _: () = assert!(CONTROL >= ROOM);
+/// Bytes of a buffer that come before the payload: an odd number of cache lines.
 pub(super) const HEADROOM: usize = HEADER + NAME + CONTROL;
+const _: () = assert!(HEADROOM % 128 == 64);
 
 /// A datagram in a receive buffer, or a batch of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Datagram<'a> {
     pub name: &'a [u8],
     /// Bytes of each datagram of a batch (UDP_GRO), the last of which may be shorter; `None` for a single one.
     pub segment: Option<usize>,
+    /// Where to answer from, at a socket that tells ([`crate::sys::datagram::tell_arrival_addresses`]).
+    pub local: Option<Local>,
     /// It was longer than the buffer.
     pub truncated: bool,
 }
@@ -30,41 +35,23 @@ impl Datagram<'_> {
     /// Reads the first `len` bytes of a buffer. Whatever stands in it: what makes no sense is taken for nothing.
     pub(super) fn parse(buffer: &[u8]) -> Datagram<'_> {
         let Some((head, payload)) = buffer.split_at_checked(HEADROOM) else {
-            return Datagram { payload: &[], name: &[], segment: None, truncated: true };
+            return Datagram { payload: &[], name: &[], segment: None, local: None, truncated: true };
         };
         let word = |index: usize| {
             let bytes = head[index * 4..][..4].try_into().expect("four bytes");
             u32::from_ne_bytes(bytes)
         };
         let [name_len, control_len, payload_len] = [0, 1, 2].map(|index| word(index) as usize);
-        let control = &head[HEADER + NAME..][..control_len.min(CONTROL)];
+        let Along { segment, local } = Along::read(&head[HEADER + NAME..][..control_len.min(CONTROL)]);
         Datagram {
             payload: &payload[..payload_len.min(payload.len())],
             // A name that was cut is none.
             name: &head[HEADER..][..if name_len <= NAME { name_len } else { 0 }],
-            segment: if control.is_empty() { None } else { segment_size(control) },
+            segment,
+            local,
             truncated: word(3) & libc::MSG_TRUNC as u32 != 0,
         }
     }
-}
-
-/// What UDP_GRO says among ancillary data (cmsg(3)).
-fn segment_size(mut control: &[u8]) -> Option<usize> {
-    const HEAD: usize = size_of::<libc::cmsghdr>();
-    const ALIGN: usize = align_of::<libc::cmsghdr>();
-    while control.len() >= HEAD {
-        // SAFETY: there are as many bytes as the struct has, and any bytes make one: it consists of integers.
-        let head: libc::cmsghdr = unsafe { std::ptr::read_unaligned(control.as_ptr().cast()) };
-        #[allow(clippy::unnecessary_cast, reason = "it is narrower with other C libraries")]
-        let len = head.cmsg_len as usize;
-        let data = control.get(HEAD..len)?;
-        if (head.cmsg_level, head.cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO) {
-            let size = libc::c_int::from_ne_bytes(data.get(..4)?.try_into().ok()?);
-            return usize::try_from(size).ok().filter(|size| *size > 0);
-        }
-        control = control.get(len.next_multiple_of(ALIGN)..)?;
-    }
-    None
 }
 
 /// A header for multishot recvmsg, of which the kernel reads only how much room to leave.
@@ -80,31 +67,31 @@ fn empty_header() -> libc::msghdr {
     unsafe { std::mem::zeroed() }
 }
 
-/// What sendmsg(2) is told of an answer: where to, which bytes, and in what pieces. Used again and again.
+/// What sendmsg(2) is told of an answer: where to, where from, which bytes, and in what pieces. Used again and again.
 pub(super) struct Message {
     header: libc::msghdr,
     data: libc::iovec,
     name: [u8; NAME],
-    control: Control,
+    control: AlongControl,
 }
 
 impl Message {
     pub(super) fn new() -> Box<Message> {
         let data = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        Box::new(Message { header: empty_header(), data, name: [0; NAME], control: Control::EMPTY })
+        Box::new(Message { header: empty_header(), data, name: [0; NAME], control: AlongControl::EMPTY })
     }
 
-    /// Makes it say: these bytes, to that name, in datagrams of `segment` bytes if that is given. The bytes are read when
-    /// the message is sent; they and the message must be there until then, at the same place.
-    pub(super) fn set(&mut self, name: &[u8], bytes: &[u8], segment: Option<u16>) -> *const libc::msghdr {
+    /// Makes it say: these bytes, to that name, with this along. The bytes are read when the message is sent; they and the
+    /// message must be there until then, at the same place.
+    pub(super) fn set(&mut self, name: &[u8], bytes: &[u8], along: Along) -> *const libc::msghdr {
         self.name[..name.len()].copy_from_slice(name);
         self.data = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         self.header.msg_name = self.name.as_mut_ptr().cast();
         self.header.msg_namelen = name.len() as libc::socklen_t;
         self.header.msg_iov = &raw mut self.data;
         self.header.msg_iovlen = 1;
-        self.header.msg_controllen = segment.map_or(0, |size| self.control.set_segment(size)) as _;
-        self.header.msg_control = segment.map_or(std::ptr::null_mut(), |_| self.control.as_ptr());
+        along.write(&mut self.control);
+        self.control.attach(&mut self.header);
         &raw const self.header
     }
 }
@@ -123,13 +110,6 @@ mod tests {
         all
     }
 
-    /// Ancillary data of one kind with an integer.
-    fn control(level: i32, kind: i32, value: i32) -> Vec<u8> {
-        let len = size_of::<libc::cmsghdr>() + 4;
-        let parts = [&len.to_ne_bytes()[..], &level.to_ne_bytes(), &kind.to_ne_bytes(), &value.to_ne_bytes(), &[0; 4]];
-        parts.concat()
-    }
-
     #[test]
     fn a_datagram_is_read_from_its_buffer() {
         let parsed = Datagram::parse(&buffer([3, 0, 5, 0], b"abc", b"", b"hello")).payload.to_vec();
@@ -140,19 +120,17 @@ mod tests {
     }
 
     #[test]
-    fn the_segment_size_is_found_behind_other_ancillary_data() {
-        let gro = control(libc::SOL_UDP, libc::UDP_GRO, 64);
-        let other = control(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 9);
-        for (control, size) in [
-            (gro.clone(), Some(64)),
-            ([other.clone(), gro].concat(), Some(64)),
-            (other, None),
-            (control(libc::SOL_UDP, libc::UDP_GRO, 0), None),
-            (control(libc::SOL_UDP, libc::UDP_GRO, -1), None),
-        ] {
-            let whole = buffer([0, control.len() as u32, 1, 0], b"", &control, b"x");
-            assert_eq!(Datagram::parse(&whole).segment, size, "{control:?}");
-        }
+    fn what_came_along_is_read_too() {
+        let mut control = AlongControl::EMPTY;
+        let local = Some(Local::V4([127, 0, 0, 2].into()));
+        Along { segment: None, local }.write(&mut control);
+        let along = control.written().to_vec();
+        control.clear();
+        control.push(libc::SOL_UDP, libc::UDP_GRO, &64i32.to_ne_bytes());
+        let along = [control.written(), &along].concat();
+        let whole = buffer([0, along.len() as u32, 1, 0], b"", &along, b"x");
+        let datagram = Datagram::parse(&whole);
+        assert_eq!((datagram.segment, datagram.local), (Some(64), local));
     }
 
     proptest! {
@@ -163,19 +141,14 @@ mod tests {
             prop_assert!(datagram.name.len() <= NAME);
         }
 
-        /// Lengths in the header and in the ancillary data are the dangerous ones: small numbers, and the largest.
+        /// Lengths in the header are the dangerous ones: small numbers, and the largest.
         #[test]
         fn no_lengths_lead_astray(
-            words in prop::array::uniform4(prop_oneof![0u32..200, Just(u32::MAX)]),
-            lens in prop::array::uniform2(prop_oneof![0usize..80, Just(usize::MAX), Just(usize::MAX - 3)]),
+            words in prop::array::uniform4(prop_oneof![0u32..300, Just(u32::MAX)]),
+            control in proptest::collection::vec(any::<u8>(), 0..CONTROL),
             payload in 0usize..100,
         ) {
-            let mut all = control(libc::SOL_SOCKET, 1, 0);
-            all[..8].copy_from_slice(&lens[0].to_ne_bytes());
-            let mut second = control(libc::SOL_UDP, libc::UDP_GRO, 7);
-            second[..8].copy_from_slice(&lens[1].to_ne_bytes());
-            all.extend(second);
-            let datagram_bytes = buffer(words, b"", &all, &vec![1; payload]);
+            let datagram_bytes = buffer(words, b"", &control, &vec![1; payload]);
             let datagram = Datagram::parse(&datagram_bytes);
             prop_assert!(datagram.payload.len() <= payload && datagram.name.len() <= NAME);
         }

@@ -2,11 +2,12 @@
 //! with an operation and comes back with its completion.
 
 use crate::sys::ancillary::{Ancillary, ip_of};
+use crate::sys::control::{Control, space};
 use socket2::SockAddr;
 use std::net::IpAddr;
 
 /// Room for ancillary data: a stamp, a hop limit and an error with its sender's address take less than half.
-const CONTROL_WORDS: usize = 32;
+const INCOMING: usize = 256;
 
 /// Which queue of a socket to receive from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,17 +23,10 @@ pub struct Letter {
     data: libc::iovec,
     name: libc::sockaddr_storage,
     name_len: libc::socklen_t,
-    incoming: [u64; CONTROL_WORDS],
-    outgoing: HopLimitMessage,
-    has_hop_limit: bool,
+    incoming: Control<INCOMING>,
+    /// A hop limit, or nothing.
+    outgoing: Control<{ space(size_of::<libc::c_int>()) }>,
     bytes: Vec<u8>,
-}
-
-/// Ancillary data that says IP_TTL or IPV6_HOPLIMIT.
-#[repr(C)]
-struct HopLimitMessage {
-    head: libc::cmsghdr,
-    value: libc::c_int,
 }
 
 impl std::fmt::Debug for Letter {
@@ -44,21 +38,15 @@ impl std::fmt::Debug for Letter {
 impl Letter {
     /// An empty one with room for this many bytes.
     pub fn new(room: usize) -> Box<Letter> {
-        // SAFETY: structs of integers and pointers, for all of which zero is a value.
-        let (header, name, mut head) = unsafe {
-            let zeroed = (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed::<libc::cmsghdr>());
-            (zeroed.0, zeroed.1, zeroed.2)
-        };
-        // SAFETY: CMSG_LEN only computes.
-        head.cmsg_len = unsafe { libc::CMSG_LEN(size_of::<libc::c_int>() as u32) } as _;
+        // SAFETY: structs of integers and pointers, for both of which zero is a value.
+        let (header, name) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
         Box::new(Letter {
             header,
             data: libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 },
             name,
             name_len: 0,
-            incoming: [0; CONTROL_WORDS],
-            outgoing: HopLimitMessage { head, value: 0 },
-            has_hop_limit: false,
+            incoming: Control::EMPTY,
+            outgoing: Control::EMPTY,
             bytes: vec![0; room],
         })
     }
@@ -71,12 +59,14 @@ impl Letter {
         unsafe {
             std::ptr::copy_nonoverlapping(to.as_ptr().cast(), (&raw mut self.name).cast::<u8>(), to.len() as usize)
         };
-        self.has_hop_limit = hop_limit.is_some();
-        self.outgoing.value = hop_limit.unwrap_or(0).into();
-        (self.outgoing.head.cmsg_level, self.outgoing.head.cmsg_type) = match to.is_ipv6() {
-            true => (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT),
-            false => (libc::IPPROTO_IP, libc::IP_TTL),
-        };
+        self.outgoing.clear();
+        if let Some(limit) = hop_limit.map(libc::c_int::from) {
+            let (level, kind) = match to.is_ipv6() {
+                true => (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT),
+                false => (libc::IPPROTO_IP, libc::IP_TTL),
+            };
+            self.outgoing.push(level, kind, &limit.to_ne_bytes());
+        }
         self.bytes.clear();
         &mut self.bytes
     }
@@ -93,11 +83,7 @@ impl Letter {
 
     /// What came along with it.
     pub fn ancillary(&self) -> Ancillary {
-        #[allow(clippy::unnecessary_cast, reason = "it is narrower with other C libraries")]
-        let len = (self.header.msg_controllen as usize).min(size_of_val(&self.incoming));
-        // SAFETY: the array has at least `len` bytes, all of them initialised.
-        let control = unsafe { std::slice::from_raw_parts(self.incoming.as_ptr().cast::<u8>(), len) };
-        Ancillary::parse(control)
+        Ancillary::parse(self.incoming.received(&self.header))
     }
 
     fn name_bytes(&self) -> &[u8] {
@@ -109,10 +95,7 @@ impl Letter {
     /// The header of a send. All it points to is in this letter, which must stay where it is until the send has completed.
     pub(super) fn outbound(&mut self) -> *const libc::msghdr {
         self.point(self.name_len);
-        if self.has_hop_limit {
-            self.header.msg_control = (&raw mut self.outgoing).cast();
-            self.header.msg_controllen = size_of::<HopLimitMessage>() as _;
-        }
+        self.outgoing.attach(&mut self.header);
         &raw const self.header
     }
 
@@ -120,8 +103,7 @@ impl Letter {
     pub(super) fn inbound(&mut self, room: usize) -> *mut libc::msghdr {
         self.bytes.resize(room, 0);
         self.point(size_of_val(&self.name) as libc::socklen_t);
-        self.header.msg_control = self.incoming.as_mut_ptr().cast();
-        self.header.msg_controllen = size_of_val(&self.incoming) as _;
+        self.incoming.offer(&mut self.header);
         &raw mut self.header
     }
 
@@ -131,8 +113,6 @@ impl Letter {
         self.header.msg_namelen = name_len;
         self.header.msg_iov = &raw mut self.data;
         self.header.msg_iovlen = 1;
-        self.header.msg_control = std::ptr::null_mut();
-        self.header.msg_controllen = 0;
         self.header.msg_flags = 0;
     }
 

@@ -1,8 +1,8 @@
 //! The readiness engine: epoll, level-triggered, one recvmmsg(2) per readiness and one sendmmsg(2) per send.
 
-use super::{Engine, Event, Setup, Traffic, is_full, parts, prepare_segments, refuses_segments};
+use super::{Engine, Event, Setup, Traffic, is_full, prepare_segments, refuses_segments};
 use crate::load::engine::{EngineError, Wait};
-use crate::sys::datagram::{BATCH, Batch, Outbox, offload};
+use crate::sys::datagram::{BATCH, Batch, Outbox, offload, parts};
 use crate::sys::epoll::{Epoll, Events, Interest};
 use socket2::Socket;
 use std::io;

@@ -4,9 +4,9 @@
 //! Unix sockets alone are sent on with send(2). Their kernel code takes the bytes before it sees that the receiver has no
 //! room; io_uring then waits, tries again, and sends an empty datagram (seen on Linux 6.18).
 
-use super::{Engine, Event, Setup, Traffic, is_full, parts, prepare_segments, refuses_segments};
+use super::{Engine, Event, Setup, Traffic, is_full, prepare_segments, refuses_segments};
 use crate::load::engine::{EngineError, Wait, enter};
-use crate::sys::datagram::offload;
+use crate::sys::datagram::{offload, parts};
 use crate::sys::uring::{
     BufferSettings, Completion, Errno, Lease, Payload, Ring, RingSettings, Target, Taskrun, Token,
 };

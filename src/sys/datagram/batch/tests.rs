@@ -1,7 +1,8 @@
 //! Batches on real sockets: loopback, unix, cut, with segments, towards who is gone.
 
 use super::*;
-use crate::sys::datagram::set_gro;
+use crate::sys::datagram::offload::refuse_segments;
+use crate::sys::datagram::{segments, set_gro};
 use std::net::UdpSocket;
 use std::ops::Range;
 use std::os::linux::net::SocketAddrExt;
@@ -21,16 +22,8 @@ fn echo(batch: &mut Batch, server: &Socket) -> (usize, Sent) {
     let count = batch.receive(server).unwrap();
     let (received, answers) = batch.parts();
     for message in received.messages().filter(|message| !message.truncated) {
-        let (len, size) = (message.payload.len(), message.segment.unwrap_or(usize::MAX));
-        let mut start = 0usize;
-        loop {
-            let end = len.min(start.saturating_add(size));
-            answers.push_range(message.index, start..end, message.segment);
-            start = end;
-            if start == len {
-                break;
-            }
-        }
+        let parts = segments(message.payload.len(), message.segment);
+        parts.for_each(|part| answers.push_range(message.index, part, message.segment));
     }
     (count, batch.send(server))
 }
@@ -130,23 +123,13 @@ fn segments_that_are_refused_go_one_by_one() {
     let mut batch = Batch::new(BUFFER);
     batch.receive(&server).unwrap();
     // Without checksums the kernel does no segments.
-    set_no_check(&server);
+    refuse_segments(&server).unwrap();
     let (_, answers) = batch.parts();
     (0..3).for_each(|index| answers.push_range(0, index * 20_000..(index + 1) * 20_000, Some(20_000)));
     answers.push_range(0, 0..5, None);
     assert_eq!(batch.send(&server), sent(4, 60_005));
     let lengths = [(); 4].map(|()| client.recv(&mut vec![0; BUFFER]).unwrap());
     assert_eq!(lengths, [20_000, 20_000, 20_000, 5]);
-}
-
-fn set_no_check(socket: &Socket) {
-    let on: libc::c_int = 1;
-    let len = size_of_val(&on) as libc::socklen_t;
-    // SAFETY: the socket is open, and the kernel reads `len` bytes from an integer of that size.
-    let outcome = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, (&raw const on).cast(), len)
-    };
-    assert_eq!(outcome, 0);
 }
 
 #[test]

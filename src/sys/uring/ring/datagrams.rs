@@ -1,6 +1,7 @@
 //! Datagrams: a multishot recvmsg into buffers of their own, and answers that go to where a datagram came from.
 
 use super::{DATAGRAMS, Errno, Memory, Payload, Ring, Token, Wait};
+use crate::sys::datagram::along::Along;
 use crate::sys::uring::buffers::{BufferSettings, Buffers, Group, Lease};
 use crate::sys::uring::datagram::{Datagram, HEADROOM, Message, receive_header};
 use crate::sys::uring::error::{RingError, kernel_release};
@@ -15,7 +16,7 @@ const USE_EPOLL: &str = "Use the epoll engine there.";
 
 /// What a ring needs to serve datagrams, and owns.
 pub(super) struct Datagrams {
-    /// Buffers are not a multiple of a page apart but, with `HEADROOM` (three cache lines) more than that, an odd number
+    /// Buffers are not a multiple of a page apart but, with `HEADROOM` (five cache lines) more than that, an odd number
     /// of lines: so short datagrams, which touch only the start of each, spread over all sets of the first-level cache.
     buffers: Buffers,
     /// Read whenever a receive is submitted.
@@ -76,13 +77,14 @@ impl Ring {
         Datagram::parse(self.bytes(lease))
     }
 
-    /// Sends a datagram back to where it came from, straight from its buffer (6.1); a batch in datagrams of the same size
-    /// (UDP_SEGMENT, 4.18). The lease comes back with the completion as its payload.
+    /// Sends a datagram back to where it came from, straight from its buffer (6.1), and from where it arrived, if that was
+    /// told; a batch in datagrams of the same size (UDP_SEGMENT, 4.18). The lease comes back with the completion as its
+    /// payload.
     #[inline]
     pub fn answer(&mut self, fd: RawFd, lease: Lease, when_full: WhenFull, token: Token) {
-        let Datagram { name, payload, segment, .. } = self.datagram(&lease);
-        if segment.is_some() {
-            return self.answer_batch(fd, lease, when_full, token);
+        let Datagram { name, payload, segment, local, .. } = self.datagram(&lease);
+        if segment.is_some() || local.is_some() {
+            return self.answer_along(fd, lease, when_full, token);
         }
         let entry = opcode::Send::new(Fd(fd), payload.as_ptr(), payload.len() as u32)
             .dest_addr(name.as_ptr().cast())
@@ -92,11 +94,12 @@ impl Ring {
         self.push_holding(entry, token, Memory::Payload(Payload::Lease(lease)));
     }
 
-    fn answer_batch(&mut self, fd: RawFd, lease: Lease, when_full: WhenFull, token: Token) {
+    /// As `answer`, where there is more to be said than an address.
+    fn answer_along(&mut self, fd: RawFd, lease: Lease, when_full: WhenFull, token: Token) {
         let mut message = self.message();
-        let Datagram { name, payload, segment, .. } = self.datagram(&lease);
-        let segment = segment.and_then(|size| u16::try_from(size).ok());
-        let entry = opcode::SendMsg::new(Fd(fd), message.set(name, payload, segment)).flags(when_full as u32).build();
+        let Datagram { name, payload, segment, local, .. } = self.datagram(&lease);
+        let header = message.set(name, payload, Along { segment, local });
+        let entry = opcode::SendMsg::new(Fd(fd), header).flags(when_full as u32).build();
         self.push_holding(entry, token, Memory::Message(message, Payload::Lease(lease), None));
     }
 
@@ -121,7 +124,8 @@ impl Ring {
         when_full: WhenFull,
     ) -> (Box<Message>, squeue::Entry) {
         let mut message = self.message();
-        let header = message.set(self.datagram(lease).name, bytes, None);
+        let Datagram { name, local, .. } = self.datagram(lease);
+        let header = message.set(name, bytes, Along { segment: None, local });
         let entry = opcode::SendMsg::new(Fd(fd), header).flags(when_full as u32).build();
         (message, entry)
     }

@@ -134,7 +134,9 @@ fn a_batch_comes_and_goes_as_one() {
         // SAFETY: the address is as long as it says.
         let name = unsafe { std::slice::from_raw_parts(name.as_ptr().cast::<u8>(), name.len() as usize) };
         // SAFETY: what the message names lives until the call has returned.
-        let outcome = unsafe { libc::sendmsg(client.as_raw_fd(), message.set(name, &sent, Some(100)), 0) };
+        let outcome = unsafe {
+            libc::sendmsg(client.as_raw_fd(), message.set(name, &sent, Along { segment: Some(100), local: None }), 0)
+        };
         assert_eq!(outcome, 6_001);
         let lease = take(&mut ring, &server);
         assert_eq!((ring.datagram(&lease).segment, ring.datagram(&lease).payload), (Some(100), &sent[..]), "{at}");
