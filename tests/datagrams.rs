@@ -29,6 +29,7 @@ macro_rules! suite {
             a_unix_client_that_does_not_read_holds_up_nobody
             what_waits_for_room_in_a_full_socket_comes_whole_and_in_order
             what_finds_neither_the_socket_nor_the_reader_with_room_does_not_come_empty
+            answers_leave_from_the_address_that_was_asked
             sources_that_could_loop_are_refused
             two_servers_pointed_at_each_other_fall_silent
             what_is_longer_than_the_buffer_is_counted_and_not_answered
@@ -243,6 +244,34 @@ fn what_finds_neither_the_socket_nor_the_reader_with_room_does_not_come_empty(ce
     server.drain();
 }
 
+/// The clients are connected: what comes from another address of the server never reaches them.
+fn answers_leave_from_the_address_that_was_asked(cell: &Cell) {
+    const V4: [&str; 3] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
+    for (bound, asked) in [("udp://0.0.0.0:0", V4), ("udp://[::]:0", ["::1", V4[0], V4[1]])] {
+        let Some(Running { server, place, _directory }) = echo_server(cell, bound) else { return };
+        let Place::Udp(address) = place else { panic!("a UDP server") };
+        let clients = asked.map(|ip| Client::new(&Place::Udp(SocketAddr::new(ip.parse().unwrap(), address.port()))));
+        for (seed, size) in [0, 1, 64, 1472, LARGEST].into_iter().enumerate() {
+            clients.iter().for_each(|client| client.echo(seed as u64, size));
+        }
+        // Many at once, and those that a drain answers.
+        server.freeze();
+        for (seed, client) in clients.iter().enumerate() {
+            (0..20).for_each(|index| client.send(&pattern::bytes(seed as u64, index * 100, 100)));
+        }
+        server.process.signal(SIGTERM);
+        server.thaw();
+        for (seed, client) in clients.iter().enumerate() {
+            (0..20).for_each(|index| pattern::check(seed as u64, index * 100, &client.receive()));
+        }
+        let ended = server.drained_with_remarks();
+        assert_eq!((ended.count("datagrams_out"), ended.count("unsent")), (75, 0), "{bound}");
+        let stands_aside = cell.engine == "tokio-uring";
+        let remarks = [("can be reached by others", true), ("not through the ring", stands_aside)];
+        remarks.iter().for_each(|(remark, said)| assert_eq!(ended.stderr.contains(remark), *said, "{ended:?}"));
+    }
+}
+
 fn sources_that_could_loop_are_refused(cell: &Cell) {
     let Some(Running { server, place, _directory }) = echo_server(cell, "udp://127.0.0.1:0") else { return };
     let Place::Udp(address) = place else { panic!("a UDP server") };
@@ -422,37 +451,49 @@ fn a_port_that_is_taken_is_an_error() {
 /// Datagrams that a client hands over with one call (UDP_SEGMENT) are each answered, and come back with one.
 #[test]
 fn what_was_sent_as_one_comes_back_as_one() {
-    const SIZE: usize = 100;
-    const COUNT: usize = 20;
     for engine in ["epoll", "uring"] {
         let cell = Cell { engine, options: &["--cores", "1", "--gro"] };
-        let Some(Running { server, place: Place::Udp(to), _directory }) = echo_server(&cell, "udp://127.0.0.1:0")
-        else {
-            continue;
-        };
-        let client = UdpSocket::bind("127.0.0.1:0").expect("binding");
-        client.connect(to).expect("connecting");
-        client.set_read_timeout(Some(support::WATCHDOG)).expect("a timeout");
-        let socket = Socket::from(client.try_clone().expect("a copy"));
-        set_gro(&socket).expect("setting UDP_GRO");
-        let mut batch = Batch::new(1 << 16);
-        // What comes back first is answered in turn: with all of it, cut into datagrams.
-        let bytes = pattern::bytes(1, 0, COUNT * SIZE);
-        client.send(&bytes).expect("sending");
-        for segment in [None, Some(SIZE)] {
-            client.peek(&mut [0]).expect("an answer comes");
-            assert_eq!(batch.receive(&socket).expect("receiving"), 1);
-            let (received, answers) = batch.parts();
-            let back = received.messages().next().expect("one message");
-            assert_eq!((back.payload, back.segment), (&bytes[..], segment), "{engine}");
-            if segment.is_none() {
-                (0..COUNT).for_each(|index| answers.push_range(0, index * SIZE..(index + 1) * SIZE, Some(SIZE)));
-                assert_eq!(batch.send(&socket).datagrams, COUNT as u64);
-            }
-        }
-        let ended = server.drain();
-        let count = 1 + COUNT as u64;
-        assert_eq!((ended.count("datagrams_in"), ended.count("datagrams_out")), (count, count), "{engine}");
-        assert_eq!(ended.count("bytes_out"), 2 * bytes.len() as u64);
+        what_was_sent_as_one_comes_back_as_one_from(&cell, "udp://127.0.0.1:0", "127.0.0.1");
+        // Bound to every address it has to say from which it answers as well.
+        what_was_sent_as_one_comes_back_as_one_from(&cell, "udp://0.0.0.0:0", "127.0.0.2");
+        what_was_sent_as_one_comes_back_as_one_from(&cell, "udp://[::]:0", "::1");
+        what_was_sent_as_one_comes_back_as_one_from(&cell, "udp://[::]:0", "127.0.0.2");
     }
+}
+
+fn what_was_sent_as_one_comes_back_as_one_from(cell: &Cell, bound: &str, asked: &str) {
+    const SIZE: usize = 100;
+    const COUNT: usize = 20;
+    let Some(Running { server, place: Place::Udp(to), _directory }) = echo_server(cell, bound) else { return };
+    let own = if asked.contains(':') { "[::1]:0" } else { "127.0.0.1:0" };
+    let client = UdpSocket::bind(own).expect("binding");
+    client.connect(SocketAddr::new(asked.parse().expect("an address"), to.port())).expect("connecting");
+    client.set_read_timeout(Some(support::WATCHDOG)).expect("a timeout");
+    let socket = Socket::from(client.try_clone().expect("a copy"));
+    set_gro(&socket).expect("setting UDP_GRO");
+    let mut batch = Batch::new(1 << 16);
+    // What comes back first is answered in turn: with all of it, cut into datagrams.
+    let bytes = pattern::bytes(1, 0, COUNT * SIZE);
+    client.send(&bytes).expect("sending");
+    for segment in [None, Some(SIZE)] {
+        client.peek(&mut [0]).expect("an answer comes");
+        assert_eq!(batch.receive(&socket).expect("receiving"), 1);
+        let (received, answers) = batch.parts();
+        let back = received.messages().next().expect("one message");
+        assert_eq!((back.payload, back.segment), (&bytes[..], segment), "{} {bound} {asked}", cell.engine);
+        if segment.is_none() {
+            (0..COUNT).for_each(|index| answers.push_range(0, index * SIZE..(index + 1) * SIZE, Some(SIZE)));
+            assert_eq!(batch.send(&socket).datagrams, COUNT as u64);
+        }
+    }
+    server.process.signal(SIGTERM);
+    let ended = server.drained_with_remarks();
+    let count = 1 + COUNT as u64;
+    assert_eq!(
+        (ended.count("datagrams_in"), ended.count("datagrams_out")),
+        (count, count),
+        "{} {bound} {asked}",
+        cell.engine
+    );
+    assert_eq!(ended.count("bytes_out"), 2 * bytes.len() as u64);
 }

@@ -61,6 +61,10 @@ pub struct TokioUring;
 impl Engine for TokioUring {
     const NAME: &'static str = "tokio-uring";
     const LAYOUT: Layout = Layout::ShardPerCore;
+    const EVERYWHERE_ASIDE: Option<&'static str> = Some(
+        "is served through tokio's reactor, not through the ring: a receive of tokio-uring 0.5 does not tell at which \
+         address a datagram arrived, and answers are to leave from there; bind to one address to have the ring",
+    );
     type Options = Options;
 
     fn probe(options: &Options) -> Result<(), Unsupported> {

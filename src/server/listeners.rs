@@ -197,6 +197,10 @@ fn open_datagrams(address: &Address, options: &SocketOptions, reuseport: bool) -
         socket.set_reuse_port(reuseport).map_err(failed("setting socket options", address))?;
     }
     datagram::mark_answers(&socket).map_err(failed("marking answers", address))?;
+    if address.place.is_everywhere() {
+        let told = datagram::tell_arrival_addresses(&socket);
+        told.map_err(failed("having the addresses told that datagrams arrive at (IP_PKTINFO)", address))?;
+    }
     let larger = |options: &SocketOptions| SocketOptions {
         rcvbuf: options.rcvbuf.or(Some(Bytes(DATAGRAM_BUFFER as u64))),
         ..options.clone()

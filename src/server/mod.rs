@@ -131,7 +131,7 @@ pub fn run<E: Engine>(config: &Config, options: &E::Options, out: &mut dyn Write
     let mut bound = listeners::bind_all(&config.endpoints, &config.socket, binding)?;
     let datagrams = bound.watch_datagrams().map_err(io_error("copying a socket"))?;
     let running = start::<E>(config, options, &mut bound)?;
-    announce(&bound, out).map_err(io_error("writing to standard output"))?;
+    announce(&bound, E::EVERYWHERE_ASIDE, out).map_err(io_error("writing to standard output"))?;
     let shards = Shards { running, datagrams };
     watch(config, &signals, &shards, out);
     drain(shards, &bound, out)
@@ -235,29 +235,23 @@ fn join(shard: Running) -> Result<(), ServerError> {
 }
 
 /// A line for each socket, which programs read, and on standard error what may surprise.
-fn announce(bound: &Bound, out: &mut dyn Write) -> io::Result<()> {
+fn announce(bound: &Bound, aside: Option<&'static str>, out: &mut dyn Write) -> io::Result<()> {
     for (kind, address) in bound.addresses() {
         let separator = if matches!(address.place, Place::Unix(_)) { ":" } else { " " };
         writeln!(out, "listening {kind} {}{separator}{}", address.protocol(), address.place)?;
-        if address.transport == Transport::Datagram && !address.place.is_local() {
-            eprintln!("{}", exposed(address));
+        if address.transport == Transport::Datagram {
+            remarks(address, aside).for_each(|remark| eprintln!("ringmark: {address} {remark}"));
         }
     }
     out.flush()
 }
 
-/// What others who can reach a datagram socket get from it.
-fn exposed(address: &Address) -> String {
-    let anywhere = match &address.place {
-        Place::Ip { ip, .. } if ip.is_unspecified() => {
-            "; as it is bound to every address, an answer leaves from the one that the kernel chooses"
-        }
-        _ => "",
-    };
-    format!(
-        "ringmark: {address} can be reached by others: ports below 1024 and this server's own are not answered (they are \
-         counted as refused), and no answer is longer than its request{anywhere}"
-    )
+/// What may surprise of a datagram socket; `aside` is of the engine.
+fn remarks(address: &Address, aside: Option<&'static str>) -> impl Iterator<Item = &'static str> {
+    let exposed = "can be reached by others: ports below 1024 and this server's own are not answered (they are counted as \
+                   refused), and no answer is longer than its request";
+    let exposed = (!address.place.is_local()).then_some(exposed);
+    exposed.into_iter().chain(aside.filter(|_| address.place.is_everywhere()))
 }
 
 /// Sleeps until a signal comes or a shard ends by itself; prints counters meanwhile where that was asked for.

@@ -89,6 +89,11 @@ impl Place {
             Place::Unix(_) => true,
         }
     }
+
+    /// It stands for every address of this machine.
+    pub fn is_everywhere(&self) -> bool {
+        matches!(self, Place::Ip { ip, .. } if ip.to_canonical().is_unspecified())
+    }
 }
 
 impl Endpoint {
@@ -242,17 +247,20 @@ mod tests {
     }
 
     #[test]
-    fn what_others_can_reach_is_not_local() {
-        for (text, local) in [
-            ("127.0.0.2:1", true),
-            ("[::1]:1", true),
-            ("[::ffff:127.0.0.1]:1", true),
-            ("unix:/x", true),
-            ("0.0.0.0:1", false),
-            ("[::]:1", false),
-            ("192.0.2.1:1", false),
+    fn what_others_can_reach_is_not_local_and_what_stands_for_all_is_everywhere() {
+        for (text, local, everywhere) in [
+            ("127.0.0.2:1", true, false),
+            ("[::1]:1", true, false),
+            ("[::ffff:127.0.0.1]:1", true, false),
+            ("unix:/x", true, false),
+            ("0.0.0.0:1", false, true),
+            ("0.0.0.0%lo:1", false, true),
+            ("[::]:1", false, true),
+            ("[::ffff:0.0.0.0]:1", false, true),
+            ("192.0.2.1:1", false, false),
         ] {
-            assert_eq!(text.parse::<Address>().unwrap().place.is_local(), local, "{text}");
+            let place = text.parse::<Address>().unwrap().place;
+            assert_eq!((place.is_local(), place.is_everywhere()), (local, everywhere), "{text}");
         }
     }
 
