@@ -131,7 +131,7 @@ pub fn render(report: &AaReport) -> String {
         Nanos(report.load.duration_ns),
         Nanos(report.load.warmup_ns),
         report.cell.connections,
-        report.cell.size
+        report.cell.sizes()
     ));
     lines.push(format!(
         "Server on cores {}, generator on cores {}; Linux {} on {}, {}, ringmark {}.",

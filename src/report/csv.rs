@@ -1,11 +1,27 @@
 //! Records in, comma-separated values out (RFC 4180): one line per trial, raw, for statistics of your own; of a diagnosis
 //! one per kind of time, target or hop.
+//!
+//! Times are integer nanoseconds (means have a decimal), 0 is no and 1 is yes; a field is empty where nothing is known.
+//! Columns that are added come last. Of trials:
+//!
+//! | columns | what they say |
+//! |---|---|
+//! | connections, size, depth, connect_per_request | the workload: `size` in bytes, of a mix the mean; `depth` requests in flight per connection, in an open loop the most |
+//! | contestant, round, position | whose trial: of a single run the target, 0 and 0 |
+//! | valid, problems | whether its figures count, and every reason why not |
+//! | requests, duration_ns, throughput_per_s | answered within the counted time, its length, their quotient |
+//! | min_ns … max_ns | what a client waits: in a closed loop service time, in an open loop response time, from when a request was due |
+//! | server_cpu_…, generator_cpu_ns_per_request | user and system time, all threads |
+//! | errors, lost | of all kinds; datagrams that were not answered |
+//! | loop, rate_per_s, arrival, timer | `open` or `closed`; of an open loop the requests per second asked for (of a ramp the mean), how they are spaced, and how the generator waits |
+//! | size_mix, idle | sizes and their shares, `64:90,1400:10`; connections beside the others that are open and silent |
+//! | protocol, gso, dialect | `tcp`, `udp`, `unix`, `unixgram`; datagrams per send (0: one); how datagrams are numbered |
 
 mod diagnoses;
 
 use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
-use super::schema::LatencyRecord;
+use super::schema::{LatencyRecord, WorkloadRecord};
 use super::trials::{Row, rows};
 
 /// One line per trial.
@@ -13,7 +29,7 @@ pub struct Csv;
 
 const HEADER: &str = "connections,size,depth,connect_per_request,contestant,round,position,valid,requests,duration_ns,\
     throughput_per_s,min_ns,mean_ns,p50_ns,p90_ns,p99_ns,p999_ns,max_ns,server_cpu_ns_per_request,\
-    generator_cpu_ns_per_request,errors,lost,problems";
+    generator_cpu_ns_per_request,errors,lost,problems,loop,rate_per_s,arrival,timer,size_mix,idle,protocol,gso,dialect";
 
 /// Columns of [`figures`].
 const FIGURES: usize = 14;
@@ -37,22 +53,38 @@ fn table(header: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
 }
 
 fn fields(row: &Row) -> Vec<String> {
-    let mut fields = workload(row).to_vec();
+    let mut fields = workload(&row.workload).to_vec();
     fields.extend([quoted(row.contestant), row.round.to_string(), row.position.to_string()]);
     fields.push(u8::from(row.valid().is_some()).to_string());
     fields.extend(figures(row));
     fields.push(quoted(&row.problems.join("; ")));
+    fields.extend(way(&row.workload));
     fields
 }
 
-fn workload(row: &Row) -> [String; 4] {
-    let of_run = |load: &super::schema::LoadReport| {
-        let workload = &load.workload;
-        (workload.connections, workload.size, workload.depth, workload.connect_per_request)
-    };
-    let of_cell = row.cell.map(|cell| (cell.connections, cell.size, cell.depth, cell.connect_per_request));
-    let (connections, size, depth, reconnecting) = of_cell.or(row.load.map(of_run)).unwrap_or_default();
-    [connections.to_string(), size.to_string(), depth.to_string(), u8::from(reconnecting).to_string()]
+fn workload(workload: &WorkloadRecord) -> [String; 4] {
+    [
+        workload.connections.to_string(),
+        workload.size.to_string(),
+        workload.depth.to_string(),
+        u8::from(workload.connect_per_request).to_string(),
+    ]
+}
+
+/// How requests are sent and over what; the columns that came later.
+fn way(workload: &WorkloadRecord) -> [String; 9] {
+    let word = |word: &Option<String>| quoted(word.as_deref().unwrap_or_default());
+    [
+        if workload.rate_per_s.is_some() { "open" } else { "closed" }.to_owned(),
+        workload.rate_per_s.map(|rate| rate.to_string()).unwrap_or_default(),
+        word(&workload.arrival),
+        word(&workload.timer),
+        word(&workload.size_mix),
+        workload.idle.to_string(),
+        workload.protocol.clone(),
+        workload.gso.to_string(),
+        workload.dialect.clone(),
+    ]
 }
 
 /// Empty where there is none. Latency is what a client waits: response time in an open loop, else service time.
@@ -99,7 +131,33 @@ mod tests {
             text.contains(",uring --recv oneshot,2,1,0,") && text.contains("\"an answer, \"\"wrong\"\"\""),
             "{text}"
         );
-        assert!(text.contains("oneshot,3,1,0,,,,,,,,,,,,,,,\"the server ended;\nno memory\""), "{text}");
+        assert!(text.contains("oneshot,3,1,0,,,,,,,,,,,,,,,\"the server ended;\nno memory\",closed,,,,,0,"), "{text}");
         assert_eq!(only(Csv.export(&single()).unwrap()).lines().count(), 2);
+    }
+
+    /// The fields of these columns in the first line.
+    fn first<'a>(text: &'a str, columns: &[&str]) -> Vec<&'a str> {
+        let fields: Vec<&str> = text.lines().nth(1).unwrap().split(',').collect();
+        columns.iter().map(|column| fields[HEADER.split(',').position(|name| name == *column).unwrap()]).collect()
+    }
+
+    #[test]
+    fn open_loops_mixes_and_transports_are_told_apart() {
+        let columns = ["loop", "rate_per_s", "arrival", "timer", "size_mix", "idle", "protocol", "gso"];
+        let Stored::Compare(mut report) = comparison() else { panic!("a comparison") };
+        report.load.protocol = "tcp".into();
+        let text = only(Csv.export(&Stored::Compare(report.clone())).unwrap());
+        assert_eq!(first(&text, &columns), ["closed", "", "", "", "", "0", "tcp", "0"]);
+        let load = &mut report.load;
+        (load.rate_per_s, load.arrival, load.timer) = (Some(20_000), Some("poisson".into()), Some("spin".into()));
+        (load.idle, load.protocol, load.gso) = (5, "udp".into(), 16);
+        report.cells[0].size_mix = Some("64".into());
+        let text = only(Csv.export(&Stored::Compare(report)).unwrap());
+        assert_eq!(first(&text, &columns), ["open", "20000", "poisson", "spin", "64", "5", "udp", "16"]);
+        let Stored::Load(mut load) = single() else { panic!("a run") };
+        (load.workload.rate_per_s, load.workload.size_mix) = (Some(7), Some("64:9,1k:1".into()));
+        let text = only(Csv.export(&Stored::Load(load)).unwrap());
+        assert_eq!(first(&text, &["loop", "rate_per_s"]), ["open", "7"]);
+        assert!(text.contains(",\"64:9,1k:1\","), "{text}");
     }
 }

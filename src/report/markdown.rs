@@ -42,7 +42,7 @@ fn table(report: &CompareReport, cell: &CellRecord) -> String {
          | contestant | req/s | {LATENCIES} | server CPU/req | rounds | ratio [95 %] | verdict |\n\
          |:---|---:|---:|---:|---:|---:|---:|---:|---:|:---|\n{rows}\n{}\n",
         cell.connections,
-        cell.size_mix.clone().unwrap_or_else(|| cell.size.to_string()),
+        cell.sizes(),
         cell.depth,
         open_loop(&report.load),
         conclusion(cell, &report.baseline)

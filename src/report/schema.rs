@@ -136,6 +136,23 @@ impl ContestantRecord {
     }
 }
 
+impl CellRecord {
+    /// Bytes of a request, or the mix of sizes, without a unit.
+    pub fn sizes(&self) -> String {
+        self.size_mix.clone().unwrap_or_else(|| self.size.to_string())
+    }
+
+    /// What tells it from the other cells, in a few words.
+    pub fn name(&self) -> String {
+        let way = match (self.connect_per_request, self.depth) {
+            (true, _) => ", a connection per request".to_owned(),
+            (false, 0 | 1) => String::new(),
+            (false, depth) => format!(", {depth} in flight"),
+        };
+        format!("{} connections x {} B{way}", self.connections, self.sizes())
+    }
+}
+
 impl IntervalRecord {
     /// As [`LoadReport::waiting_histogram`], of the interval.
     pub fn waiting_histogram(&self) -> &str {

@@ -232,7 +232,7 @@ fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
     format!(
         "{}{crowd}, requests of {} B, {most}{} in flight on each{connecting}:\n{}\n{}{}",
         counted(cell.connections, peers),
-        size(cell),
+        cell.sizes(),
         cell.depth,
         table(report, cell),
         conclusion(cell, &report.baseline),
@@ -332,10 +332,6 @@ fn rate(per_second: f64) -> String {
 fn short(cell: &CellRecord) -> String {
     let size = cell.size_mix.clone().unwrap_or_else(|| Bytes(cell.size).to_string());
     format!("{} x {size} B, depth {}", counted(cell.connections, "connection"), cell.depth)
-}
-
-fn size(cell: &CellRecord) -> String {
-    cell.size_mix.clone().unwrap_or_else(|| cell.size.to_string())
 }
 
 fn counted(count: u64, what: &str) -> String {

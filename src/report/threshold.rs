@@ -224,8 +224,7 @@ pub fn of_contestant(cell: &CellRecord, contestant: &ContestantRecord) -> Subjec
     figures.extend(contestant.latency_ns.iter().flat_map(latencies));
     figures.extend(contestant.ratio.map(|ratio| (Metric::Ratio, ratio.median)));
     figures.extend(contestant.datagrams.as_ref().map(lost));
-    let name = format!("{} ({} connections x {} B)", short_name(&contestant.name), cell.connections, cell.size);
-    Subject { name, figures }
+    Subject { name: format!("{} ({})", short_name(&contestant.name), cell.name()), figures }
 }
 
 fn latencies(latency: &LatencyRecord) -> [(Metric, f64); 7] {
@@ -283,6 +282,28 @@ mod tests {
         let ours = crossed("ratio<130%", &comparison());
         assert_eq!(ours, ["ratio<1.30 is crossed: uring --recv oneshot (64 connections x 64 B) has 1.20"]);
         assert!(crossed("throughput<110k", &comparison()).is_empty(), "the baseline is not judged");
+    }
+
+    #[test]
+    fn a_name_tells_one_cell_from_another() {
+        let Stored::Compare(report) = comparison() else { panic!("a comparison") };
+        let of = |cell: CellRecord| of_contestant(&cell, &report.cells[0].contestants[0]).name;
+        let cell = |depth, connect_per_request, size_mix: Option<&str>| CellRecord {
+            connections: 8,
+            size: 64,
+            size_mix: size_mix.map(str::to_owned),
+            depth,
+            connect_per_request,
+            ..CellRecord::default()
+        };
+        for (cell, name) in [
+            (cell(1, false, None), "epoll (8 connections x 64 B)"),
+            (cell(1, false, Some("64:9,1k:1")), "epoll (8 connections x 64:9,1k:1 B)"),
+            (cell(16, false, None), "epoll (8 connections x 64 B, 16 in flight)"),
+            (cell(1, true, None), "epoll (8 connections x 64 B, a connection per request)"),
+        ] {
+            assert_eq!(of(cell), name);
+        }
     }
 
     #[test]

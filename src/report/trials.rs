@@ -2,13 +2,15 @@
 
 use super::export::{ExportError, plain};
 use super::file::Stored;
-use super::schema::{CellRecord, LoadReport};
+use super::schema::{CellRecord, LoadReport, LoadSettings, WorkloadRecord};
 use super::verdict::short_name;
 
 /// A trial and where it belongs.
 pub struct Row<'a> {
     /// `None` for a single run.
     pub cell: Option<&'a CellRecord>,
+    /// What it was to run, whether or not it did. Of a comparison without what the generator alone knows.
+    pub workload: WorkloadRecord,
     /// The contestant's name; for a single run the target.
     pub contestant: &'a str,
     /// 0 for a single run.
@@ -28,22 +30,24 @@ pub fn rows(result: &Stored) -> Result<Vec<Row<'_>>, ExportError> {
         Stored::Aa(_) | Stored::Wire(_) | Stored::Ping(_) | Stored::Trace(_) => Err(ExportError::NoTrials),
         Stored::Load(load) => Ok(vec![Row {
             cell: None,
+            workload: load.workload.clone(),
             contestant: &load.target,
             round: 0,
             position: 0,
             load: Some(load),
             problems: load.invalid.iter().map(String::as_str).collect(),
         }]),
-        Stored::Compare(report) => Ok(report.cells.iter().flat_map(of_cell).collect()),
+        Stored::Compare(report) => Ok(report.cells.iter().flat_map(|cell| of_cell(cell, &report.load)).collect()),
     }
 }
 
-fn of_cell(cell: &CellRecord) -> impl Iterator<Item = Row<'_>> {
+fn of_cell<'a>(cell: &'a CellRecord, settings: &'a LoadSettings) -> impl Iterator<Item = Row<'a>> {
     cell.contestants.iter().flat_map(move |contestant| {
         contestant.trials.iter().map(move |trial| {
             let invalid = trial.load.iter().flat_map(|load| &load.invalid);
             Row {
                 cell: Some(cell),
+                workload: workload(cell, settings, trial.load.as_ref()),
                 contestant: &contestant.name,
                 round: trial.round,
                 position: trial.position,
@@ -52,6 +56,23 @@ fn of_cell(cell: &CellRecord) -> impl Iterator<Item = Row<'_>> {
             }
         })
     })
+}
+
+fn workload(cell: &CellRecord, settings: &LoadSettings, load: Option<&LoadReport>) -> WorkloadRecord {
+    WorkloadRecord {
+        protocol: settings.protocol.clone(),
+        gso: settings.gso,
+        idle: settings.idle,
+        rate_per_s: settings.rate_per_s,
+        arrival: settings.arrival.clone(),
+        timer: settings.timer.clone(),
+        connections: cell.connections,
+        size: cell.size,
+        size_mix: cell.size_mix.clone(),
+        depth: cell.depth,
+        connect_per_request: cell.connect_per_request,
+        ..load.map(|load| load.workload.clone()).unwrap_or_default()
+    }
 }
 
 impl Row<'_> {
@@ -64,8 +85,26 @@ impl Row<'_> {
     pub fn tag(&self) -> String {
         let cell = self.cell.map(|cell| {
             let way = if cell.connect_per_request { "-reconnecting".to_owned() } else { format!("x{}", cell.depth) };
-            format!("-{}c-{}B{way}", cell.connections, cell.size)
+            let sizes = cell.sizes().replace(':', "=").replace(',', "-");
+            format!("-{}c-{sizes}B{way}", cell.connections)
         });
         plain(&short_name(self.contestant)) + &cell.unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::derive::tests::{contestant, failed, report};
+    use super::*;
+
+    #[test]
+    fn a_tag_names_the_mix_of_sizes() {
+        let mut report = report(vec![contestant("epoll", vec![failed(1, "x")])]);
+        let tag = |report: &super::super::schema::CompareReport| {
+            rows(&Stored::Compare(Box::new(report.clone()))).unwrap()[0].tag()
+        };
+        assert_eq!(tag(&report), "epoll-64c-64Bx1");
+        report.cells[0].size_mix = Some("64:90,1k:10".into());
+        assert_eq!(tag(&report), "epoll-64c-64=90-1k=10Bx1");
     }
 }
