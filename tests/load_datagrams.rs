@@ -54,7 +54,7 @@ fn what_the_network_does_is_counted_exactly() {
     ]);
     for engine in engines() {
         let peer = Peer::udp("127.0.0.1:0", &faults);
-        let words = ["-c", "2", "--depth", "32", "-d", "3s", "--timeout", "1s", "--max-loss", "100"];
+        let words = ["-c", "2", "--depth", "32", "-d", "3s", "--timeout", "1s", "--max-loss", "100%"];
         let output = ringload(engine, &peer.address, &words);
         let report = report(&output);
         let record = datagrams(&report);
@@ -78,7 +78,7 @@ fn every_kind_of_wrong_answer_is_corrupt_and_its_request_lost() {
     let kinds = [Fault::Flip(3), Fault::Flip(40), Fault::Cut, Fault::Extend, Fault::Empty, Fault::Invent];
     for engine in engines() {
         let peer = Peer::udp("127.0.0.1:0", &repeat(&kinds.map(|kind| (kind, 2))));
-        let words = ["-c", "2", "--depth", "32", "-d", "1500ms", "--timeout", "500ms", "--max-loss", "100"];
+        let words = ["-c", "2", "--depth", "32", "-d", "1500ms", "--timeout", "500ms", "--max-loss", "100%"];
         let output = ringload(engine, &peer.address, &words);
         let report = report(&output);
         let record = datagrams(&report);
@@ -248,10 +248,10 @@ fn what_datagrams_cannot_have_is_refused() {
         (&["udp://127.0.0.1:1", "-s", "20", "--speak", "sockperf"], "from 24 to"),
         (&["udp://127.0.0.1:1", "--connect-per-request"], "is for streams"),
         (&["127.0.0.1:1", "--gso", "2"], "is for datagrams"),
-        (&["127.0.0.1:1", "--max-loss", "2"], "is for datagrams"),
+        (&["127.0.0.1:1", "--max-loss", "2%"], "is for datagrams"),
         (&["unixgram:/x", "--gso", "2"], "is for UDP"),
         (&["udp://127.0.0.1:1", "--gso", "65"], "1..=64"),
-        (&["udp://127.0.0.1:1", "--max-loss", "101"], "from 0 to 100"),
+        (&["udp://127.0.0.1:1", "--max-loss", "101%"], "from 0 to 100%"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_ringload")).args(words).output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
@@ -341,7 +341,7 @@ fn socat_is_a_server_like_any_other() {
     let address = format!("udp://127.0.0.1:{port}");
     for engine in engines() {
         // A process for every datagram, and while it is made another may be lost.
-        let words = ["-c", "1", "-n", "50", "-s", "1472", "--timeout", "2s", "--max-loss", "100"];
+        let words = ["-c", "1", "-n", "50", "-s", "1472", "--timeout", "2s", "--max-loss", "100%"];
         let output = ringload(engine, &address, &words);
         let report = report(&output);
         let record = datagrams(&report);

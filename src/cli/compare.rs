@@ -9,6 +9,7 @@ use super::output::OutputArgs;
 use super::pacing::PacingArgs;
 use super::progress::Progress;
 use super::report::{Format, print, render};
+use super::tolerance::ToleranceArgs;
 use crate::cli::load::request_sizes;
 use crate::load::{Dialect, EngineKind};
 use crate::report::file::Stored;
@@ -84,6 +85,8 @@ pub struct CompareArgs {
     warmup_max: Option<Nanos>,
     #[command(flatten)]
     pacing: PacingArgs,
+    #[command(flatten)]
+    tolerance: ToleranceArgs,
     /// Rounds; every contestant runs once in each. Fewer than 6 show nothing. With --precision the least number of them
     /// [default: 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
@@ -92,7 +95,7 @@ pub struct CompareArgs {
     ///
     /// What the intervals say never ends the rounds, only how wide they are: a comparison that stops as soon as a
     /// difference shows finds one where there is none.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = some_share)]
     precision: Option<Share>,
     /// Rounds at most, where --precision is not reached before [default: 50, or --rounds if that is more]
     #[arg(long, value_name = "N", requires = "precision", value_parser = clap::value_parser!(u64).range(1..=10_000))]
@@ -152,6 +155,15 @@ impl Sizes {
     fn parse(text: &str) -> Result<Sizes, String> {
         let parts = if text.contains(':') { vec![text] } else { text.split(',').collect() };
         parts.into_iter().map(request_sizes).collect::<Result<_, _>>().map(Sizes)
+    }
+}
+
+/// No interval is as narrow as nothing.
+fn some_share(text: &str) -> Result<Share, String> {
+    match text.parse::<Share>() {
+        Ok(share) if share.fraction() > 0.0 => Ok(share),
+        Ok(_) => Err("must be more than 0".into()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

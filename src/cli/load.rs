@@ -6,12 +6,13 @@ pub mod text;
 
 use crate::cli::output::OutputArgs;
 use crate::cli::pacing::PacingArgs;
+use crate::cli::tolerance::ToleranceArgs;
 use crate::load::{self, Config, EngineKind, LoadError, Pace, PaceError};
 use crate::report::derive;
 use crate::report::file::Stored;
 use crate::report::schema::LoadReport;
 use crate::sys::affinity::{self, AffinityError};
-use crate::units::{Address, Bytes, CoreList, CoreSelection, Nanos, Share, SizeMix, Transport};
+use crate::units::{Address, Bytes, CoreList, CoreSelection, Nanos, SizeMix, Transport};
 use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
 use datagrams::DatagramArgs;
@@ -124,9 +125,8 @@ pub struct LoadArgs {
     /// with datagrams 250ms]
     #[arg(long, value_name = "TIME", value_parser = positive)]
     pub timeout: Option<Nanos>,
-    /// Errors that do not make the run invalid, as a share of all requests: 0.1%. A wrong byte always does
-    #[arg(long, value_name = "SHARE")]
-    pub allow_errors: Option<Share>,
+    #[command(flatten)]
+    pub tolerance: ToleranceArgs,
     /// Cores for the threads: how many (2) or which (2-3; one alone as 3-3); each thread is pinned to one of its own
     ///
     /// Name cores that the server does not use. Without this option threads are pinned only if this process may use
@@ -299,7 +299,7 @@ impl LoadArgs {
             depth: self.depth(pace),
             pace,
             timer: self.pacing.timer,
-            allowed_errors: self.allow_errors,
+            allowed_errors: self.tolerance.allow_errors,
             counts: !self.no_counts,
             connect_per_request: self.connect_per_request,
             warmup: self.warmup,

@@ -14,6 +14,7 @@ pub mod report;
 mod schema;
 pub mod serve;
 pub mod sniff;
+mod tolerance;
 pub mod trace;
 
 use clap::{Parser, Subcommand};

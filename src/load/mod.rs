@@ -33,7 +33,7 @@ mod validity;
 mod verifier;
 mod worker;
 
-pub use datagram::{Dialect, Options as DatagramOptions, max_size as max_datagram_size};
+pub use datagram::{DEFAULT_MAX_LOSS, Dialect, Options as DatagramOptions, max_size as max_datagram_size};
 pub use error::LoadError;
 pub use pacer::{Arrival, Pace, PaceError};
 pub use worker::Timer;

@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::conduct::{CpuSample, Outcome};
-use super::datagram::{self, Tally};
+use super::datagram::{self, DEFAULT_MAX_LOSS, Tally};
 use super::ledger::{Account, Count, Ledger};
 use super::measures::Paced;
 use super::recorder::{ErrorKind, all_errors};
@@ -15,7 +15,7 @@ use crate::report::schema::{
 };
 use crate::sys::accounting::{Counted, Cpu, Switches, TreeUse, Unavailable};
 use crate::sys::affinity;
-use crate::units::{Nanos, Transport};
+use crate::units::{Nanos, Share, Transport};
 use hdrhistogram::Histogram;
 
 /// The report of a run.
@@ -122,6 +122,8 @@ fn workload(config: &Config) -> WorkloadRecord {
         connect_per_request: config.connect_per_request,
         warmup_ns: config.warmup.0,
         timeout_ns: config.timeout.0,
+        allow_errors: config.allowed_errors.map(Share::fraction),
+        max_loss: Some(config.datagrams.max_loss).filter(|share| datagrams && *share != DEFAULT_MAX_LOSS),
         spin_ns: config.spin.0,
         seed: config.seed,
         engine: config.engine.name().into(),

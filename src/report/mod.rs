@@ -22,6 +22,7 @@ pub mod stopping;
 pub mod terminal;
 pub mod threshold;
 pub mod times;
+pub mod tolerance;
 mod trials;
 pub mod verdict;
 pub mod wire;

@@ -161,7 +161,7 @@ impl IntervalRecord {
 }
 
 /// The workload as it was run, every default spelled out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkloadRecord {
     /// `tcp`, `udp`, `unix` or `unixgram`.
     #[serde(default = "tcp")]
@@ -200,6 +200,12 @@ pub struct WorkloadRecord {
     #[serde(default)]
     pub warmup_max_ns: u64,
     pub timeout_ns: u64,
+    /// Errors that do not make the run invalid, as a share of all requests; `None` where none were allowed.
+    #[serde(default)]
+    pub allow_errors: Option<f64>,
+    /// Lost and late datagrams that do not, as a share of all requests; `None` for the usual 0.01, and for streams.
+    #[serde(default)]
+    pub max_loss: Option<f64>,
     pub spin_ns: u64,
     pub seed: u64,
     /// The generator's engine: `uring` or `epoll`.
@@ -299,7 +305,7 @@ pub struct HostRecord {
 }
 
 /// What all cells share of the generator's settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadSettings {
     /// `tcp` or `udp`.
     #[serde(default = "tcp")]
@@ -317,6 +323,11 @@ pub struct LoadSettings {
     #[serde(default)]
     pub warmup_max_ns: u64,
     pub timeout_ns: u64,
+    /// As in [`WorkloadRecord`].
+    #[serde(default)]
+    pub allow_errors: Option<f64>,
+    #[serde(default)]
+    pub max_loss: Option<f64>,
     pub spin_ns: u64,
     /// As in [`WorkloadRecord`].
     #[serde(default)]

@@ -9,9 +9,10 @@ use super::schema::{
     CellRecord, CompareReport, ContestantRecord, LoadReport, LoadSettings, RatioRecord, Stopped, TrialRecord, Verdict,
 };
 use super::stopping;
+use super::tolerance;
 use super::verdict::{conclusion, short_name};
 use crate::stats::MIN_PAIRS;
-use crate::units::{Bytes, Nanos, few, three_digits};
+use crate::units::{Bytes, Nanos, counted, few, three_digits};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
 /// Widest table.
@@ -156,8 +157,7 @@ fn setting(report: &CompareReport) -> String {
         (false, true) => " - hardware threads of the SAME CORE: each slows the other",
         (false, false) => "",
     };
-    [
-        workload(load),
+    let lines = [
         format!(
             "Server on cores {}, generator on cores {} ({}, {}){shared}.",
             report.server_cores,
@@ -181,8 +181,10 @@ fn setting(report: &CompareReport) -> String {
             report.started,
             report.ringmark
         ),
-    ]
-    .join("\n")
+    ];
+    let allowed =
+        tolerance::describe(load.allow_errors, load.max_loss).map(|allowed| format!("A valid trial: {allowed}."));
+    [workload(load)].into_iter().chain(allowed).chain(lines).collect::<Vec<_>>().join("\n")
 }
 
 /// What is sent when, and from when on latency counts.
@@ -334,10 +336,6 @@ fn short(cell: &CellRecord) -> String {
     format!("{} x {size} B, depth {}", counted(cell.connections, "connection"), cell.depth)
 }
 
-fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::accounting::{AccountingRecord, CountRecord, EndRecord, UnavailableRecord};
@@ -413,6 +411,14 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(setting(&report).lines().all(|line| line.len() <= WIDTH.into()), "{text}");
+    }
+
+    #[test]
+    fn what_is_allowed_is_part_of_the_workload() {
+        let mut report = report(vec![contestant("epoll", steady(1e5))]);
+        assert!(!render(&report).contains("allowed"));
+        (report.load.allow_errors, report.load.max_loss) = (Some(0.02), Some(0.5));
+        assert!(render(&report).contains("A valid trial: errors up to 2 % and loss up to 50 % allowed."));
     }
 
     #[test]

@@ -77,6 +77,7 @@ fn command_line(program: &Path, target: &Target, cell: &Cell, load: &Load, seed:
         words.extend(["--speak".to_owned(), speak.clone()]);
     }
     words.extend(pacing(load));
+    words.extend(tolerance(load));
     if load.idle > 0 {
         words.extend(["--idle".to_owned(), load.idle.to_string()]);
     }
@@ -93,6 +94,11 @@ fn pacing(load: &Load) -> Vec<String> {
     let how = [("--arrival", &pacing.arrival), ("--timer", &pacing.timer)];
     let how = how.into_iter().flat_map(|(name, value)| [name.to_owned(), value.clone()]);
     rate.into_iter().flatten().chain(how).collect()
+}
+
+fn tolerance(load: &Load) -> impl Iterator<Item = String> {
+    let shares = [("--allow-errors", load.allow_errors), ("--max-loss", load.max_loss)];
+    shares.into_iter().filter_map(|(name, share)| Some([name.to_owned(), share?.typed()])).flatten()
 }
 
 /// Connecting and the last answers may each take a timeout.

@@ -13,7 +13,7 @@ mod server;
 pub use error::TrialError;
 pub use rounds::{Observer, Schedule, check, run};
 
-use crate::units::{CoreList, Nanos, Transport};
+use crate::units::{CoreList, Nanos, Share, Transport};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -82,7 +82,7 @@ pub struct Cell {
 }
 
 /// What all trials share of the generator's settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Load {
     pub cores: CoreList,
     pub threads: u64,
@@ -95,6 +95,9 @@ pub struct Load {
     /// `None` is a closed loop.
     pub pacing: Option<Pacing>,
     pub timeout: Nanos,
+    /// What does not make a trial invalid; `None` leaves it to the generator.
+    pub allow_errors: Option<Share>,
+    pub max_loss: Option<Share>,
     pub spin: Nanos,
     /// `uring` or `epoll`.
     pub engine: String,

@@ -161,6 +161,11 @@ pub fn few(value: f64) -> String {
     if value > 0.0 && value < 0.005 { "<0.01".into() } else { three_digits(value) }
 }
 
+/// `1 thread`, `2 threads`, `0 threads`: a count and what is counted, which takes an s for its plural.
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,10 +1,10 @@
-//! A part of a whole: `2%`, `0.02`.
+//! A part of a whole: `2%`, `0.02`; from nothing to all of it.
 
 use super::{ParseUnitError, three_digits};
 use std::fmt;
 use std::str::FromStr;
 
-/// A share, more than 0 and less than 1.
+/// A share, from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Share(f64);
 
@@ -12,6 +12,11 @@ impl Share {
     /// As a fraction of 1.
     pub fn fraction(self) -> f64 {
         self.0
+    }
+
+    /// As one would type it, exact.
+    pub fn typed(self) -> String {
+        if self.0 == 1.0 { "100%".to_owned() } else { self.0.to_string() }
     }
 }
 
@@ -23,11 +28,11 @@ impl FromStr for Share {
             Some(number) => (number.trim_end(), 0.01),
             None => (text, 1.0),
         };
+        // A bare 1 may be meant as one percent, or as all of it.
+        let most = if scale == 1.0 { 1.0_f64.next_down() } else { 1.0 };
         let share = number.parse::<f64>().ok().map(|number| number * scale);
-        share.filter(|share| *share > 0.0 && *share < 1.0).map(Share).ok_or_else(|| {
-            ParseUnitError(format!(
-                "'{text}' is no share; write percent (2%) or a fraction (0.02), more than 0 and less than all"
-            ))
+        share.filter(|share| (0.0..=most).contains(share)).map(Share).ok_or_else(|| {
+            ParseUnitError(format!("'{text}' is no share from 0 to 100%; write percent (2%) or a fraction (0.02)"))
         })
     }
 }
@@ -49,7 +54,12 @@ mod tests {
             assert!((share.fraction() - fraction).abs() < 1e-12, "{text}");
             assert_eq!(share.to_string(), shown);
         }
-        for bad in ["", "%", "0", "-1%", "100%", "1", "2", "NaN", "inf%", "x"] {
+        for (text, fraction) in [("0", 0.0), ("0%", 0.0), ("100%", 1.0), ("7%", 0.07), ("1e-9", 1e-9)] {
+            let share: Share = text.parse().unwrap();
+            assert_eq!(share.typed().parse::<Share>().unwrap(), share, "{text}");
+            assert!((share.fraction() - fraction).abs() < 1e-12, "{text}");
+        }
+        for bad in ["", "%", "-1%", "100.1%", "1", "2", "NaN", "inf%", "x"] {
             assert!(bad.parse::<Share>().is_err(), "{bad}");
         }
     }

@@ -87,6 +87,9 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
         bail!("{threads} generator threads do not fit on its cores ({cores}); lower -t or name more --load-cores");
     }
     check_sizes(args)?;
+    if args.tolerance.max_loss.is_some() && !args.udp {
+        bail!("--max-loss is for datagrams: add --udp, or leave it out");
+    }
     let warmup = args.warmup.unwrap_or(DEFAULT_WARMUP);
     Ok(Plan {
         program: std::env::current_exe().context("cannot find this program's own file")?,
@@ -105,6 +108,8 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
             pacing: pacing(args)?,
             idle: args.idle,
             timeout: args.timeout.unwrap_or(if args.udp { DATAGRAM_TIMEOUT } else { STREAM_TIMEOUT }),
+            allow_errors: args.tolerance.allow_errors,
+            max_loss: args.tolerance.max_loss,
             gso: args.gso.unwrap_or(0),
             speak: args.speak.map(|dialect| dialect.name().to_owned()),
             counts: args.aa.is_none(),
@@ -230,6 +235,8 @@ fn empty_report(
             timer: load.pacing.as_ref().map(|pacing| pacing.timer.clone()),
             timeout_ns: load.timeout.0,
             spin_ns: load.spin.0,
+            allow_errors: load.allow_errors.map(Share::fraction),
+            max_loss: load.max_loss.map(Share::fraction),
         },
         rounds: plan.rounds.min,
         limits: limits(args, &plan.rounds),

@@ -1,14 +1,13 @@
 //! The options of a run with datagrams, and what they mean together.
 
 use super::{LoadArgs, OptionsError};
-use crate::load::{DatagramOptions, Dialect, max_datagram_size};
-use crate::units::{Bytes, Nanos, Place, Transport};
+use crate::load::{DEFAULT_MAX_LOSS, DatagramOptions, Dialect, max_datagram_size};
+use crate::units::{Bytes, Nanos, Place, Share, Transport};
 use clap::Args;
 
 const STREAM_TIMEOUT: Nanos = Nanos::from_secs(5);
 /// Long enough for any echo on this continent, short enough that a lost datagram's slot is soon used again.
 const DATAGRAM_TIMEOUT: Nanos = Nanos::from_millis(250);
-const DEFAULT_MAX_LOSS: f64 = 0.01;
 
 /// What only a target of datagrams has.
 #[derive(Clone, Debug, Args)]
@@ -24,39 +23,28 @@ pub struct DatagramArgs {
     /// What the server is
     #[arg(long, value_enum, value_name = "SERVER")]
     pub speak: Option<Dialect>,
-    /// Loss that a valid run may have: requests without an answer in time, in percent of those sent [default: 1]
-    #[arg(long, value_name = "PERCENT", value_parser = share)]
-    pub max_loss: Option<f64>,
-}
-
-/// Percent typed, as a share.
-fn share(text: &str) -> Result<f64, String> {
-    match text.trim_end_matches('%').trim().parse::<f64>() {
-        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
-        _ => Err("a number from 0 to 100 is wanted, as 1 or 0.5".into()),
-    }
-}
-
-impl DatagramArgs {
-    fn first(&self) -> Option<&'static str> {
-        let typed = [("--gso", self.gso.is_some()), ("--speak", self.speak.is_some())];
-        let typed = typed.into_iter().chain([("--max-loss", self.max_loss.is_some())]);
-        typed.filter(|(_, typed)| *typed).map(|(name, _)| name).next()
-    }
 }
 
 impl LoadArgs {
     /// What is asked of datagrams; checks what else must fit.
     pub(super) fn datagrams(&self) -> Result<DatagramOptions, OptionsError> {
-        let DatagramArgs { gso, speak, max_loss } = self.datagrams;
+        let DatagramArgs { gso, speak } = self.datagrams;
         let dialect = speak.unwrap_or_default();
         if self.target.transport == Transport::Datagram {
             self.check_datagrams(dialect)?;
-        } else if let Some(option) = self.datagrams.first() {
+        } else if let Some(option) = self.only_datagrams() {
             return Err(OptionsError::OnlyDatagrams(option));
         }
-        let max_loss = max_loss.unwrap_or(DEFAULT_MAX_LOSS);
+        let max_loss = self.tolerance.max_loss.map_or(DEFAULT_MAX_LOSS, Share::fraction);
         Ok(DatagramOptions { gso: gso.unwrap_or(1), dialect, max_loss })
+    }
+
+    /// The first option typed that means nothing to streams.
+    fn only_datagrams(&self) -> Option<&'static str> {
+        let DatagramArgs { gso, speak } = self.datagrams;
+        let max_loss = self.tolerance.max_loss;
+        let typed = [("--gso", gso.is_some()), ("--speak", speak.is_some()), ("--max-loss", max_loss.is_some())];
+        typed.into_iter().find(|(_, typed)| *typed).map(|(name, _)| name)
     }
 
     fn check_datagrams(&self, dialect: Dialect) -> Result<(), OptionsError> {

@@ -5,7 +5,8 @@ use crate::report::datagrams::describe;
 use crate::report::derive::use_of;
 use crate::report::intervals;
 use crate::report::schema::{LatencyRecord, LoadReport, TrafficRecord, WorkloadRecord};
-use crate::units::{Bytes, Nanos, few, three_digits};
+use crate::report::tolerance;
+use crate::units::{Bytes, Nanos, counted, few, three_digits};
 
 /// Several lines, the reasons against using them first.
 pub fn render(report: &LoadReport) -> String {
@@ -52,12 +53,12 @@ fn load(workload: &WorkloadRecord) -> String {
         Some(cores) => format!("on cores {cores}"),
         None => "not pinned".into(),
     };
+    let allowed = tolerance::describe(workload.allow_errors, workload.max_loss);
+    let allowed = allowed.map_or(String::new(), |allowed| format!("; {allowed}"));
     format!(
-        "{pace}{} {}{crowd}, {size} bytes per request{way}{gso}; {} {} thread(s), {cores}",
-        workload.connections,
-        if workload.dialect.is_empty() { "connections" } else { "sockets" },
-        workload.threads,
-        workload.engine
+        "{pace}{}{crowd}, {size} bytes per request{way}{gso}; {}, {cores}{allowed}",
+        counted(workload.connections, if workload.dialect.is_empty() { "connection" } else { "socket" }),
+        counted(workload.threads, &format!("{} thread", workload.engine)),
     )
 }
 
@@ -188,6 +189,7 @@ mod tests {
             size: 16 << 10,
             depth: 2,
             warmup_ns: 1_000_000_000,
+            allow_errors: Some(0.05),
             engine: "epoll".into(),
             ..WorkloadRecord::default()
         };
@@ -217,7 +219,9 @@ mod tests {
         );
         for part in [
             "16k bytes",
+            "4 connections,",
             "2 in flight",
+            "; 1 epoll thread, not pinned; errors up to 5 % allowed; warm-up",
             "64000 requests/s, 1000 MiB/s",
             "p50 54.2us",
             "generator 2.50us CPU per request\n",

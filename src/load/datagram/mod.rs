@@ -29,6 +29,9 @@ use crate::sys::datagram::offload::{MAX_SEGMENTS, MAX_SUPER_PACKET};
 use crate::units::{Address, Place};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
+/// What a valid run may lose unless told otherwise.
+pub const DEFAULT_MAX_LOSS: f64 = 0.01;
+
 /// What is asked of datagrams beyond what every load has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
@@ -41,7 +44,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { gso: 1, dialect: Dialect::Echo, max_loss: 0.01 }
+        Options { gso: 1, dialect: Dialect::Echo, max_loss: DEFAULT_MAX_LOSS }
     }
 }
 
