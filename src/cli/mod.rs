@@ -5,6 +5,7 @@ pub mod contestant;
 mod diagnosis;
 pub mod doctor;
 mod host;
+mod live;
 pub mod load;
 mod output;
 mod pacing;

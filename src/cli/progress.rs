@@ -1,73 +1,101 @@
-//! How far a comparison is, on stderr: a bar on a terminal, lines in a pipe, nothing when quiet.
+//! How far a comparison is, on stderr: a line that is redrawn on a terminal, lines in a pipe, nothing when quiet.
 
+use super::live::Live;
+use crate::clock::Clock;
 use crate::trial::{Plan, Schedule};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
-use std::time::Duration;
+use crate::units::{Nanos, counted};
 
-pub enum Progress {
-    Bar(ProgressBar),
-    Lines { done: u64, total: u64 },
+pub struct Progress {
+    way: Way,
+    clock: Clock,
+    /// When the first trial began.
+    begun: Option<Nanos>,
+    done: u64,
+    total: u64,
+    /// The trial that runs.
+    current: String,
+}
+
+enum Way {
+    Line(Live),
+    Lines,
     Quiet,
 }
 
 impl Progress {
     pub fn new(quiet: bool) -> Progress {
-        match (quiet, std::io::stderr().is_terminal()) {
-            (true, _) => Progress::Quiet,
-            (false, false) => Progress::Lines { done: 0, total: 0 },
-            (false, true) => Progress::Bar(bar()),
-        }
+        let way = match (quiet, Live::new(Nanos::ZERO)) {
+            (true, _) => Way::Quiet,
+            (false, Some(live)) => Way::Line(live),
+            (false, None) => Way::Lines,
+        };
+        Progress { way, clock: Clock::start(), begun: None, done: 0, total: 0, current: String::new() }
     }
 
     /// Something worth a line.
-    pub fn say(&self, text: &str) {
-        match self {
-            Progress::Bar(bar) => bar.println(text),
-            Progress::Lines { .. } => eprintln!("{text}"),
-            Progress::Quiet => {}
+    pub fn say(&mut self, text: &str) {
+        match &mut self.way {
+            Way::Line(live) => live.say(text),
+            Way::Lines => eprintln!("{text}"),
+            Way::Quiet => {}
         }
     }
 
-    /// The number of trials, once it is known.
+    /// The number of trials, once it is known; the first begins.
     pub fn expect(&mut self, trials: u64) {
-        match self {
-            Progress::Bar(bar) => bar.set_length(trials),
-            Progress::Lines { total, .. } => *total = trials,
-            Progress::Quiet => {}
-        }
+        self.total = trials;
+        self.begun = Some(self.clock.now());
     }
 
     pub fn starting(&mut self, plan: &Plan, trial: Schedule) {
         let (cell, name) = (&plan.cells[trial.cell], &plan.contestants[trial.contestant].name);
         let size = cell.size_mix.clone().unwrap_or_else(|| cell.size.to_string());
-        let what = format!("{name}, {} connections x {size} B, round {}", cell.connections, trial.round);
-        match self {
-            Progress::Bar(bar) => bar.set_message(what),
-            Progress::Lines { done, total } => eprintln!("trial {}/{total} {what}", *done + 1),
-            Progress::Quiet => {}
+        self.current = format!("{name}, {} x {size} B, round {}", counted(cell.connections, "connection"), trial.round);
+        if let Way::Lines = self.way {
+            eprintln!("trial {}/{} {}", self.done + 1, self.total, self.current);
         }
+        self.draw();
     }
 
     pub fn finished(&mut self) {
-        match self {
-            Progress::Bar(bar) => bar.inc(1),
-            Progress::Lines { done, .. } => *done += 1,
-            Progress::Quiet => {}
-        }
+        self.done += 1;
+        self.draw();
     }
 
-    pub fn end(&self) {
-        if let Progress::Bar(bar) = self {
-            bar.finish_and_clear();
+    fn draw(&mut self) {
+        let elapsed = self.clock.now().since(self.begun.unwrap_or_default());
+        let text = line(self.done, self.total, elapsed, &self.current);
+        if let Way::Line(live) = &mut self.way {
+            live.show(|| text);
         }
     }
 }
 
-/// Redrawn seldom: it shares the machine with what it reports on.
-fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}, {eta} left");
-    let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr_with_hz(4));
-    bar.enable_steady_tick(Duration::from_secs(1));
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+/// What is most worth knowing comes first: a narrow terminal cuts off the rest.
+fn line(done: u64, total: u64, elapsed: Nanos, current: &str) -> String {
+    let left = match done {
+        0 => String::new(),
+        _ => format!(", {} left", left(done, total, elapsed)),
+    };
+    let current = if current.is_empty() { String::new() } else { format!(": {current}") };
+    format!("{done}/{total} trials{left}{current}")
+}
+
+/// As if all trials took as long as those before, in whole seconds, or minutes where there are many.
+fn left(done: u64, total: u64, elapsed: Nanos) -> String {
+    let seconds = elapsed.as_secs_f64() / done as f64 * total.saturating_sub(done) as f64;
+    if seconds < 100.0 { format!("{seconds:.0}s") } else { format!("{:.0}m", seconds / 60.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_the_trials_so_far() {
+        assert_eq!(line(0, 35, Nanos::from_secs(9), "uring, round 1"), "0/35 trials: uring, round 1");
+        assert_eq!(line(5, 35, Nanos::from_secs(10), "epoll, round 2"), "5/35 trials, 60s left: epoll, round 2");
+        assert_eq!(line(1, 35, Nanos::from_secs(10), ""), "1/35 trials, 6m left");
+        assert_eq!(line(35, 35, Nanos::from_secs(70), ""), "35/35 trials, 0s left");
+    }
 }

@@ -1,24 +1,27 @@
 //! `ringmark trace`: its options, what they mean together, and its exit codes.
 
-mod live;
 mod record;
 
 use super::diagnosis::{
     EXIT_NAME_NOT_FOUND, EXIT_SOME_UNREACHABLE, EXIT_SYSTEM, EXIT_USAGE, FamilyArgs, conclude, fail, nonce, stop_flag,
 };
+use super::live::Live;
 use super::load::positive;
 use super::output::OutputArgs;
 use super::report::Format;
 use crate::diag::names::Host;
 use crate::diag::trace::{self, Config, MOST_HOPS, Way};
 use crate::report::file::Stored;
+use crate::report::probes::trace::table;
+use crate::report::times::FiguresRecord;
 use crate::units::Nanos;
 use clap::Args;
-use live::LiveTable;
 use std::process::ExitCode;
 
 /// Where traceroute has sent to since its first days.
 const UDP_PORT: u16 = 33_434;
+/// From one drawing of the live view to the next.
+const LOOK: Nanos = Nanos::from_millis(200);
 
 /// Show the hops on the way to a host, with loss and round-trip times for each, in repeated rounds
 ///
@@ -100,8 +103,10 @@ pub fn run(args: &TraceArgs) -> ExitCode {
 /// What was found, and whether the target was reached.
 fn measure(args: &TraceArgs, config: &Config) -> anyhow::Result<(Stored, bool)> {
     let stop = stop_flag()?;
-    let mut live = LiveTable::new(args.quiet);
-    let outcome = trace::run(config, nonce(), &stop, &mut |path| live.show(path))?;
+    let mut live = Live::new(LOOK).filter(|_| !args.quiet);
+    let outcome = trace::run(config, nonce(), &stop, &mut |path| {
+        live.iter_mut().for_each(|live| live.show(|| table(&record::hops(path, FiguresRecord::brief)).join("\n")));
+    })?;
     drop(live);
     let result = Stored::Trace(Box::new(record::report(config, &outcome)));
     conclude(&result, &args.outcome, args.format)?;

@@ -88,6 +88,7 @@ struct Conductor<'a> {
     stop: &'a AtomicBool,
     progress: &'a mut dyn FnMut(Progress),
     next_progress: Nanos,
+    reported: Option<Stage>,
     timeline: Timeline,
     watched: Vec<usize>,
 }
@@ -115,6 +116,7 @@ pub fn conduct(
             stop,
             progress,
             next_progress: Nanos::ZERO,
+            reported: None,
             timeline: Timeline::new(),
             watched: watched_cores(config),
         };
@@ -381,8 +383,10 @@ impl Conductor<'_> {
         CpuSample { server, ..sample }
     }
 
+    /// At once where a stage begins, so that a look within it follows a whole interval later.
     fn report(&mut self, stage: Stage, now: Nanos) {
-        if now >= self.next_progress {
+        if now >= self.next_progress || self.reported != Some(stage) {
+            self.reported = Some(stage);
             self.next_progress = now + PROGRESS_INTERVAL;
             let look = self.look(stage);
             (self.progress)(look);

@@ -164,9 +164,9 @@ pub struct Waited {
     pub max: u64,
 }
 
-/// Runs the load to its end, or until `stop` is set, and reports what was measured. Calls `progress` about once a second
-/// and once when the counting is over. A run that could be made but whose figures are of no use is a report with
-/// reasons in `invalid`, not an error.
+/// Runs the load to its end, or until `stop` is set, and reports what was measured. Calls `progress` when a stage begins,
+/// about once a second within it, and once when the counting is over. A run that could be made but whose figures are of
+/// no use is a report with reasons in `invalid`, not an error.
 pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress)) -> Result<LoadReport, LoadError> {
     check_descriptors(config)?;
     if let Some(pid) = config.server_pid {

@@ -10,6 +10,7 @@ pub mod net;
 pub mod netns;
 pub mod pattern;
 pub mod server;
+pub mod terminal;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

@@ -56,7 +56,7 @@ pub fn run(args: &CompareArgs, settings: Settings, count: u64, cancel: Cancel) -
         }
         report.stopped = compare_all(plan, count, cancel, &mut progress, &mut report, &output);
     }
-    progress.end();
+    drop(progress);
     save(&output, &report)?;
     let code = exit_code(&report);
     print(&render(&Stored::Aa(Box::new(report)), args.format)?)?;

@@ -5,7 +5,7 @@ use crate::cli::progress::Progress;
 use crate::report::schema::{CompareReport, Stopped, TrialRecord};
 use crate::report::{derive, file, json, stopping};
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
-use crate::units::Nanos;
+use crate::units::{Nanos, counted};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 
@@ -64,9 +64,11 @@ impl Session {
 
     /// The finished report, and where it was saved.
     pub fn close(self) -> (CompareReport, Result<PathBuf>) {
-        self.recorder.progress.end();
         let saved = self.recorder.save();
-        (self.recorder.report, saved.map(|()| self.recorder.output))
+        let Recorder { report, output, progress, .. } = self.recorder;
+        // What it drew is wiped before anything else is written.
+        drop(progress);
+        (report, saved.map(|()| output))
     }
 
     fn announce(&mut self, contestants: u64) {
@@ -77,7 +79,7 @@ impl Session {
         let time = |trials| rounds.max_time.unwrap_or(Nanos(u64::MAX)).min(Nanos(each.0.saturating_mul(trials)));
         self.recorder.progress.expect(most);
         self.recorder.progress.say(&match least == most {
-            true => format!("{most} trials, about {}", time(most)),
+            true => format!("{}, about {}", counted(most, "trial"), time(most)),
             false => format!("{least} to {most} trials, about {} to {}", time(least), time(most)),
         });
     }

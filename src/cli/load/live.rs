@@ -1,10 +1,9 @@
 //! How a run is doing, on standard error once a second: one line that is rewritten on a terminal, a line each in a pipe
 //! (of runs that take long enough to be watched), nothing when quiet.
 
+use crate::cli::live::Live;
 use crate::load::{Config, Progress, Stage, Waited};
-use crate::units::Nanos;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{IsTerminal, stderr};
+use crate::units::{Nanos, counted};
 
 /// In a pipe, shorter runs say nothing until their report.
 const WATCHED_FROM: Nanos = Nanos::from_secs(2);
@@ -12,68 +11,81 @@ const WATCHED_FROM: Nanos = Nanos::from_secs(2);
 pub struct LiveLine {
     way: Way,
     connections: usize,
+    begun: Option<Progress>,
     previous: Option<Progress>,
 }
 
 enum Way {
-    Line(ProgressBar),
+    Line(Live),
     Lines,
     Nobody,
 }
 
 impl LiveLine {
     pub fn new(config: &Config, quiet: bool) -> LiveLine {
-        let way = match (quiet, stderr().is_terminal()) {
-            (false, true) => Way::Line(line()),
-            (false, false) if config.duration > WATCHED_FROM => Way::Lines,
+        let way = match (quiet, Live::new(Nanos::ZERO)) {
+            (false, Some(live)) => Way::Line(live),
+            (false, None) if config.duration > WATCHED_FROM => Way::Lines,
             _ => Way::Nobody,
         };
-        LiveLine { way, connections: config.all_connections(), previous: None }
+        LiveLine { way, connections: config.all_connections(), begun: None, previous: None }
     }
 
     pub fn show(&mut self, progress: Progress) {
-        let text = || describe(&progress, self.previous.as_ref(), self.connections);
-        match &self.way {
-            Way::Line(line) => line.set_message(text()),
-            Way::Lines if tells_a_second(&progress, self.previous.as_ref()) => eprintln!("{}", text()),
+        let span = self.span(&progress);
+        let text = || describe(&progress, span.as_ref(), self.connections);
+        match &mut self.way {
+            Way::Line(live) => live.show(text),
+            Way::Lines if span.is_some() => eprintln!("{}", text()),
             Way::Lines | Way::Nobody => {}
+        }
+        if progress.stage == Stage::Measure {
+            self.begun.get_or_insert(progress);
         }
         self.previous = Some(progress);
     }
-}
 
-impl Drop for LiveLine {
-    fn drop(&mut self) {
-        if let Way::Line(line) = &self.way {
-            line.finish_and_clear();
-        }
+    /// What a rate can be told of: a stretch of measuring, from the look before.
+    fn span(&self, progress: &Progress) -> Option<Span> {
+        let measured = |look: &Progress| look.stage == Stage::Measure;
+        let previous = self.previous.as_ref().filter(|previous| measured(previous) && measured(progress))?;
+        Some(Span {
+            measured: progress.at.since(self.begun.as_ref().unwrap_or(previous).at),
+            length: progress.at.since(previous.at),
+            requests: progress.counted - previous.counted,
+        })
     }
 }
 
-fn line() -> ProgressBar {
-    let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    line.with_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()))
+/// From one look to the next.
+struct Span {
+    /// Since the counting began.
+    measured: Nanos,
+    length: Nanos,
+    requests: u64,
 }
 
-/// Whether this is about a second of measuring, and not only about its beginning.
-fn tells_a_second(progress: &Progress, previous: Option<&Progress>) -> bool {
-    progress.stage == Stage::Measure && previous.is_some_and(|previous| previous.stage == Stage::Measure)
-}
-
-fn describe(progress: &Progress, previous: Option<&Progress>, connections: usize) -> String {
-    let some = |count, what| if count > 0 { format!(", {count} {what}") } else { String::new() };
-    let errors = some(progress.errors, "errors") + &some(progress.overdue, "lost or late");
-    match progress.stage {
-        Stage::Connect => format!("connecting: {} of {connections} answered{errors}", progress.admitted),
-        Stage::WarmUp => format!("warming up{errors}"),
-        Stage::Measure => {
-            let rate = rate(progress, previous);
+/// What is most worth knowing comes first: a narrow terminal cuts off the rest.
+fn describe(progress: &Progress, span: Option<&Span>, connections: usize) -> String {
+    let errors = troubles(progress);
+    match (progress.stage, span) {
+        (Stage::Connect, _) => format!("connecting: {} of {connections} answered{errors}", progress.admitted),
+        (Stage::WarmUp, _) => format!("warming up{errors}"),
+        (Stage::Measure, None) => format!("measuring{errors}"),
+        (Stage::Measure, Some(span)) => {
+            let (seconds, rate) = (span.measured.as_secs_f64(), rate(span));
             let latency = progress.latency.map(waited).unwrap_or_default();
-            format!("measuring: {} requests, {rate:.0}/s{latency}{errors}", progress.counted)
+            format!("{seconds:.0}s: {rate:.0}/s{errors}{latency}, {}", counted(progress.counted, "request"))
         }
-        Stage::Account => format!("counting switches and system calls{errors}"),
-        Stage::Drain => format!("waiting for the last answers{errors}"),
+        (Stage::Account, _) => format!("counting switches and system calls{errors}"),
+        (Stage::Drain, _) => format!("waiting for the last answers{errors}"),
     }
+}
+
+fn troubles(progress: &Progress) -> String {
+    let some = |count, what: String| if count > 0 { format!(", {what}") } else { String::new() };
+    let overdue = format!("{} lost or late", progress.overdue);
+    some(progress.errors, counted(progress.errors, "error")) + &some(progress.overdue, overdue)
 }
 
 fn waited(latency: Waited) -> String {
@@ -81,39 +93,55 @@ fn waited(latency: Waited) -> String {
     format!(", so far p50 {} p99 {} max {}", Nanos(p50), Nanos(p99), Nanos(max))
 }
 
-fn rate(progress: &Progress, previous: Option<&Progress>) -> f64 {
-    let (counted, at) = previous.map_or((0, Nanos::ZERO), |previous| (previous.counted, previous.at));
-    let elapsed = progress.at.since(at).as_secs_f64();
-    if elapsed > 0.0 { (progress.counted - counted) as f64 / elapsed } else { 0.0 }
+fn rate(span: &Span) -> f64 {
+    let elapsed = span.length.as_secs_f64();
+    if elapsed > 0.0 { span.requests as f64 / elapsed } else { 0.0 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(seconds: u64, counted: u64) -> Progress {
+    fn look(stage: Stage, seconds: u64, counted: u64) -> Progress {
         let at = Nanos::from_secs(seconds);
-        Progress { stage: Stage::Measure, at, admitted: 4, counted, errors: 0, overdue: 0, latency: None }
+        Progress { stage, at, admitted: 4, counted, errors: 0, overdue: 0, latency: None }
+    }
+
+    /// What is shown at each of these looks.
+    fn shown(looks: &[Progress]) -> Vec<String> {
+        let mut line = LiveLine { way: Way::Nobody, connections: 9, begun: None, previous: None };
+        let show = |look: &Progress| {
+            let text = describe(look, line.span(look).as_ref(), line.connections);
+            line.show(*look);
+            text
+        };
+        looks.iter().map(show).collect()
     }
 
     #[test]
-    fn the_line_shows_the_rate_since_the_line_before() {
-        assert_eq!(describe(&at(3, 900), Some(&at(1, 500)), 4), "measuring: 900 requests, 200/s");
+    fn a_rate_is_that_of_the_measuring_since_the_line_before() {
+        use Stage::{Connect, Drain, Measure, WarmUp};
+        let looks =
+            [(Connect, 0, 0), (WarmUp, 5, 0), (Measure, 7, 0), (Measure, 8, 500), (Measure, 10, 900), (Drain, 11, 950)];
+        let expected = [
+            "connecting: 4 of 9 answered",
+            "warming up",
+            "measuring",
+            "1s: 500/s, 500 requests",
+            "3s: 200/s, 900 requests",
+            "waiting for the last answers",
+        ];
+        assert_eq!(shown(&looks.map(|(stage, seconds, counted)| look(stage, seconds, counted))), expected);
+    }
+
+    #[test]
+    fn what_went_wrong_comes_before_what_was_measured() {
+        let begin = look(Stage::Measure, 1, 0);
         let latency = Some(Waited { p50: 20_000, p99: 300_000, max: 5_000_000 });
-        let known = Progress { latency, errors: 1, ..at(3, 900) };
-        let text = "measuring: 900 requests, 200/s, so far p50 20us p99 300us max 5ms, 1 errors";
-        assert_eq!(describe(&known, Some(&at(1, 500)), 4), text);
-        let failing = Progress { errors: 2, stage: Stage::Connect, ..at(1, 0) };
-        assert_eq!(describe(&failing, None, 9), "connecting: 4 of 9 answered, 2 errors");
-        let losing = Progress { overdue: 7, ..at(1, 200) };
-        assert_eq!(describe(&losing, None, 4), "measuring: 200 requests, 200/s, 7 lost or late");
-    }
-
-    #[test]
-    fn a_pipe_gets_a_line_per_second_of_measuring() {
-        let warming = Progress { stage: Stage::WarmUp, ..at(1, 0) };
-        assert!(!tells_a_second(&warming, None) && !tells_a_second(&at(2, 0), Some(&warming)));
-        assert!(tells_a_second(&at(3, 9), Some(&at(2, 0))));
-        assert!(!tells_a_second(&Progress { stage: Stage::Drain, ..at(4, 9) }, Some(&at(3, 9))));
+        let known = Progress { latency, errors: 1, overdue: 7, ..look(Stage::Measure, 3, 400) };
+        let text = "2s: 200/s, 1 error, 7 lost or late, so far p50 20us p99 300us max 5ms, 400 requests";
+        assert_eq!(shown(&[begin, known])[1], text);
+        let failing = Progress { errors: 2, ..look(Stage::Connect, 1, 0) };
+        assert_eq!(shown(&[failing])[0], "connecting: 4 of 9 answered, 2 errors");
     }
 }

@@ -1,16 +1,17 @@
-//! The live line of a ping that shows no answers one by one: on standard error, and only where that is a terminal.
+//! The live line of a ping that shows no answers one by one.
 
+use crate::cli::live::Live;
 use crate::diag::ping::Event;
 use crate::diag::window::Arrival;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{IsTerminal, stderr};
+use crate::units::Nanos;
 
-/// Events between two looks at the line; it is drawn more seldom still.
+/// Events between two looks at the clock; the line is drawn more seldom still.
 const EVENTS: u64 = 64;
+const EVERY: Nanos = Nanos::from_millis(250);
 
 pub struct LiveLine {
     /// `None` where nobody looks.
-    line: Option<ProgressBar>,
+    live: Option<Live>,
     events: u64,
     answered: u64,
     other: u64,
@@ -18,11 +19,7 @@ pub struct LiveLine {
 
 impl LiveLine {
     pub fn new(wanted: bool) -> LiveLine {
-        let line = (wanted && stderr().is_terminal()).then(|| {
-            let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4));
-            line.with_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()))
-        });
-        LiveLine { line, events: 0, answered: 0, other: 0 }
+        LiveLine { live: Live::new(EVERY).filter(|_| wanted), events: 0, answered: 0, other: 0 }
     }
 
     pub fn show(&mut self, event: &Event) {
@@ -31,16 +28,9 @@ impl LiveLine {
             _ => self.other += 1,
         }
         self.events += 1;
-        if let Some(line) = self.line.as_ref().filter(|_| self.events % EVENTS == 1) {
-            line.set_message(format!("{} answered in time, {} otherwise", self.answered, self.other));
-        }
-    }
-}
-
-impl Drop for LiveLine {
-    fn drop(&mut self) {
-        if let Some(line) = &self.line {
-            line.finish_and_clear();
+        let LiveLine { live, events, answered, other } = self;
+        if let Some(live) = live.as_mut().filter(|_| *events % EVENTS == 1) {
+            live.show(|| format!("{answered} answered in time, {other} otherwise"));
         }
     }
 }

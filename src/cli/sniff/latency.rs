@@ -1,8 +1,9 @@
 //! `ringmark sniff --latency`: the live view, and what becomes of what was found.
 
 use super::{SniffArgs, ended, say_counts};
+use crate::cli::live::Live;
 use crate::cli::report::{Format, print, render};
-use crate::clock::{self, Clock};
+use crate::clock;
 use crate::diag::latency::{Ends, Limits, Seen, Spread, Times, Transport, Watch};
 use crate::diag::sniff::sink::Latency;
 use crate::diag::sniff::{Outcome, Session};
@@ -11,14 +12,13 @@ use crate::report::histogram;
 use crate::report::times::FiguresRecord;
 use crate::report::wire::{self, ConnectionRecord, PacketsRecord, SeenRecord, WIRE_SCHEMA, WireReport};
 use crate::sys::packet::{Capture, Counted};
-use crate::units::Nanos;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{IsTerminal, stderr};
+use crate::units::{self, Nanos};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-const EVERY: Nanos = Nanos::from_secs(1);
+/// From one drawing of the live view to the next.
+const LOOK: Nanos = Nanos::from_secs(1);
 
 /// Watches until it is time, and reports.
 pub fn run(args: &SniffArgs, capture: Capture, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
@@ -28,15 +28,15 @@ pub fn run(args: &SniffArgs, capture: Capture, stop: &AtomicBool) -> anyhow::Res
     };
     let port = args.port[0];
     let (framing, blocks) = (capture.device().framing, capture.blocks());
-    let mut view = View::new(args.quiet);
+    let mut view = Live::new(LOOK).filter(|_| !args.quiet);
     let mut sink = Latency::new(Watch::new(port, limits), framing, blocks, |watch: &Watch, counted| {
-        view.show(watch, counted);
+        view.iter_mut().for_each(|view| view.show(|| live(watch, counted)));
     });
     let outcome = Session::new(capture, args.until(), stop).run(&mut sink);
     sink.watch.finish();
     let report = report(args, &sink.watch, &outcome);
     drop(sink);
-    view.end();
+    drop(view);
     let result = Stored::Wire(Box::new(report));
     print(&render(&result, args.format)?)?;
     if args.format == Format::Json && !args.quiet {
@@ -47,38 +47,6 @@ pub fn run(args: &SniffArgs, capture: Capture, stop: &AtomicBool) -> anyhow::Res
     Ok(args.outcome.verdict(&result))
 }
 
-/// Figures that change while one looks: on standard error, once a second, and only where that is a terminal.
-struct View {
-    bar: Option<ProgressBar>,
-    clock: Clock,
-    next: Nanos,
-}
-
-impl View {
-    fn new(quiet: bool) -> View {
-        let bar = (!quiet && stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.with_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()))
-        });
-        View { bar, clock: Clock::start(), next: EVERY }
-    }
-
-    fn show(&mut self, watch: &Watch, counted: Counted) {
-        let Some(bar) = &self.bar else { return };
-        let now = self.clock.now();
-        if now >= self.next {
-            self.next = now + EVERY;
-            bar.set_message(live(watch, counted));
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
 /// The table so far, and what disturbs it.
 fn live(watch: &Watch, counted: Counted) -> String {
     let total = &watch.total;
@@ -86,7 +54,8 @@ fn live(watch: &Watch, counted: Counted) -> String {
     for (name, spread) in [("service time", &total.service), ("first answer", &total.first_answer)] {
         wire::row(&mut text, name, spread.histogram().len(), &histogram::figures(spread.histogram()));
     }
-    text + &format!("{} connections, {} packets dropped by the kernel", watch.seen.connections, counted.dropped)
+    let connections = units::counted(watch.seen.connections, "connection");
+    text + &format!("{connections}, {} dropped by the kernel", units::counted(counted.dropped, "packet"))
 }
 
 fn report(args: &SniffArgs, watch: &Watch, outcome: &Outcome) -> WireReport {

@@ -1,0 +1,272 @@
+//! What a person sees who looks at the programs in a terminal: a live view that is redrawn in its place, gone before the
+//! report is there, cut off where the terminal is narrow; and a Ctrl-C that leaves nothing of it.
+
+mod support;
+
+use ringmark::diag::abilities::{PACKET_SOCKETS, abilities};
+use std::net::UdpSocket;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use support::server::{PROGRAM, Process, Server};
+use support::terminal::{Picture, Shown, Terminal};
+
+const RINGLOAD: &str = env!("CARGO_BIN_EXE_ringload");
+const WIDE: u16 = 120;
+const NARROW: u16 = 40;
+/// What the kernel shows for a Ctrl-C.
+const TYPED: &str = "^C";
+
+/// Nothing of the live view is left in what remains on the screen.
+#[track_caller]
+fn assert_wiped(shown: &Shown, live: &[&str]) {
+    for part in [&[TYPED], live].concat() {
+        assert!(!shown.text().contains(part), "{part} is left of the live view:\n{}", shown.text());
+    }
+}
+
+/// The live view stays in so many rows, though the terminal has so many columns.
+#[track_caller]
+fn assert_in_place<'a>(pictures: impl Iterator<Item = &'a Picture>, rows: usize) {
+    for picture in pictures {
+        let used = picture.iter().rposition(|row| !row.is_empty()).map_or(0, |last| last + 1);
+        assert!(used <= rows, "{used} rows: {picture:#?}");
+    }
+}
+
+/// A run of ringload may be invalid on a machine that is busy with other tests; then it says so first.
+#[track_caller]
+fn assert_ran(shown: &Shown) {
+    let first = shown.rows.first().map_or("", String::as_str);
+    match shown.status.code() {
+        Some(0) => assert!(first.starts_with("target "), "{}", shown.text()),
+        Some(3) => assert!(first.starts_with("INVALID: "), "{}", shown.text()),
+        _ => panic!("{:?}\n{}", shown.status, shown.text()),
+    }
+}
+
+fn has_rate(row: &str) -> bool {
+    row.contains("s: ") && row.contains("/s")
+}
+
+struct Load {
+    server: Server,
+}
+
+impl Load {
+    fn new() -> Load {
+        Load { server: Server::start(&["epoll"]) }
+    }
+
+    fn start(&self, options: &[&str], columns: u16, variables: &[(&str, &str)]) -> Terminal {
+        let address = self.server.address(0).to_string();
+        let words = [&[address.as_str(), "-c", "2", "--warmup", "100ms", "--no-counts"], options].concat();
+        Terminal::start(RINGLOAD, &words, columns, variables)
+    }
+}
+
+#[test]
+fn ringload_has_a_live_line_until_its_report() {
+    let shown = Load::new().start(&["-d", "2500ms"], WIDE, &[]).end();
+    assert_ran(&shown);
+    let live: Vec<&Picture> = shown.before("load ").collect();
+    assert_in_place(live.iter().copied(), 1);
+    let mut seconds: Vec<&str> = live.iter().map(|picture| picture[0].as_str()).filter(|row| has_rate(row)).collect();
+    seconds.dedup();
+    assert!(seconds.len() >= 2 && seconds[0].starts_with("1s: "), "{seconds:?}");
+    assert!(seconds[1].contains("so far p50 ") && seconds[1].ends_with(" requests"), "{seconds:?}");
+    assert_wiped(&shown, &["so far p50", "measuring"]);
+    assert!(shown.text().contains("\nerrors    none"), "{}", shown.text());
+}
+
+#[test]
+fn a_narrow_terminal_cuts_the_live_line_off() {
+    let shown = Load::new().start(&["-d", "2500ms"], NARROW, &[]).end();
+    assert_ran(&shown);
+    assert_in_place(shown.before("load "), 1);
+    assert!(shown.before("load ").any(|picture| has_rate(&picture[0])), "{:#?}", shown.pictures);
+    assert_wiped(&shown, &["so far p50", "…"]);
+}
+
+#[test]
+fn ctrl_c_ends_ringload_with_a_report_and_nothing_of_the_live_line() {
+    let load = Load::new();
+    for columns in [WIDE, NARROW] {
+        let terminal = load.start(&["-d", "60s"], columns, &[]);
+        terminal.wait_for("a rate", |picture| has_rate(&picture[0]));
+        terminal.press_ctrl_c();
+        let shown = terminal.end();
+        assert_ran(&shown);
+        assert_wiped(&shown, &["so far p50", "waiting for"]);
+        let text = shown.rows.concat();
+        assert!(text.contains("stopped early by a signal: ") && text.contains("errors    none"), "{text}");
+    }
+}
+
+#[test]
+fn no_color_is_no_reason_to_show_nothing_and_a_dumb_terminal_gets_lines() {
+    let load = Load::new();
+    let colourless = load.start(&["-d", "2500ms"], WIDE, &[("NO_COLOR", "1")]).end();
+    assert!(colourless.before("load ").any(|picture| has_rate(&picture[0])), "{:#?}", colourless.pictures);
+    assert!(colourless.is_plain() && colourless.bytes.contains(&0x1b), "{}", colourless.text());
+    let dumb = load.start(&["-d", "2500ms"], WIDE, &[("TERM", "dumb")]).end();
+    assert!(!dumb.bytes.contains(&0x1b), "{}", dumb.text());
+    assert!(dumb.rows.iter().filter(|row| has_rate(row)).count() >= 2, "{}", dumb.text());
+}
+
+#[test]
+fn quiet_shows_the_report_alone() {
+    let shown = Load::new().start(&["-d", "1500ms", "--quiet"], WIDE, &[]).end();
+    assert_ran(&shown);
+    assert!(!shown.bytes.contains(&0x1b), "{}", shown.text());
+    assert_eq!(shown.before("load ").filter(|picture| picture.iter().any(|row| has_rate(row))).count(), 0);
+}
+
+#[test]
+fn a_pipe_gets_plain_lines() {
+    let load = Load::new();
+    let mut command = Command::new(RINGLOAD);
+    command.arg(load.server.address(0).to_string()).args(["-c", "1", "-d", "2500ms", "--no-counts"]);
+    let ended = Process::start(command).end();
+    assert!(ended.stderr.lines().count() >= 1 && ended.stderr.lines().all(has_rate), "{ended:?}");
+    assert!(!ended.stderr.contains('\x1b'), "{ended:?}");
+}
+
+/// A comparison of short trials, saved in this folder.
+fn compare(folder: &std::path::Path, rounds: &str, more: &[&str], columns: u16) -> Terminal {
+    let output = folder.join("result.json").display().to_string();
+    let words = ["compare", "epoll", "threads", "-c", "2", "-d", "100ms", "--warmup", "20ms", "--rounds", rounds];
+    Terminal::start(PROGRAM, &[&words[..], &["-o", &output], more].concat(), columns, &[])
+}
+
+#[test]
+fn compare_shows_how_far_it_is_and_wipes_it() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let shown = compare(folder.path(), "2", &[], WIDE).end();
+    shown.assert_code(0);
+    let live = |part: &str| shown.before("TCP echo").any(|picture| picture.iter().any(|row| row.contains(part)));
+    assert!(live("0/4 trials: ") && live("3/4 trials, ") && live(" left: "), "{:#?}", shown.pictures);
+    assert!(live(", 2 connections x 64 B, round 2"), "{:#?}", shown.pictures);
+    // Two lines that stay, and the one that changes.
+    assert_in_place(shown.before("TCP echo"), 3);
+    assert_wiped(&shown, &["/4 trials"]);
+    assert!(shown.rows[1].starts_with("4 trials, about "), "{}", shown.text());
+    assert!(shown.rows.last().is_some_and(|row| row.starts_with("Saved: ")), "{}", shown.text());
+}
+
+#[test]
+fn ctrl_c_ends_compare_with_what_it_has() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let terminal = compare(folder.path(), "500", &[], NARROW);
+    terminal.wait_for("a trial", |picture| picture.iter().any(|row| row.starts_with("3/1000 trials, ")));
+    terminal.press_ctrl_c();
+    let shown = terminal.end();
+    shown.assert_code(130);
+    assert_wiped(&shown, &["/1000 trials"]);
+    assert_in_place(shown.before("INTERRUPTED").filter(|picture| picture[2].contains("/1000 trials")), 3);
+    assert!(shown.rows.concat().contains("INTERRUPTED after "), "{}", shown.text());
+    assert!(folder.path().join("result.json").exists());
+}
+
+#[test]
+fn a_quiet_compare_shows_its_report_alone() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let shown = compare(folder.path(), "1", &["--quiet"], WIDE).end();
+    shown.assert_code(0);
+    assert!(!shown.bytes.contains(&0x1b) && !shown.text().contains("checking that"), "{}", shown.text());
+}
+
+/// Why echo requests cannot be sent here. `None` where they can.
+fn without_echo_requests() -> Option<String> {
+    let mut echo = abilities().into_iter().filter(|ability| ability.name != PACKET_SOCKETS);
+    (!echo.any(|ability| ability.outcome.is_ok())).then(|| "no socket for echo requests is allowed here".into())
+}
+
+#[test]
+fn the_live_view_of_a_trace_is_a_table_that_ctrl_c_turns_into_the_report() {
+    if let Some(reason) = without_echo_requests() {
+        return println!("skipped: {reason}");
+    }
+    for columns in [WIDE, NARROW] {
+        let words = ["trace", "--icmp", "-c", "0", "-i", "100ms", "127.0.0.1"];
+        let terminal = Terminal::start(PROGRAM, &words, columns, &[]);
+        let answers =
+            |picture: &Picture| picture[1].split_whitespace().nth(3).and_then(|word| word.parse::<u64>().ok());
+        terminal.wait_for("three answers", |picture| answers(picture).is_some_and(|answers| answers >= 3));
+        terminal.press_ctrl_c();
+        let shown = terminal.end();
+        shown.assert_code(0);
+        assert_in_place(shown.before("trace to "), 2);
+        assert!(shown.rows[0].starts_with("trace to 127.0.0.1") && !shown.text().contains(TYPED), "{}", shown.text());
+        assert_eq!(shown.text().matches("address").count(), 1, "{}", shown.text());
+    }
+}
+
+#[test]
+fn the_live_line_of_a_fast_ping_is_wiped() {
+    if let Some(reason) = without_echo_requests() {
+        return println!("skipped: {reason}");
+    }
+    let terminal = Terminal::start(PROGRAM, &["ping", "-c", "0", "-i", "1ms", "127.0.0.1"], NARROW, &[]);
+    terminal.wait_for("answers", |picture| picture[0].ends_with(" otherwise") && !picture[0].starts_with("1 "));
+    terminal.press_ctrl_c();
+    let shown = terminal.end();
+    shown.assert_code(0);
+    assert_wiped(&shown, &["otherwise"]);
+    assert!(shown.text().contains("127.0.0.1"), "{}", shown.text());
+}
+
+/// Datagrams to a server and back, as long as it lives.
+struct Chatter {
+    end: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Chatter {
+    fn start(port: u16) -> Chatter {
+        let end = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&end);
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("binding");
+        socket.set_read_timeout(Some(support::WATCHDOG)).expect("setting a timeout");
+        let talk = move || {
+            while !seen.load(Ordering::Relaxed) {
+                socket.send_to(&[7; 64], ("127.0.0.1", port)).expect("sending");
+                socket.recv(&mut [0; 128]).expect("an answer");
+                thread::sleep(std::time::Duration::from_millis(5));
+            }
+        };
+        Chatter { end, thread: Some(thread::spawn(talk)) }
+    }
+}
+
+impl Drop for Chatter {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(thread::JoinHandle::join);
+    }
+}
+
+#[test]
+fn the_live_view_of_sniffed_latency_gives_way_to_the_report() {
+    let packets = abilities().into_iter().find(|ability| ability.name == PACKET_SOCKETS).expect("it is among them");
+    if let Err(error) = packets.outcome {
+        return println!("skipped: {error}");
+    }
+    let server = Server::spawn(support::server::ringmark(["serve", "epoll", "--echo", "udp://127.0.0.1:0"]), 1);
+    let address = server.listeners[0].rsplit(' ').next().expect("an address").to_owned();
+    let port: u16 = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let chatter = Chatter::start(port);
+    let words = ["sniff", "--latency", "--port", &port.to_string()];
+    let terminal = Terminal::start(PROGRAM, &words, NARROW, &[]);
+    terminal.wait_for("service times", |picture| picture.iter().any(|row| row.starts_with("service time ")));
+    terminal.press_ctrl_c();
+    let shown = terminal.end();
+    drop(chatter);
+    shown.assert_code(0);
+    // One line that stays, and the table.
+    assert_in_place(shown.before("port "), 6);
+    let text = shown.text();
+    assert!(!text.contains(TYPED) && text.matches("service time ").count() == 1, "{text}");
+    assert!(text.starts_with("listening on lo\n"), "{text}");
+}
