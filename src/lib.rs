@@ -24,7 +24,7 @@
 //!
 //! `tests/architecture.rs` holds the table.
 //!
-//! A server's life is in [`server`] from top to bottom: create, bind, listen (`server/listeners.rs`), accept and
+//! A server's life is in [`server`] from top to bottom: create, bind, listen (`server/listeners/open.rs`), accept and
 //! receive/send (an engine; `engine/threads.rs` is the plainest to read, `engine/uring/shard.rs` the fastest to run).
 //! Datagrams leave out listen and accept: `engine/threads/datagrams.rs`, `engine/uring/datagrams.rs`. A client's — create,
 //! connect, send, receive — is in [`load`].
