@@ -10,8 +10,10 @@ use faults::{Fault, Peer};
 use program::{engines, report};
 use ringmark::report::schema::{DatagramRecord, LoadReport};
 use ringmark::sys::{datagram, process};
+use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -103,6 +105,8 @@ fn all_sizes_come_back_whole_with_super_packets_and_without() {
                 let (report, record) = whole(&ringload(engine, &peer.address, &[&words[..], &["--gso", "7"]].concat()));
                 assert_eq!((report.workload.gso, report.workload.depth), (7, 7));
                 assert!(record.traffic.sends <= record.traffic.requests, "{record:?}");
+                let told = report.warnings.iter().any(|warning| warning.contains("--gso had no effect"));
+                assert_eq!(told, size == largest, "{:?}", report.warnings);
             }
         }
     }
@@ -127,6 +131,82 @@ fn super_packets_leave_whole_and_answers_are_split() {
         let (_, record) = whole(&ringload(engine, &address, &["-c", "2", "-n", "20000", "-s", "100", "--gso", "64"]));
         let each = [record.traffic.requests / record.traffic.sends, record.traffic.answers / record.traffic.receives];
         assert!(each.iter().all(|each| *each > 30), "{engine}: {record:?}");
+    }
+}
+
+/// The last size of which two datagrams fit a super-packet, and the first of which they do not.
+#[test]
+fn where_not_even_two_datagrams_fit_a_super_packet_the_report_says_so() {
+    for engine in engines() {
+        for (at, most) in [("127.0.0.1:0", 65_507), ("[::1]:0", 65_527)] {
+            let peer = Peer::udp(at, &[]);
+            for (size, fits) in [(most / 2, true), (most / 2 + 1, false)] {
+                let words = ["-c", "1", "-n", "50", "--gso", "2", "--no-counts", "-s", &size.to_string()];
+                let (report, record) = whole(&ringload(engine, &peer.address, &words));
+                // Two leave together where there are two: not at the admission.
+                assert_eq!(record.traffic.sends < record.traffic.requests, fits, "{engine}: {record:?}");
+                let told: Vec<_> = report.warnings.iter().filter(|warning| warning.contains("--gso")).collect();
+                match fits {
+                    true => assert!(told.is_empty(), "{told:?}"),
+                    false => assert!(
+                        told.len() == 1
+                            && [most, size, most / 2].iter().all(|part| told[0].contains(&part.to_string())),
+                        "{told:?}"
+                    ),
+                }
+            }
+        }
+    }
+}
+
+/// Echoes, and counts the datagrams of each length.
+fn echo_by_length() -> (String, Arc<Mutex<BTreeMap<usize, u64>>>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = format!("udp://{}", socket.local_addr().unwrap());
+    let lengths = Arc::new(Mutex::new(BTreeMap::new()));
+    let counted = lengths.clone();
+    thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok((len, from)) = socket.recv_from(&mut buffer) {
+            *counted.lock().unwrap().entry(len).or_default() += 1;
+            // The generator may be gone.
+            let _ = socket.send_to(&buffer[..len], from);
+        }
+    });
+    (address, lengths)
+}
+
+#[test]
+fn a_mix_of_sizes_arrives_in_its_shares_and_comes_back_whole() {
+    let words = ["-c", "8", "-t", "2", "-n", "4000", "--depth", "4", "--no-counts", "-s", "64:6,1400:3,4k:1"];
+    for engine in engines() {
+        let (address, lengths) = echo_by_length();
+        let (report, record) = whole(&ringload(engine, &address, &words));
+        assert_eq!((report.requests, report.workload.size_mix.as_deref()), (4000, Some("64:6,1400:3,4k:1")));
+        let lengths = lengths.lock().unwrap().clone();
+        assert_eq!(lengths.keys().copied().collect::<Vec<_>>(), [64, 1400, 4096]);
+        assert_eq!(lengths.values().sum::<u64>(), record.traffic.requests);
+        for (len, share) in [(64, 0.6), (1400, 0.3), (4096, 0.1)] {
+            let is = lengths[&len] as f64 / record.traffic.requests as f64;
+            assert!((is - share).abs() < 0.05, "{engine}: {len} bytes: {is}");
+        }
+    }
+}
+
+#[test]
+fn a_mix_may_have_the_largest_size_and_go_anywhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let unix = Peer::unix(&directory.path().join("echo"));
+    for engine in engines() {
+        for (peer, largest) in
+            [(&Peer::udp("127.0.0.1:0", &[]), 65_507), (&Peer::udp("[::1]:0", &[]), 65_527), (&unix, 65_536)]
+        {
+            for speak in ["echo", "sockperf"] {
+                let mix = format!("24:2,1472:1,{largest}:1");
+                let words = ["-c", "2", "-n", "300", "--no-counts", "-s", &mix, "--speak", speak];
+                assert_eq!(whole(&ringload(engine, &peer.address, &words)).0.requests, 300);
+            }
+        }
     }
 }
 
@@ -246,6 +326,9 @@ fn what_datagrams_cannot_have_is_refused() {
         (&["udp://127.0.0.1:1", "-s", "65508"], "from 16 to 65507"),
         (&["udp://[::1]:1", "-s", "65528"], "from 16 to 65527"),
         (&["udp://127.0.0.1:1", "-s", "20", "--speak", "sockperf"], "from 24 to"),
+        (&["udp://127.0.0.1:1", "-s", "64:9,15:1"], "from 16 to 65507 bytes, not 15"),
+        (&["udp://127.0.0.1:1", "-s", "64:9,65508:1"], "from 16 to 65507 bytes, not 65508"),
+        (&["udp://127.0.0.1:1", "-s", "64:9,1400:1", "--gso", "2"], "choose one --size, or leave out --gso"),
         (&["udp://127.0.0.1:1", "--connect-per-request"], "is for streams"),
         (&["127.0.0.1:1", "--gso", "2"], "is for datagrams"),
         (&["127.0.0.1:1", "--max-loss", "2%"], "is for datagrams"),

@@ -92,7 +92,8 @@ pub struct LoadArgs {
     pub requests: Option<u64>,
     /// Bytes of a request; the answer must be the same bytes. A mix by weight: 64:90,1400:9,16k:1
     ///
-    /// A datagram has at least 16, and at most 65507 over IPv4.
+    /// A datagram has at least 16, and at most 65507 over IPv4 (IPv6 65527, unix 65536). Its size follows from its number,
+    /// so that each answer's length is checked too.
     #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = request_sizes)]
     pub size: SizeMix,
     /// Connections beside --connections that stay open and silent: what do they cost the others?
@@ -172,6 +173,10 @@ pub enum Format {
     Json,
 }
 
+/// What `ringload` and `compare` say of a mix with --gso.
+pub const SEGMENTS_ARE_EQUAL: &str = "--gso sends datagrams of one size, because a super-packet is cut into equal parts \
+    (UDP_SEGMENT): choose one --size, or leave out --gso";
+
 /// The options are fine one by one, but not together or not here.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
@@ -179,7 +184,7 @@ pub enum OptionsError {
     FewConnections { threads: usize, connections: usize },
     #[error("{threads} threads cannot be pinned to {cores} cores ({list}); name more --cores, or add --no-pin")]
     FewCores { threads: usize, cores: usize, list: CoreList },
-    #[error("{0} is for streams; datagrams have one size and no connections: leave it out")]
+    #[error("{0} is for streams; datagrams have no connections: leave it out")]
     StreamsOnly(&'static str),
     #[error("a datagram to {target} has from {min} to {max} bytes, not {size}: choose another --size")]
     DatagramSize { target: String, size: Bytes, min: Bytes, max: Bytes },
@@ -187,6 +192,8 @@ pub enum OptionsError {
     OnlyDatagrams(&'static str),
     #[error("{0} is for UDP: a unix socket has no super-packets")]
     OnlyUdp(&'static str),
+    #[error("{}", SEGMENTS_ARE_EQUAL)]
+    MixedSegments,
     #[error(transparent)]
     Pace(#[from] PaceError),
     #[error(transparent)]
@@ -316,7 +323,6 @@ impl LoadArgs {
     fn check_transport(&self) -> Result<(), OptionsError> {
         match self.target.transport {
             Transport::Stream => Ok(()),
-            Transport::Datagram if self.size.is_mixed() => Err(OptionsError::StreamsOnly("a mix of sizes")),
             Transport::Datagram if self.idle > 0 => Err(OptionsError::StreamsOnly("--idle")),
             Transport::Datagram if self.connect_per_request => Err(OptionsError::StreamsOnly("--connect-per-request")),
             Transport::Datagram => Ok(()),

@@ -210,7 +210,7 @@ fn tasks(config: &Config) -> Result<Vec<Task>, LoadError> {
         Task {
             sockets: match config.target.transport {
                 Transport::Stream => Sockets::Streams(setup(config, &target, part.connections), orders),
-                Transport::Datagram => datagrams(config, orders),
+                Transport::Datagram => datagrams(config, &orders),
             },
             post: Post { core: cores.get(thread).copied(), spin: config.spin, timer: config.timer },
         }
@@ -223,12 +223,9 @@ fn setup(config: &Config, target: &Target, connections: usize) -> Setup {
     Setup { target: target.clone(), connections, window, spins: spins(config) }
 }
 
-fn datagrams(config: &Config, orders: Orders) -> Sockets {
-    let Orders { payload, pacer, first, connections, admit_at_once, .. } = orders;
-    Sockets::Datagrams(
-        datagram::setup(config, connections, spins(config), usual_depth(config)),
-        datagram::orders(config, payload, pacer, first, connections, admit_at_once),
-    )
+fn datagrams(config: &Config, orders: &Orders) -> Sockets {
+    let setup = datagram::setup(config, orders.connections, spins(config), usual_depth(config));
+    Sockets::Datagrams(setup, datagram::orders(config, orders))
 }
 
 fn usual_depth(config: &Config) -> u64 {

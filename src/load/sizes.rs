@@ -1,6 +1,6 @@
-//! How large each request of a connection is: all the same, or drawn by weight from a mix.
+//! How large each request of a connection is: all the same, or by weight from a mix.
 
-use crate::stats::Random;
+use crate::stats::{Random, mix};
 use crate::units::{Bytes, SizeMix};
 
 /// What sizes are drawn from. A copy costs nothing: the table of a mix lives as long as the process.
@@ -35,15 +35,38 @@ impl Sizes {
     pub fn draw(self, random: &mut Random) -> u64 {
         match self {
             Sizes::All(size) => size,
-            Sizes::Mixed(table) => table.draw(random),
+            Sizes::Mixed(table) => table.at(random.below(table.total as usize) as u64),
+        }
+    }
+
+    /// The size of request `number` of those that belong to `seed`: it needs no others before it, and is the same
+    /// whenever it is asked for.
+    #[inline]
+    pub fn of(self, seed: u64, number: u64) -> u64 {
+        match self {
+            Sizes::All(size) => size,
+            Sizes::Mixed(table) => table.at(share(mix(seed, number), table.total)),
+        }
+    }
+
+    pub fn largest(self) -> u64 {
+        match self {
+            Sizes::All(size) => size,
+            Sizes::Mixed(table) => table.parts.iter().map(|(size, _)| *size).max().unwrap_or(1),
         }
     }
 }
 
+/// From evenly spread bits a number below `bound`, each as often as the others (but for 2^-64 of the bound).
+fn share(bits: u64, bound: u64) -> u64 {
+    ((u128::from(bits) * u128::from(bound)) >> 64) as u64
+}
+
 impl Table {
-    fn draw(&self, random: &mut Random) -> u64 {
-        let at = random.below(self.total as usize) as u64;
-        self.parts.iter().find(|(_, until)| at < *until).map_or(1, |(size, _)| *size)
+    /// The size at a place in the row of all weights.
+    #[inline]
+    fn at(&self, place: u64) -> u64 {
+        self.parts.iter().find(|(_, until)| place < *until).map_or(1, |(size, _)| *size)
     }
 }
 
@@ -51,15 +74,22 @@ impl Table {
 mod tests {
     use super::*;
 
-    #[test]
-    fn sizes_come_up_by_their_weights() {
+    fn mixed() -> Sizes {
         let mix: SizeMix = "64:90,1400:9,16k:1".parse().unwrap();
-        let sizes = Sizes::leak(mix.mean(), Some(&mix));
-        let mut random = Random::new(3);
-        let drawn: Vec<u64> = (0..100_000).map(|_| sizes.draw(&mut random)).collect();
+        Sizes::leak(mix.mean(), Some(&mix))
+    }
+
+    fn assert_by_weight(drawn: &[u64]) {
         let count = |size| drawn.iter().filter(|drawn| **drawn == size).count();
         assert!((89_500..90_500).contains(&count(64)) && (8_700..9_300).contains(&count(1400)));
-        assert_eq!(count(64) + count(1400) + count(16384), drawn.len());
+        assert_eq!((count(64) + count(1400) + count(16384), drawn.len()), (100_000, 100_000));
+    }
+
+    #[test]
+    fn sizes_come_up_by_their_weights() {
+        let (sizes, mut random) = (mixed(), Random::new(3));
+        let drawn: Vec<u64> = (0..100_000).map(|_| sizes.draw(&mut random)).collect();
+        assert_by_weight(&drawn);
         let again: Vec<u64> = {
             let mut random = Random::new(3);
             (0..100).map(|_| sizes.draw(&mut random)).collect()
@@ -68,10 +98,21 @@ mod tests {
     }
 
     #[test]
+    fn sizes_by_number_come_up_by_their_weights_for_each_and_for_all() {
+        let sizes = mixed();
+        assert_by_weight(&(0..100_000).map(|number| sizes.of(7, number)).collect::<Vec<_>>());
+        assert_by_weight(&(0..100_000).map(|seed| sizes.of(seed, 7)).collect::<Vec<_>>());
+        let sequence = |seed| (0..100).map(|number| sizes.of(seed, number)).collect::<Vec<_>>();
+        assert!(sequence(1) == sequence(1) && sequence(1) != sequence(2));
+        assert_eq!(sizes.largest(), 16384);
+    }
+
+    #[test]
     fn one_size_is_all_there_is() {
         let one: SizeMix = "100:7".parse().unwrap();
         for sizes in [Sizes::leak(Bytes(100), None), Sizes::leak(Bytes(100), Some(&one))] {
             assert!(matches!(sizes, Sizes::All(100)));
+            assert_eq!((sizes.of(1, 2), sizes.largest()), (100, 100));
         }
     }
 }

@@ -46,7 +46,11 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
         latency_ns: histogram::figures(&measures.service),
         errors: facts.errors.clone(),
         invalid: silent.into_iter().chain(validity::invalid(&facts)).chain(losses).collect(),
-        warnings: validity::warnings(&facts).into_iter().chain(oddities).collect(),
+        warnings: validity::warnings(&facts)
+            .into_iter()
+            .chain(oddities)
+            .chain(datagram::too_large_for_gso(config))
+            .collect(),
         cpu,
         accounting: Some(accounting),
         histogram: histogram::encode(&measures.service),

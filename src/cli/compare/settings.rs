@@ -2,7 +2,7 @@
 
 use super::CompareArgs;
 use super::cores::{Split, split_here};
-use crate::cli::load::MAX_DEPTH;
+use crate::cli::load::{MAX_DEPTH, SEGMENTS_ARE_EQUAL};
 use crate::cli::{contestant, host};
 use crate::clock;
 use crate::load::{EngineKind, max_datagram_size};
@@ -123,7 +123,11 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
 fn check_sizes(args: &CompareArgs) -> Result<()> {
     let least = Bytes(args.speak.unwrap_or_default().min_size());
     let most = Bytes(max_datagram_size(&Address::udp((Ipv4Addr::LOCALHOST, 0).into())));
-    let mut sizes = args.size.iter().flat_map(|sizes| &sizes.0).map(SizeMix::mean);
+    let sizes = || args.size.iter().flat_map(|sizes| &sizes.0);
+    if args.gso.is_some_and(|gso| gso > 1) && sizes().any(SizeMix::is_mixed) {
+        bail!(SEGMENTS_ARE_EQUAL);
+    }
+    let mut sizes = sizes().flat_map(SizeMix::parts).map(|(size, _)| *size);
     match sizes.find(|size| args.udp && !(least..=most).contains(size)) {
         Some(size) => bail!("with --udp a request has from {least} to {most} bytes, not {size}; choose another --size"),
         None => Ok(()),
@@ -276,6 +280,32 @@ mod tests {
             let chosen = default_baseline(able.iter().map(|index| &all[*index]));
             assert_eq!(chosen.map(|contestant| contestant.name.as_str()), expected, "{able:?}");
         }
+    }
+
+    #[derive(clap::Parser)]
+    struct Compare {
+        #[command(flatten)]
+        args: CompareArgs,
+    }
+
+    #[test]
+    fn every_size_of_a_mix_must_fit_a_datagram_and_super_packets_have_but_one() {
+        let checked = |words: &[&str]| {
+            let typed = <Compare as clap::Parser>::try_parse_from([&["compare", "uring"], words].concat()).unwrap();
+            check_sizes(&typed.args).map_err(|error| error.to_string())
+        };
+        for (words, part) in [
+            (&["--udp", "-s", "64:9,15:1"][..], "from 16 to 65507 bytes, not 15"),
+            (&["--udp", "-s", "64:9,65508:1"], "not 65508"),
+            (&["--udp", "-s", "64,8"], "not 8"),
+            (&["--udp", "-s", "64:9,1400:1", "--gso", "2"], "choose one --size"),
+        ] {
+            let refusal = checked(words).unwrap_err();
+            assert!(refusal.contains(part), "{words:?}: {refusal}");
+        }
+        let fine =
+            [&["--udp", "-s", "16:9,65507:1"][..], &["--udp", "-s", "64,1400", "--gso", "64"], &["-s", "1:9,1M:1"]];
+        assert!(fine.iter().all(|words| checked(words).is_ok()));
     }
 
     #[test]

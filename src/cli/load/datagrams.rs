@@ -13,11 +13,12 @@ const DATAGRAM_TIMEOUT: Nanos = Nanos::from_millis(250);
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Datagrams (udp://, unixgram:)")]
 pub struct DatagramArgs {
-    /// Up to N datagrams of a socket leave with one send (UDP_SEGMENT, Linux 4.18), fewer where N exceed 64 KiB
+    /// Up to N datagrams of a socket leave with one send (UDP_SEGMENT, Linux 4.18), fewer where N exceed 65507 bytes
     ///
     /// Datagrams that are to go out on a socket at the same time are handed to the kernel as one super-packet, which stays
     /// whole as far as it can: on this machine to a server that has UDP_GRO (ringmark serve --gro), otherwise to the
-    /// network device. Answers that come back whole are split again, and each is checked. --depth is then N by default.
+    /// network device. Answers that come back whole are split again, and each is checked. All have one --size. --depth is then N by
+    /// default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
     pub gso: Option<u64>,
     /// What the server is
@@ -49,12 +50,13 @@ impl LoadArgs {
 
     fn check_datagrams(&self, dialect: Dialect) -> Result<(), OptionsError> {
         let (min, max) = (Bytes(dialect.min_size()), Bytes(max_datagram_size(&self.target)));
-        let size = self.size.mean();
-        if !(min..=max).contains(&size) {
+        let mut sizes = self.size.parts().iter().map(|(size, _)| *size);
+        if let Some(size) = sizes.find(|size| !(min..=max).contains(size)) {
             return Err(OptionsError::DatagramSize { target: self.target.to_string(), size, min, max });
         }
-        match self.target.place {
-            Place::Unix(_) if self.datagrams.gso.is_some() => Err(OptionsError::OnlyUdp("--gso")),
+        match (&self.target.place, self.datagrams.gso) {
+            (Place::Unix(_), Some(_)) => Err(OptionsError::OnlyUdp("--gso")),
+            (_, Some(2..)) if self.size.is_mixed() => Err(OptionsError::MixedSegments),
             _ => Ok(()),
         }
     }

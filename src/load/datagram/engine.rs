@@ -40,7 +40,8 @@ pub enum Event<'a> {
 pub struct Setup {
     /// Sockets of this thread.
     pub sockets: usize,
-    /// Bytes of every datagram that is sent and, if all is well, that arrives.
+    /// Bytes of the largest datagram that is sent and, if all is well, that arrives; where super-packets are sent, of every
+    /// datagram.
     pub size: usize,
     /// Most datagrams in flight per socket.
     pub depth: usize,
@@ -70,8 +71,9 @@ pub trait Engine: Sized {
 
     fn open(&mut self, number: usize, socket: Socket) -> io::Result<()>;
 
-    /// Offers `count` datagrams, at least one; `write` writes the one with the index to its room of `size` bytes.
-    fn send(&mut self, number: usize, count: usize, write: impl FnMut(usize, &mut [u8])) -> io::Result<usize>;
+    /// Offers `count` datagrams, at least one; `write` writes the one with the index to its room of `size` bytes, and says
+    /// how long it is.
+    fn send(&mut self, number: usize, count: usize, write: impl FnMut(usize, &mut [u8]) -> usize) -> io::Result<usize>;
 
     fn socket(&self, number: usize) -> Option<&Socket>;
 
@@ -123,24 +125,28 @@ mod tests {
 
     const SETUP: Setup = Setup { sockets: 1, size: 50, depth: 8, segments: 4, spins: false };
 
-    /// An engine with a socket on which the kernel refuses super-packets, and its peer.
-    fn refusing<E: Engine>() -> (E, UdpSocket) {
+    /// An engine with a socket that is prepared so, and its peer.
+    fn connected<E: Engine>(setup: &Setup, prepare: impl FnOnce(&Socket)) -> (E, UdpSocket) {
         let [own, peer] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         own.connect(peer.local_addr().unwrap()).unwrap();
         peer.connect(own.local_addr().unwrap()).unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let own = Socket::from(own);
-        offload::refuse_segments(&own).unwrap();
-        let mut engine = E::new(&SETUP).unwrap();
+        prepare(&own);
+        let mut engine = E::new(setup).unwrap();
         engine.open(0, own).unwrap();
         (engine, peer)
     }
 
     /// Offers datagrams whose bytes are their numbers until all are taken.
-    fn send(engine: &mut impl Engine, numbers: std::ops::Range<u8>) {
+    fn send(engine: &mut impl Engine, numbers: std::ops::Range<u8>, len: impl Fn(u8) -> usize) {
         let mut next = numbers.start;
         while next < numbers.end {
-            let write = |index: usize, room: &mut [u8]| room.fill(next + index as u8);
+            let write = |index: usize, room: &mut [u8]| {
+                let number = next + index as u8;
+                room[..len(number)].fill(number);
+                len(number)
+            };
             let taken = engine.send(0, usize::from(numbers.end - next), write).unwrap();
             next += taken as u8;
         }
@@ -163,33 +169,55 @@ mod tests {
         got
     }
 
-    fn goes_on_without_super_packets<E: Engine>() {
-        let (mut engine, peer) = refusing::<E>();
-        for numbers in [0..7, 7..9] {
-            send(&mut engine, numbers.clone());
-            let echo = std::thread::scope(|scope| {
-                let echoing = scope.spawn(|| {
-                    let mut buffer = [0; 500];
-                    for _ in numbers.clone() {
-                        let len = peer.recv(&mut buffer).unwrap();
-                        peer.send(&buffer[..len]).unwrap();
-                    }
-                });
-                let echo = receive(&mut engine, numbers.len());
-                echoing.join().unwrap();
-                echo
+    /// Sends the datagrams, of which each has its length, and takes in what the peer sends back: the same.
+    fn assert_echoed(engine: &mut impl Engine, peer: &UdpSocket, numbers: std::ops::Range<u8>, len: fn(u8) -> usize) {
+        send(engine, numbers.clone(), len);
+        let echo = std::thread::scope(|scope| {
+            let echoing = scope.spawn(|| {
+                let mut buffer = [0; 500];
+                for _ in numbers.clone() {
+                    let len = peer.recv(&mut buffer).unwrap();
+                    peer.send(&buffer[..len]).unwrap();
+                }
             });
-            assert_eq!(echo, numbers.map(|number| (number, SETUP.size)).collect::<Vec<_>>());
+            let echo = receive(engine, numbers.len());
+            echoing.join().unwrap();
+            echo
+        });
+        assert_eq!(echo, numbers.map(|number| (number, len(number))).collect::<Vec<_>>());
+    }
+
+    fn goes_on_without_super_packets<E: Engine>() {
+        let (mut engine, peer) = connected::<E>(&SETUP, |own| offload::refuse_segments(own).unwrap());
+        for numbers in [0..7, 7..9] {
+            assert_echoed(&mut engine, &peer, numbers, |_| SETUP.size);
         }
         assert_eq!((engine.traffic().unsegmented, engine.traffic().sends), (Some(libc::EINVAL), 9));
     }
 
-    #[test]
-    fn where_the_kernel_refuses_super_packets_every_datagram_still_leaves_once() {
-        goes_on_without_super_packets::<EpollEngine>();
+    fn sends_each_as_long_as_it_is<E: Engine>() {
+        let (mut engine, peer) = connected::<E>(&Setup { segments: 1, ..SETUP }, |_| ());
+        for numbers in [0..8, 8..16, 16..24] {
+            assert_echoed(&mut engine, &peer, numbers, |number| [50, 1, 17][usize::from(number) % 3]);
+        }
+    }
+
+    /// Runs it for epoll and, where it can be had, for io_uring.
+    fn on_both(epoll: fn(), uring: fn()) {
+        epoll();
         match crate::sys::uring::usable() {
-            Ok(()) => goes_on_without_super_packets::<UringEngine>(),
+            Ok(()) => uring(),
             Err(reason) => eprintln!("skipped for io_uring: {reason}"),
         }
+    }
+
+    #[test]
+    fn where_the_kernel_refuses_super_packets_every_datagram_still_leaves_once() {
+        on_both(goes_on_without_super_packets::<EpollEngine>, goes_on_without_super_packets::<UringEngine>);
+    }
+
+    #[test]
+    fn datagrams_of_several_sizes_leave_as_long_as_they_are() {
+        on_both(sends_each_as_long_as_it_is::<EpollEngine>, sends_each_as_long_as_it_is::<UringEngine>);
     }
 }

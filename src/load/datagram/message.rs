@@ -1,7 +1,10 @@
-//! What a datagram looks like: a header with its sequence number, and bytes of the socket's stream. A request is a pure
-//! function of its number, so it can be written twice and an answer is checked in every byte.
+//! What a datagram looks like: a header with its sequence number, and bytes of the socket's stream. A request, its size
+//! included, is a pure function of its socket and its number, so it can be written twice and an answer is checked in
+//! every byte.
 
 use crate::load::payload::{PERIOD, Stream};
+use crate::load::sizes::Sizes;
+use crate::stats::mix;
 
 /// What the header looks like, and how the server changes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -44,33 +47,62 @@ impl Dialect {
     }
 }
 
+/// What the bodies of consecutive requests are apart in their socket's stream. Multiples of it modulo [`PERIOD`], a prime,
+/// are all different, whatever the sizes.
+const STEP: u64 = 12_289;
+const _: () = assert!(!STEP.is_multiple_of(PERIOD as u64));
+
+/// What makes one socket's datagrams different from another's.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    stream: Stream,
+    /// Decides the sizes.
+    seed: u64,
+}
+
+impl Source {
+    /// The socket with this number, of a run with this seed.
+    pub fn new(stream: Stream, seed: u64, number: u64) -> Source {
+        Source { stream, seed: mix(seed, number) }
+    }
+}
+
 /// How a run's datagrams are laid out.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     pub dialect: Dialect,
-    /// Bytes of a datagram, at least [`Dialect::min_size`].
-    pub size: usize,
+    /// Bytes of the datagrams, at least [`Dialect::min_size`].
+    pub sizes: Sizes,
 }
 
 impl Layout {
-    /// Writes request `sequence` to `room`, which has `size` bytes.
-    #[inline]
-    pub fn write(&self, stream: &Stream, sequence: u64, room: &mut [u8]) {
-        let (header, body) = room.split_at_mut(self.dialect.header());
-        match self.dialect {
-            Dialect::Echo => header.copy_from_slice(&sequence.to_le_bytes()),
-            Dialect::Sockperf => self.sockperf(sequence, SOCKPERF_CLIENT | SOCKPERF_ANSWER_ME, header),
-        }
-        body.copy_from_slice(self.body(stream, sequence));
+    /// Bytes of the largest datagram.
+    pub fn largest(&self) -> usize {
+        self.sizes.largest() as usize
     }
 
-    /// The number of the request that this answers; `None` if it is no answer to it, or a byte of it is wrong.
     #[inline]
-    pub fn read(&self, stream: &Stream, answer: &[u8]) -> Option<u64> {
-        if answer.len() != self.size {
-            return None;
+    fn size(&self, source: &Source, sequence: u64) -> usize {
+        self.sizes.of(source.seed, sequence) as usize
+    }
+
+    /// Writes request `sequence` to the begin of `room`, which holds the largest, and says how long it is.
+    #[inline]
+    pub fn write(&self, source: &Source, sequence: u64, room: &mut [u8]) -> usize {
+        let size = self.size(source, sequence);
+        let (header, body) = room[..size].split_at_mut(self.dialect.header());
+        match self.dialect {
+            Dialect::Echo => header.copy_from_slice(&sequence.to_le_bytes()),
+            Dialect::Sockperf => sockperf(size, sequence, SOCKPERF_CLIENT | SOCKPERF_ANSWER_ME, header),
         }
-        let (header, body) = answer.split_at(self.dialect.header());
+        body.copy_from_slice(slice(source, sequence, body.len()));
+        size
+    }
+
+    /// The number of the request that this answers; `None` if it is no answer to it, or a byte of it is wrong or missing.
+    #[inline]
+    pub fn read(&self, source: &Source, answer: &[u8]) -> Option<u64> {
+        let (header, body) = answer.split_at_checked(self.dialect.header())?;
         let number = header[..8].try_into().ok()?;
         let sequence = match self.dialect {
             Dialect::Echo => u64::from_le_bytes(number),
@@ -78,7 +110,7 @@ impl Layout {
                 let sequence = u64::from_be_bytes(number);
                 let is = |flags| {
                     let mut expected = [0; SOCKPERF_HEADER];
-                    self.sockperf(sequence, flags, &mut expected);
+                    sockperf(answer.len(), sequence, flags, &mut expected);
                     header == expected
                 };
                 // A plain echo, which changes nothing, is compared with sockperf's under the same requests.
@@ -88,42 +120,63 @@ impl Layout {
                 sequence
             }
         };
-        (body == self.body(stream, sequence)).then_some(sequence)
+        let right = answer.len() == self.size(source, sequence) && body == slice(source, sequence, body.len());
+        right.then_some(sequence)
     }
+}
 
-    fn sockperf(&self, sequence: u64, flags: u16, header: &mut [u8]) {
-        header[..8].copy_from_slice(&sequence.to_be_bytes());
-        header[8..10].copy_from_slice(&flags.to_be_bytes());
-        header[10..].copy_from_slice(&(self.size as u32).to_be_bytes());
-    }
+fn sockperf(size: usize, sequence: u64, flags: u16, header: &mut [u8]) {
+    header[..8].copy_from_slice(&sequence.to_be_bytes());
+    header[8..10].copy_from_slice(&flags.to_be_bytes());
+    header[10..].copy_from_slice(&(size as u32).to_be_bytes());
+}
 
-    #[inline]
-    fn body(&self, stream: &Stream, sequence: u64) -> &'static [u8] {
-        // Modulo the stream's period this is sequence * size, without overflow.
-        let position = sequence % PERIOD as u64 * self.size as u64;
-        stream.slice(position, (self.size - self.dialect.header()) as u64)
-    }
+/// The body of a request.
+#[inline]
+fn slice(source: &Source, sequence: u64, len: usize) -> &'static [u8] {
+    // Modulo the stream's period this is sequence * STEP, without overflow.
+    source.stream.slice(sequence % PERIOD as u64 * STEP, len as u64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::load::payload::Payload;
+    use crate::units::{Bytes, SizeMix};
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
     static PAYLOAD: LazyLock<Payload> = LazyLock::new(|| Payload::leak(3));
+    /// The seed of the sizes.
+    const SEED: u64 = 11;
+
+    fn source(number: u64) -> Source {
+        Source::new(PAYLOAD.stream(number), SEED, number)
+    }
+
+    fn mixed(text: &str) -> Sizes {
+        let mix: SizeMix = text.parse().unwrap();
+        Sizes::leak(mix.mean(), Some(&mix))
+    }
 
     fn layouts() -> impl Strategy<Value = Layout> {
-        let sizes = prop_oneof![Just(24usize), Just(65_507), 24usize..2000];
-        (sizes, prop::sample::select(vec![Dialect::Echo, Dialect::Sockperf]))
-            .prop_map(|(size, dialect)| Layout { dialect, size })
+        let one = prop_oneof![Just(24u64), Just(65_507), Just(PERIOD as u64), 24u64..2000].prop_map(Sizes::All);
+        let several =
+            prop::sample::select(vec!["24:1,1400:1", "64:90,1400:9,65507:1", "24:1,25:1,26:1"]).prop_map(mixed);
+        (prop_oneof![one, several], prop::sample::select(vec![Dialect::Echo, Dialect::Sockperf]))
+            .prop_map(|(sizes, dialect)| Layout { dialect, sizes })
+    }
+
+    fn request(layout: Layout, sequence: u64) -> Vec<u8> {
+        let mut room = vec![0; layout.largest()];
+        let len = layout.write(&source(1), sequence, &mut room);
+        room.truncate(len);
+        room
     }
 
     /// What the server sends back.
     fn answer(layout: Layout, sequence: u64) -> Vec<u8> {
-        let mut datagram = vec![0; layout.size];
-        layout.write(&PAYLOAD.stream(1), sequence, &mut datagram);
+        let mut datagram = request(layout, sequence);
         if layout.dialect == Dialect::Sockperf {
             datagram[9] &= !1;
         }
@@ -134,10 +187,20 @@ mod tests {
         #[test]
         fn an_answer_tells_its_number(layout in layouts(), sequence: u64) {
             let answer = answer(layout, sequence);
-            prop_assert_eq!(layout.read(&PAYLOAD.stream(1), &answer), Some(sequence));
-            prop_assert_eq!(layout.read(&PAYLOAD.stream(2), &answer), None, "another socket's");
-            prop_assert_eq!(layout.read(&PAYLOAD.stream(1), &answer[..layout.size - 1]), None);
-            prop_assert_eq!(layout.read(&PAYLOAD.stream(1), &[&answer[..], &[0]].concat()), None);
+            prop_assert_eq!(layout.read(&source(1), &answer), Some(sequence));
+            prop_assert_eq!(layout.read(&source(2), &answer), None, "another socket's");
+            prop_assert_eq!(layout.read(&source(1), &[&answer[..], &[0]].concat()), None);
+            for len in 0..answer.len().min(70) {
+                prop_assert_eq!(layout.read(&source(1), &answer[..answer.len() - 1 - len]), None);
+            }
+        }
+
+        #[test]
+        fn a_request_can_be_written_again_whatever_was_written_between(layout in layouts(), sequence: u64, other: u64) {
+            let mut room = vec![0; layout.largest()];
+            layout.write(&source(1), other, &mut room);
+            let len = layout.write(&source(1), sequence, &mut room);
+            prop_assert_eq!(&room[..len], request(layout, sequence));
         }
 
         #[test]
@@ -149,21 +212,41 @@ mod tests {
             prop_assume!(layout.dialect == Dialect::Echo || (at, bit) != (9, 0), "the client's flag");
             answer[at] ^= 1 << bit;
             // In the number itself it makes another request's number, whose bytes are others.
-            prop_assert_eq!(layout.read(&PAYLOAD.stream(1), &answer), None);
+            prop_assert_eq!(layout.read(&source(1), &answer), None);
+        }
+
+        /// Whatever the sizes: of each other's, and of a stream as long as one of them.
+        #[test]
+        fn a_request_is_not_taken_for_one_with_another_number(layout in layouts(), sequence: u64, apart in 1u64..PERIOD as u64) {
+            let mut answer = answer(layout, sequence);
+            let other = request(layout, sequence.wrapping_add(apart));
+            answer[..8].copy_from_slice(&other[..8]);
+            prop_assert_eq!(layout.read(&source(1), &answer), None);
         }
     }
 
     #[test]
+    fn the_sizes_of_a_mix_have_their_shares_on_every_socket_and_each_socket_its_own_sequence() {
+        let layout = Layout { dialect: Dialect::Echo, sizes: mixed("64:90,1400:9,9000:1") };
+        let sizes = |number| (0..20_000).map(|sequence| layout.size(&source(number), sequence)).collect::<Vec<_>>();
+        for number in 0..4 {
+            let share = |size| sizes(number).iter().filter(|is| **is == size).count();
+            assert!((17_800..18_200).contains(&share(64)) && (1_650..1_950).contains(&share(1400)), "{}", share(64));
+            assert!((140..260).contains(&share(9000)), "{}", share(9000));
+            assert_ne!(sizes(number)[..100], sizes(number + 1)[..100]);
+        }
+        assert_eq!(layout.largest(), Bytes(9000).0 as usize);
+    }
+
+    #[test]
     fn a_plain_echo_of_sockperfs_header_is_an_answer_too() {
-        let layout = Layout { dialect: Dialect::Sockperf, size: 24 };
-        let mut request = vec![0; 24];
-        layout.write(&PAYLOAD.stream(1), 7, &mut request);
-        assert_eq!(layout.read(&PAYLOAD.stream(1), &request), Some(7));
+        let layout = Layout { dialect: Dialect::Sockperf, sizes: Sizes::All(24) };
+        assert_eq!(layout.read(&source(1), &request(layout, 7)), Some(7));
     }
 
     #[test]
     fn an_empty_answer_is_wrong() {
-        let layout = Layout { dialect: Dialect::Echo, size: 16 };
-        assert_eq!(layout.read(&PAYLOAD.stream(1), &[]), None);
+        let layout = Layout { dialect: Dialect::Echo, sizes: Sizes::All(16) };
+        assert_eq!(layout.read(&source(1), &[]), None);
     }
 }

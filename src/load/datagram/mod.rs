@@ -21,13 +21,11 @@ pub use message::{Dialect, Layout};
 pub use outcome::{Tally, invalid, record, silent, unsegmented, warnings};
 pub use swarm::Orders;
 
-use super::Config;
-use super::pacer::Pacer;
-use super::payload::Payload;
+use super::{Config, fleet};
 use crate::sys::datagram::drops_at;
-use crate::sys::datagram::offload::{MAX_SEGMENTS, MAX_SUPER_PACKET};
-use crate::units::{Address, Place};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use crate::sys::datagram::offload::MAX_SEGMENTS;
+use crate::units::{Address, Bytes, Place};
+use std::net::{SocketAddr, UdpSocket};
 
 /// What a valid run may lose unless told otherwise.
 pub const DEFAULT_MAX_LOSS: f64 = 0.01;
@@ -48,37 +46,58 @@ impl Default for Options {
     }
 }
 
-/// The largest datagram that a target takes: IP's length field, less the headers; of a unix socket what is one piece of the
-/// payload.
+/// The largest datagram that a target takes: IP's length field, less the headers (over IPv6 that field leaves out its own);
+/// of a unix socket what is one piece of the payload. A super-packet must fit the same field.
 pub fn max_size(target: &Address) -> u64 {
     match &target.place {
-        Place::Ip { ip: IpAddr::V4(_), .. } => 65_507,
-        Place::Ip { ip: IpAddr::V6(_), .. } => 65_527,
+        Place::Ip { ip, .. } if ip.to_canonical().is_ipv4() => 65_507,
+        Place::Ip { .. } => 65_527,
         Place::Unix(_) => 65_536,
     }
 }
 
 /// What a thread's engine prepares for.
 pub fn setup(config: &Config, sockets: usize, spins: bool, usual_depth: u64) -> Setup {
-    let size = config.size.0 as usize;
-    let is_udp = matches!(config.target.place, Place::Ip { .. });
-    let segments =
-        if is_udp { (config.datagrams.gso as usize).min(MAX_SEGMENTS).min(MAX_SUPER_PACKET / size) } else { 1 };
-    Setup { sockets, size, depth: usual_depth as usize, segments: segments.max(1), spins }
+    let size = config.largest_size().0 as usize;
+    Setup { sockets, size, depth: usual_depth as usize, segments: segments(config), spins }
 }
 
-/// What a thread's sockets have to do; `first` is the number of its first socket among all.
-pub fn orders(config: &Config, payload: Payload, pacer: Pacer, first: usize, sockets: usize, admit: usize) -> Orders {
+/// Most datagrams of one super-packet; 1 where none are sent.
+fn segments(config: &Config) -> usize {
+    let is_udp = matches!(config.target.place, Place::Ip { .. });
+    if !is_udp || config.mix.is_some() {
+        return 1;
+    }
+    let fit = max_size(&config.target) / config.size.0.max(1);
+    (config.datagrams.gso.min(fit) as usize).clamp(1, MAX_SEGMENTS)
+}
+
+/// Why no super-packet is sent though they were asked for: not even two datagrams fit one.
+pub fn too_large_for_gso(config: &Config) -> Option<String> {
+    (config.datagrams.gso > 1 && segments(config) == 1).then(|| {
+        let most = Bytes(max_size(&config.target));
+        format!(
+            "--gso had no effect: a super-packet has at most {most} bytes, so that two datagrams of {} do not fit; every \
+             datagram left on its own: choose a --size of at most {}, or leave out --gso",
+            config.size,
+            Bytes(most.0 / 2)
+        )
+    })
+}
+
+/// What a thread's sockets have to do: what `load` says of its connections.
+pub fn orders(config: &Config, load: &fleet::Orders) -> Orders {
     Orders {
         target: config.target.clone(),
-        sockets,
-        first,
-        layout: Layout { dialect: config.datagrams.dialect, size: config.size.0 as usize },
-        depth: config.depth,
-        timeout: config.timeout,
-        admit_at_once: admit,
-        payload,
-        pacer,
+        sockets: load.connections,
+        first: load.first,
+        layout: Layout { dialect: config.datagrams.dialect, sizes: load.sizes },
+        depth: load.depth,
+        timeout: load.timeout,
+        admit_at_once: load.admit_at_once,
+        payload: load.payload,
+        seed: load.seed,
+        pacer: load.pacer,
     }
 }
 

@@ -7,14 +7,14 @@
 mod pacing;
 
 use super::engine::{Engine, Event};
-use super::message::Layout;
+use super::message::{Layout, Source};
 use super::outcome::Tally;
 use super::socket;
 use super::tracker::{Tracker, Verdict};
 use crate::load::fleet::Haul;
 use crate::load::flow::Stamp;
 use crate::load::pacer::Pacer;
-use crate::load::payload::{Payload, Stream};
+use crate::load::payload::Payload;
 use crate::load::recorder::{ErrorKind, Recorder, Sample};
 use crate::load::rota::Rota;
 use crate::load::shared::{Phase, Shared, StartFailure};
@@ -50,6 +50,8 @@ pub struct Orders {
     /// Sockets that may wait for their first answer at once: a server's receive buffer must hold so many requests.
     pub admit_at_once: usize,
     pub payload: Payload,
+    /// Of the sizes.
+    pub seed: u64,
     pub pacer: Pacer,
 }
 
@@ -64,7 +66,7 @@ enum Obstacle {
 }
 
 struct Seat {
-    stream: Stream,
+    source: Source,
     tracker: Tracker,
     obstacle: Obstacle,
     /// When the requests were meant to be sent that an open loop has given to it.
@@ -102,8 +104,9 @@ pub struct Swarm<'a> {
 
 impl<'a> Swarm<'a> {
     pub fn new(orders: Orders, shared: &'a Shared) -> Swarm<'a> {
+        let source = |number: u64| Source::new(orders.payload.stream(number), orders.seed, number);
         let seat = |number: usize| Seat {
-            stream: orders.payload.stream((orders.first + number) as u64),
+            source: source((orders.first + number) as u64),
             tracker: Tracker::new(orders.depth, orders.timeout),
             obstacle: Obstacle::None,
             due: VecDeque::new(),
@@ -199,8 +202,8 @@ impl<'a> Swarm<'a> {
 
     #[inline]
     fn on_datagram(&mut self, number: usize, bytes: &[u8]) {
-        let Seat { stream, tracker, .. } = &mut self.seats[number];
-        let verdict = match self.orders.layout.read(stream, bytes) {
+        let Seat { source, tracker, .. } = &mut self.seats[number];
+        let verdict = match self.orders.layout.read(source, bytes) {
             Some(sequence) => tracker.received(sequence, self.turn.done),
             None => Verdict::Unknown,
         };
@@ -270,7 +273,7 @@ impl<'a> Swarm<'a> {
             self.begun += 1;
             self.admitting += 1;
             let Orders { target, depth, layout, .. } = &self.orders;
-            let opened = socket::open(target, *depth as usize, layout.size);
+            let opened = socket::open(target, *depth as usize, layout.largest());
             match opened.and_then(|socket| engine.open(number, socket)) {
                 Ok(()) => self.wake(number),
                 Err(error) => return self.on_failed(number, error),
@@ -316,9 +319,9 @@ impl<'a> Swarm<'a> {
     fn send(&mut self, engine: &mut impl Engine, number: usize, now: Nanos) {
         let mut allowed = self.allowed(number);
         while allowed > 0 {
-            let Seat { stream, tracker, obstacle, due, .. } = &mut self.seats[number];
+            let Seat { source, tracker, obstacle, due, .. } = &mut self.seats[number];
             let (layout, first) = (&self.orders.layout, tracker.next());
-            let write = |index: usize, room: &mut [u8]| layout.write(stream, first + index as u64, room);
+            let write = |index: usize, room: &mut [u8]| layout.write(source, first + index as u64, room);
             match engine.send(number, allowed as usize, write) {
                 Ok(0) => {
                     *obstacle = Obstacle::Full;

@@ -6,8 +6,8 @@ use std::io;
 
 /// Most datagrams of one super-packet that every kernel takes (UDP_MAX_SEGMENTS was 64 before Linux 6.11).
 pub const MAX_SEGMENTS: usize = 64;
-/// Most bytes of one: the largest datagram over IPv4.
-pub const MAX_SUPER_PACKET: usize = 65_507;
+/// Most bytes of one, over IPv4 20 fewer: as the largest datagram's, they must fit IP's length field.
+pub const MAX_SUPER_PACKET: usize = 65_527;
 
 /// Whatever is sent on the socket leaves as datagrams of `size` bytes, the last of which may be shorter; 0 ends that.
 pub fn segment_sends(socket: &Socket, size: u16) -> io::Result<()> {

@@ -1,25 +1,25 @@
-//! Datagrams of one size that leave a connected socket together: sendmmsg(2) without names, or as a super-packet.
+//! Datagrams that leave a connected socket together: sendmmsg(2) without names, or as a super-packet.
 
 use socket2::Socket;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Datagrams of one size, one behind the other, to be sent.
+/// Datagrams to be sent, each in a place of its own; the places lie one behind the other.
 pub struct Outbox {
     bytes: Box<[u8]>,
     each: usize,
-    _vectors: Box<[libc::iovec]>,
+    vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
 }
 
 impl Outbox {
-    /// For at most `count` datagrams of `each` bytes; both at least 1.
+    /// For at most `count` datagrams of at most `each` bytes; both at least 1.
     pub fn new(count: usize, each: usize) -> Outbox {
         let (count, each) = (count.max(1), each.max(1));
         let mut bytes = vec![0; count * each].into_boxed_slice();
         let mut vectors = vectors(&mut bytes, each);
         let headers = headers(&mut vectors);
-        Outbox { bytes, each, _vectors: vectors, headers }
+        Outbox { bytes, each, vectors, headers }
     }
 
     /// Most datagrams at a time.
@@ -27,9 +27,11 @@ impl Outbox {
         self.headers.len()
     }
 
-    /// Where datagram `index` is to be written.
-    pub fn room(&mut self, index: usize) -> &mut [u8] {
-        &mut self.bytes[index * self.each..][..self.each]
+    /// Has datagram `index` written to its place, which is as long as the longest; `write` says how long it is.
+    #[inline]
+    pub fn put(&mut self, index: usize, write: impl FnOnce(&mut [u8]) -> usize) {
+        let len = write(&mut self.bytes[index * self.each..][..self.each]);
+        self.vectors[index].iov_len = len.min(self.each);
     }
 
     /// Sends the first `count`, each on its own, without waiting. How many the kernel took, at least one; an error is
@@ -44,7 +46,7 @@ impl Outbox {
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Sends the first `count` as one super-packet, without waiting.
+    /// Sends the first `count`, all of the greatest length, as one super-packet, without waiting.
     pub fn send_as_one(&self, socket: &Socket, count: usize) -> io::Result<usize> {
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         socket.send_with_flags(&self.bytes[..count * self.each], flags).map(|_| count)
@@ -77,7 +79,11 @@ mod tests {
     use std::net::UdpSocket;
 
     fn pair() -> [Socket; 2] {
-        let [a, b] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        pair_at("127.0.0.1:0")
+    }
+
+    fn pair_at(at: &str) -> [Socket; 2] {
+        let [a, b] = [(); 2].map(|()| UdpSocket::bind(at).unwrap());
         a.connect(b.local_addr().unwrap()).unwrap();
         b.connect(a.local_addr().unwrap()).unwrap();
         [a.into(), b.into()]
@@ -85,8 +91,46 @@ mod tests {
 
     fn outbox(count: usize, each: usize) -> Outbox {
         let mut outbox = Outbox::new(count, each);
-        (0..count).for_each(|index| outbox.room(index).fill(index as u8));
+        (0..count).for_each(|index| put(&mut outbox, index, each));
         outbox
+    }
+
+    fn put(outbox: &mut Outbox, index: usize, len: usize) {
+        outbox.put(index, |room| {
+            room[..len].fill(index as u8);
+            len
+        });
+    }
+
+    #[test]
+    fn each_datagram_has_the_length_that_it_was_written_with_last() {
+        let [a, b] = pair();
+        let (mut outbox, mut inbox) = (Outbox::new(3, 10), Batch::new(20));
+        for lengths in [[10, 3, 7], [1, 10, 10]] {
+            lengths.iter().enumerate().for_each(|(index, len)| put(&mut outbox, index, *len));
+            assert_eq!(outbox.send(&a, 3).unwrap(), 3);
+            assert_eq!(inbox.receive(&b).unwrap(), 3);
+            let got: Vec<_> = inbox.parts().0.messages().map(|got| got.payload.to_vec()).collect();
+            assert_eq!(got, [0, 1, 2].map(|index| vec![index as u8; lengths[index]]));
+        }
+    }
+
+    /// IP's length field, less the headers: over IPv6 its own header is not part of that.
+    #[test]
+    fn a_super_packet_holds_as_many_bytes_as_the_largest_datagram() {
+        for (at, largest) in [("127.0.0.1:0", 65_507), ("[::1]:0", 65_527)] {
+            let [a, b] = pair_at(at);
+            for (each, fits) in [(largest / 2, true), (largest / 2 + 1, false)] {
+                offload::segment_sends(&a, each as u16).unwrap();
+                let sent = outbox(2, each).send_as_one(&a, 2);
+                assert_eq!(
+                    sent.map_err(|error| error.raw_os_error()),
+                    if fits { Ok(2) } else { Err(Some(libc::EMSGSIZE)) }
+                );
+                let mut inbox = Batch::new(64 << 10);
+                assert_eq!(inbox.receive(&b).unwrap_or(0), if fits { 2 } else { 0 });
+            }
+        }
     }
 
     #[test]

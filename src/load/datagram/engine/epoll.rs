@@ -66,11 +66,16 @@ impl Engine for EpollEngine {
     }
 
     #[inline]
-    fn send(&mut self, number: usize, count: usize, mut write: impl FnMut(usize, &mut [u8])) -> io::Result<usize> {
+    fn send(
+        &mut self,
+        number: usize,
+        count: usize,
+        mut write: impl FnMut(usize, &mut [u8]) -> usize,
+    ) -> io::Result<usize> {
         let EpollEngine { epoll, sockets, outbox, traffic, .. } = self;
         let Some(seat) = &mut sockets[number] else { return Err(io::ErrorKind::NotConnected.into()) };
         let count = count.min(outbox.capacity());
-        (0..count).for_each(|index| write(index, outbox.room(index)));
+        (0..count).for_each(|index| outbox.put(index, |room| write(index, room)));
         match seat.send(outbox, count, traffic) {
             Err(error) if is_full(&error) => {
                 seat.blocked = true;

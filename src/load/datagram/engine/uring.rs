@@ -99,18 +99,24 @@ impl Engine for UringEngine {
     }
 
     #[inline]
-    fn send(&mut self, number: usize, count: usize, mut write: impl FnMut(usize, &mut [u8])) -> io::Result<usize> {
+    fn send(
+        &mut self,
+        number: usize,
+        count: usize,
+        mut write: impl FnMut(usize, &mut [u8]) -> usize,
+    ) -> io::Result<usize> {
         let Some(seat) = &self.sockets[number] else { return Err(io::ErrorKind::NotConnected.into()) };
         let is_unix = seat.is_unix;
         let count = if seat.segmented { count.min(self.setup.segments) } else { 1 };
         let mut bytes = self.memory();
+        let mut len = 0;
         for index in 0..count {
-            write(index, &mut bytes[index * self.setup.size..][..self.setup.size]);
+            len += write(index, &mut bytes[len..][..self.setup.size]);
         }
         if is_unix {
-            return self.send_at_once(number, bytes);
+            return self.send_at_once(number, bytes, len);
         }
-        self.submit(number, bytes, count);
+        self.submit(number, bytes, len);
         Ok(count)
     }
 
@@ -189,22 +195,22 @@ impl UringEngine {
         self.pool.pop().unwrap_or_else(|| vec![0; self.setup.segments * self.setup.size])
     }
 
+    /// Sends the first `len` bytes: one datagram, or several of the greatest size.
     #[inline]
-    fn submit(&mut self, number: usize, bytes: Vec<u8>, count: usize) {
+    fn submit(&mut self, number: usize, bytes: Vec<u8>, len: usize) {
         if let Some(seat) = &self.sockets[number] {
             let kind = if seat.segmented { SEND_SEGMENTS } else { SEND };
-            // Nothing is used twice here that needs a generation: the number of datagrams takes its place.
-            let token = Token { generation: count as u32, ..token(kind, number) };
-            let range = 0..count * self.setup.size;
-            self.ring.send(Target::Fd(seat.socket.as_raw_fd()), Payload::Owned(bytes), range, token);
+            // Nothing is used twice here that needs a generation: the length takes its place.
+            let token = Token { generation: len as u32, ..token(kind, number) };
+            self.ring.send(Target::Fd(seat.socket.as_raw_fd()), Payload::Owned(bytes), 0..len, token);
         }
     }
 
     /// Sends one datagram on a unix socket, if its peer has room.
-    fn send_at_once(&mut self, number: usize, bytes: Vec<u8>) -> io::Result<usize> {
+    fn send_at_once(&mut self, number: usize, bytes: Vec<u8>, len: usize) -> io::Result<usize> {
         let Some(seat) = &self.sockets[number] else { return Err(io::ErrorKind::NotConnected.into()) };
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        let outcome = seat.socket.send_with_flags(&bytes[..self.setup.size], flags);
+        let outcome = seat.socket.send_with_flags(&bytes[..len], flags);
         self.pool.push(bytes);
         match outcome {
             Ok(_) => {
@@ -221,14 +227,14 @@ impl UringEngine {
 
     fn sent(&mut self, number: usize, completion: Completion, mut tell: impl FnMut(Event<'_>)) {
         let Some(Payload::Owned(bytes)) = completion.payload else { return };
-        let Token { kind, generation: count, .. } = completion.token;
+        let Token { kind, generation: len, .. } = completion.token;
         let Err(errno) = completion.result else {
             self.traffic.sends += 1;
             return self.pool.push(bytes);
         };
         let error = io::Error::from(errno);
         if kind == SEND_SEGMENTS && refuses_segments(&error) && self.end_segments(number, &error) {
-            self.send_apart(number, &bytes, count as usize);
+            self.send_apart(number, &bytes[..len as usize]);
             return self.pool.push(bytes);
         }
         // A refusal is that of an earlier send, told instead of this one being sent.
@@ -237,7 +243,7 @@ impl UringEngine {
             tell(Event::Failed(error));
         }
         match again {
-            true => self.submit(number, bytes, count as usize),
+            true => self.submit(number, bytes, len as usize),
             false => self.pool.push(bytes),
         }
     }
@@ -252,11 +258,11 @@ impl UringEngine {
     }
 
     #[cold]
-    fn send_apart(&mut self, number: usize, bytes: &[u8], count: usize) {
-        for datagram in bytes.chunks(self.setup.size).take(count) {
+    fn send_apart(&mut self, number: usize, bytes: &[u8]) {
+        for datagram in bytes.chunks(self.setup.size) {
             let mut memory = self.memory();
             memory[..datagram.len()].copy_from_slice(datagram);
-            self.submit(number, memory, 1);
+            self.submit(number, memory, datagram.len());
         }
     }
 }
