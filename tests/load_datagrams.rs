@@ -299,23 +299,32 @@ fn where_nobody_answers_the_run_says_so() {
 }
 
 #[test]
-fn a_server_that_goes_away_is_told() {
+fn a_server_that_goes_away_is_told_and_not_besieged() {
+    /// Two sockets of four requests each: those in flight, and as many again after every pause of 100 ms; twice that, to be
+    /// safe. With a pause as long as the timeout only it would be 800.
+    const MOST_FOR_NOBODY: u64 = 2 * 2 * 4 * 13;
     for engine in engines() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = format!("udp://{}", server.local_addr().unwrap());
-        thread::spawn(move || {
+        let serving = thread::spawn(move || {
             let mut buffer = [0; 100];
             let begun = Instant::now();
+            let mut answered = 0;
             while begun.elapsed() < Duration::from_millis(200) {
                 let (len, from) = server.recv_from(&mut buffer).unwrap();
                 server.send_to(&buffer[..len], from).unwrap();
+                answered += 1;
             }
+            answered
         });
-        let output = ringload(engine, &address, &["-c", "2", "-d", "400ms", "--timeout", "50ms"]);
+        let words = ["-c", "2", "--depth", "4", "-d", "1200ms", "--timeout", "10ms"];
+        let output = ringload(engine, &address, &words);
         let report = report(&output);
         let record = datagrams(&report);
         assert_eq!(output.status.code(), Some(3), "{report:?}");
         assert!(report.errors["reset"] > 0 && record.lost > 0 && record.answered > 0, "{engine}: {report:?}");
+        let for_nobody = record.traffic.requests - serving.join().unwrap();
+        assert!(for_nobody <= MOST_FOR_NOBODY, "{engine}: {for_nobody} requests, {report:?}");
     }
 }
 

@@ -10,8 +10,11 @@
 //!   parts. One that is longer than those sent is told as one byte too long at least, never as shorter.
 //! - `send` takes the first of the datagrams offered, as many as it can at once, and says how many. It tells 0 where the
 //!   kernel takes none now: then [`Event::Writable`] follows. What it takes it sends, each once, in order.
-//! - [`Event::Failed`] ends nothing. The error is one that the kernel keeps for the socket (ECONNREFUSED after an ICMP
-//!   message), or that of a send that was taken.
+//! - What the kernel does not take for any other reason than a full socket is lost: nothing sends it again, and nothing
+//!   tells when the next might go better. `send` says so ([`Refused`]), or, where the datagrams were taken already,
+//!   [`Event::Failed`] does.
+//! - [`Event::Failed`] ends nothing. The error is that, or one that the kernel keeps for the socket (ECONNREFUSED after an
+//!   ICMP message).
 //! - Super-packets are sent where `segments` is more than 1, and no longer where the kernel refuses them.
 //! - Once the buffers in use have reached their number, a datagram costs no allocation; none costs a lock or dynamic
 //!   dispatch.
@@ -33,6 +36,13 @@ pub enum Event<'a> {
     /// More may be sent.
     Writable,
     Failed(io::Error),
+}
+
+/// Datagrams that the kernel refused: the first so many of those offered are lost.
+#[derive(Debug)]
+pub struct Refused {
+    pub datagrams: usize,
+    pub error: io::Error,
 }
 
 /// What an engine prepares for.
@@ -73,7 +83,12 @@ pub trait Engine: Sized {
 
     /// Offers `count` datagrams, at least one; `write` writes the one with the index to its room of `size` bytes, and says
     /// how long it is.
-    fn send(&mut self, number: usize, count: usize, write: impl FnMut(usize, &mut [u8]) -> usize) -> io::Result<usize>;
+    fn send(
+        &mut self,
+        number: usize,
+        count: usize,
+        write: impl FnMut(usize, &mut [u8]) -> usize,
+    ) -> Result<usize, Refused>;
 
     fn socket(&self, number: usize) -> Option<&Socket>;
 
@@ -107,11 +122,6 @@ pub fn prepare_segments(socket: &Socket, setup: &Setup, traffic: &mut Traffic) -
 /// its device computes no checksums (EIO).
 pub fn refuses_segments(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO))
-}
-
-/// Whether a send may simply be tried again later: nothing was sent, nothing is wrong.
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR | libc::ENOMEM))
 }
 
 #[cfg(test)]
@@ -211,6 +221,38 @@ mod tests {
         }
     }
 
+    /// Offers three datagrams that the kernel has no memory for.
+    fn loses_what_there_is_no_memory_for<E: Engine>() {
+        let [own, peer] = [(); 2].map(|()| UdpSocket::bind("[::1]:0").unwrap());
+        own.connect(peer.local_addr().unwrap()).unwrap();
+        let own = Socket::from(own);
+        offload::starve_long_sends(&own).unwrap();
+        let mut engine = E::new(&Setup { size: 8000, segments: 1, ..SETUP }).unwrap();
+        engine.open(0, own).unwrap();
+        let mut lost = match engine.send(0, 3, |_, room| {
+            room.fill(7);
+            room.len()
+        }) {
+            Ok(count) => {
+                assert_eq!(count, 1, "each has a send of its own");
+                0
+            }
+            Err(Refused { datagrams, error }) => {
+                assert_eq!(error.raw_os_error(), Some(libc::ENOBUFS));
+                datagrams
+            }
+        };
+        // What spins never comes to the end of this.
+        while engine.wait(Wait::AtMost(Nanos::from_millis(50))).unwrap() {
+            engine.events(|_, event| match event {
+                Event::Failed(error) if error.raw_os_error() == Some(libc::ENOBUFS) => lost += 1,
+                event => panic!("{event:?}"),
+            });
+            assert!(lost <= 1, "it is tried again");
+        }
+        assert_eq!((lost, engine.traffic().sends), (1, 0));
+    }
+
     #[test]
     fn where_the_kernel_refuses_super_packets_every_datagram_still_leaves_once() {
         on_both(goes_on_without_super_packets::<EpollEngine>, goes_on_without_super_packets::<UringEngine>);
@@ -219,5 +261,10 @@ mod tests {
     #[test]
     fn datagrams_of_several_sizes_leave_as_long_as_they_are() {
         on_both(sends_each_as_long_as_it_is::<EpollEngine>, sends_each_as_long_as_it_is::<UringEngine>);
+    }
+
+    #[test]
+    fn a_datagram_that_there_is_no_memory_for_is_lost_and_nothing_spins() {
+        on_both(loses_what_there_is_no_memory_for::<EpollEngine>, loses_what_there_is_no_memory_for::<UringEngine>);
     }
 }

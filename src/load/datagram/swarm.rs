@@ -6,7 +6,7 @@
 
 mod pacing;
 
-use super::engine::{Engine, Event};
+use super::engine::{Engine, Event, Refused};
 use super::message::{Layout, Source};
 use super::outcome::Tally;
 use super::socket;
@@ -26,8 +26,10 @@ use std::io;
 
 /// So many requests to a socket may stay without an answer before it is given up at the start.
 pub const ADMISSION_TRIES: u32 = 8;
-/// Pause after a send that failed.
+/// Pause of a socket after a send that failed, or the news that nobody answers at the target.
 const PAUSE: Nanos = Nanos::from_millis(100);
+/// Pause where the kernel had no memory for a send, or the network card's queue no room: that changes by itself.
+const SHORT_PAUSE: Nanos = Nanos::from_millis(1);
 /// How long answers that nobody waits for, duplicates, are still taken in when all is answered.
 const LINGER: Nanos = Nanos::from_millis(20);
 /// How exactly timeouts are kept: to this part of the timeout, within limits. Only the slot waits for it; whether an
@@ -192,10 +194,16 @@ impl<'a> Swarm<'a> {
         match event {
             Event::Datagram(bytes) => self.on_datagram(number, bytes),
             Event::Writable => {
-                self.seats[number].obstacle = Obstacle::None;
-                self.wake(number);
+                let obstacle = &mut self.seats[number].obstacle;
+                if *obstacle == Obstacle::Full {
+                    *obstacle = Obstacle::None;
+                    self.wake(number);
+                }
             }
-            Event::Failed(error) => self.on_failed(number, error),
+            Event::Failed(error) => {
+                self.pause(number, self.turn.done, &error);
+                self.on_failed(number, error);
+            }
             Event::Batch => {}
         }
     }
@@ -319,7 +327,7 @@ impl<'a> Swarm<'a> {
     fn send(&mut self, engine: &mut impl Engine, number: usize, now: Nanos) {
         let mut allowed = self.allowed(number);
         while allowed > 0 {
-            let Seat { source, tracker, obstacle, due, .. } = &mut self.seats[number];
+            let Seat { source, tracker, obstacle, .. } = &mut self.seats[number];
             let (layout, first) = (&self.orders.layout, tracker.next());
             let write = |index: usize, room: &mut [u8]| layout.write(source, first + index as u64, room);
             match engine.send(number, allowed as usize, write) {
@@ -328,21 +336,37 @@ impl<'a> Swarm<'a> {
                     return;
                 }
                 Ok(count) => {
-                    for _ in 0..count {
-                        tracker.sent(Stamp { intended: due.pop_front().unwrap_or(now), sent: now });
-                    }
-                    self.unanswered += count as u64;
-                    self.tally.requests += count as u64;
-                    self.last_sent = now;
+                    self.on_sent(number, count, now);
                     allowed -= count as u64;
                 }
-                Err(error) => {
-                    *obstacle = Obstacle::Until(now + PAUSE);
-                    self.next_deadline = self.next_deadline.min(now + PAUSE);
+                Err(Refused { datagrams, error }) => {
+                    // They stay without an answer.
+                    self.on_sent(number, datagrams, now);
+                    self.pause(number, now, &error);
                     return self.on_failed(number, error);
                 }
             }
         }
+    }
+
+    #[inline]
+    fn on_sent(&mut self, number: usize, count: usize, now: Nanos) {
+        let Seat { tracker, due, .. } = &mut self.seats[number];
+        for _ in 0..count {
+            tracker.sent(Stamp { intended: due.pop_front().unwrap_or(now), sent: now });
+        }
+        self.unanswered += count as u64;
+        self.tally.requests += count as u64;
+        self.last_sent = now;
+    }
+
+    /// Trying again at once would be the same once more, as fast as the processor can.
+    #[cold]
+    fn pause(&mut self, number: usize, now: Nanos, error: &io::Error) {
+        let passing = matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM));
+        let end = now + if passing { SHORT_PAUSE } else { PAUSE };
+        self.seats[number].obstacle = Obstacle::Until(end);
+        self.next_deadline = self.next_deadline.min(end);
     }
 
     /// Looks for what is overdue and for pauses that have passed.

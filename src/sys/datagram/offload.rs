@@ -20,3 +20,11 @@ pub fn segment_sends(socket: &Socket, size: u16) -> io::Result<()> {
 pub fn refuse_segments(socket: &Socket) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, &1i32)
 }
+
+/// Leaves an IPv6 socket too little memory for sends that do not fit one packet, of 1280 bytes: they fail with ENOBUFS,
+/// and yet it is writable.
+#[cfg(test)]
+pub fn starve_long_sends(socket: &Socket) -> io::Result<()> {
+    socket.set_send_buffer_size(1)?;
+    set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU, &1280i32)
+}

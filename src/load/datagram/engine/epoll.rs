@@ -1,9 +1,10 @@
 //! The readiness engine: epoll, level-triggered, one recvmmsg(2) per readiness and one sendmmsg(2) per send.
 
-use super::{Engine, Event, Setup, Traffic, is_full, prepare_segments, refuses_segments};
+use super::{Engine, Event, Refused, Setup, Traffic, prepare_segments, refuses_segments};
 use crate::load::engine::{EngineError, Wait};
 use crate::sys::datagram::{BATCH, Batch, Outbox, offload, parts};
 use crate::sys::epoll::{Epoll, Events, Interest};
+use crate::sys::socket::is_transient;
 use socket2::Socket;
 use std::io;
 
@@ -71,18 +72,19 @@ impl Engine for EpollEngine {
         number: usize,
         count: usize,
         mut write: impl FnMut(usize, &mut [u8]) -> usize,
-    ) -> io::Result<usize> {
+    ) -> Result<usize, Refused> {
         let EpollEngine { epoll, sockets, outbox, traffic, .. } = self;
-        let Some(seat) = &mut sockets[number] else { return Err(io::ErrorKind::NotConnected.into()) };
+        let refused = |datagrams| move |error| Refused { datagrams, error };
+        let Some(seat) = &mut sockets[number] else { return Err(refused(0)(io::ErrorKind::NotConnected.into())) };
         let count = count.min(outbox.capacity());
         (0..count).for_each(|index| outbox.put(index, |room| write(index, room)));
         match seat.send(outbox, count, traffic) {
-            Err(error) if is_full(&error) => {
+            Err(error) if is_transient(&error) => {
                 seat.blocked = true;
-                epoll.modify(&seat.socket, Interest::READ.and(Interest::WRITE), number as u64)?;
-                Ok(0)
+                let watched = epoll.modify(&seat.socket, Interest::READ.and(Interest::WRITE), number as u64);
+                watched.map(|()| 0).map_err(refused(0))
             }
-            outcome => outcome,
+            outcome => outcome.map_err(refused(if seat.segmented { count } else { 1 })),
         }
     }
 
@@ -152,7 +154,7 @@ fn receive(socket: &Socket, inbox: &mut Batch, traffic: &mut Traffic, mut tell: 
                 tell(Event::Datagram(part));
             }
         }
-        Err(error) if is_full(&error) => {}
+        Err(error) if is_transient(&error) => {}
         Err(error) => tell(Event::Failed(error)),
     }
 }

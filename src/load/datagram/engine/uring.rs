@@ -4,9 +4,10 @@
 //! Unix sockets alone are sent on with send(2). Their kernel code takes the bytes before it sees that the receiver has no
 //! room; io_uring then waits, tries again, and sends an empty datagram (seen on Linux 6.18).
 
-use super::{Engine, Event, Setup, Traffic, is_full, prepare_segments, refuses_segments};
+use super::{Engine, Event, Refused, Setup, Traffic, prepare_segments, refuses_segments};
 use crate::load::engine::{EngineError, Wait, enter};
 use crate::sys::datagram::{offload, parts};
+use crate::sys::socket::is_transient;
 use crate::sys::uring::{
     BufferSettings, Completion, Errno, Lease, Payload, Ring, RingSettings, Target, Taskrun, Token,
 };
@@ -104,8 +105,10 @@ impl Engine for UringEngine {
         number: usize,
         count: usize,
         mut write: impl FnMut(usize, &mut [u8]) -> usize,
-    ) -> io::Result<usize> {
-        let Some(seat) = &self.sockets[number] else { return Err(io::ErrorKind::NotConnected.into()) };
+    ) -> Result<usize, Refused> {
+        let Some(seat) = &self.sockets[number] else {
+            return Err(Refused { datagrams: 0, error: io::ErrorKind::NotConnected.into() });
+        };
         let is_unix = seat.is_unix;
         let count = if seat.segmented { count.min(self.setup.segments) } else { 1 };
         let mut bytes = self.memory();
@@ -114,7 +117,7 @@ impl Engine for UringEngine {
             len += write(index, &mut bytes[len..][..self.setup.size]);
         }
         if is_unix {
-            return self.send_at_once(number, bytes, len);
+            return self.send_at_once(number, bytes, len).map_err(|error| Refused { datagrams: 1, error });
         }
         self.submit(number, bytes, len);
         Ok(count)
@@ -217,7 +220,7 @@ impl UringEngine {
                 self.traffic.sends += 1;
                 Ok(1)
             }
-            Err(error) if is_full(&error) => {
+            Err(error) if is_transient(&error) => {
                 self.ring.poll_writable(seat.socket.as_raw_fd(), token(WRITABLE, number));
                 Ok(0)
             }
@@ -237,15 +240,11 @@ impl UringEngine {
             self.send_apart(number, &bytes[..len as usize]);
             return self.pool.push(bytes);
         }
-        // A refusal is that of an earlier send, told instead of this one being sent.
-        let again = is_full(&error) || error.kind() == io::ErrorKind::ConnectionRefused;
-        if !is_full(&error) {
-            tell(Event::Failed(error));
+        if is_transient(&error) {
+            return self.submit(number, bytes, len as usize);
         }
-        match again {
-            true => self.submit(number, bytes, len as usize),
-            false => self.pool.push(bytes),
-        }
+        self.pool.push(bytes);
+        tell(Event::Failed(error));
     }
 
     /// Super-packets cannot be sent: from now on none is. `false` where the kernel does not even take that.
