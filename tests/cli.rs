@@ -198,6 +198,7 @@ fn an_address_in_use_is_explained() {
         assert_eq!(ended.status.code(), Some(1), "{ended:?}");
         assert!(ended.stderr.contains("another program listens there"), "{ended:?}");
         assert!(ended.stderr.contains(&address) && ended.stdout.is_empty(), "{ended:?}");
+        assert_eq!(ended.stderr.matches("Address already in use").count(), 1, "{}", ended.stderr);
     }
 }
 

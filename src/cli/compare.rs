@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::report::{Format, print, render};
 use super::tolerance::ToleranceArgs;
 use crate::cli::load::request_sizes;
+use crate::cli::told::told;
 use crate::load::{Dialect, EngineKind};
 use crate::report::file::Stored;
 use crate::report::schema::{CompareReport, Stopped};
@@ -186,7 +187,7 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
     let settings = match args.aa.map_or_else(|| Settings::new(&args), |_| aa::settings(&args)) {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("ringmark compare: {error:#}");
+            eprintln!("ringmark compare: {}", told(&error));
             return Ok(EXIT_USAGE.into());
         }
     };

@@ -6,6 +6,7 @@ pub mod text;
 
 use crate::cli::output::OutputArgs;
 use crate::cli::pacing::PacingArgs;
+use crate::cli::told::told;
 use crate::cli::tolerance::ToleranceArgs;
 use crate::load::{self, Config, EngineKind, LoadError, Pace, PaceError};
 use crate::report::derive;
@@ -235,7 +236,7 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         return fail(EXIT_FAILED, &error);
     }
     match measure(&config, args, &stop) {
-        Ok(report) => conclude(report, args).unwrap_or_else(|error| fail(EXIT_FAILED, &format!("{error:#}"))),
+        Ok(report) => conclude(report, args).unwrap_or_else(|error| fail(EXIT_FAILED, &told(&error))),
         Err(error) => fail(EXIT_FAILED, &error),
     }
 }

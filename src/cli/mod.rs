@@ -15,6 +15,7 @@ pub mod report;
 mod schema;
 pub mod serve;
 pub mod sniff;
+mod told;
 mod tolerance;
 pub mod trace;
 
@@ -61,7 +62,7 @@ pub fn ringmark() -> ExitCode {
         Command::Load(args) => Ok(load::run(&args)),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("ringmark: {error:#}");
+        eprintln!("ringmark: {}", told::told(&error));
         ExitCode::FAILURE
     })
 }

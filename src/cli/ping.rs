@@ -11,6 +11,7 @@ use super::diagnosis::{
 use super::load::positive;
 use super::output::OutputArgs;
 use super::report::{Format, print};
+use crate::cli::told::told;
 use crate::diag::ping::{self, Config, Event, MAX_SIZE};
 use crate::diag::tally::Tally;
 use crate::diag::window::MAX_PROBES;
@@ -102,7 +103,7 @@ pub fn run(args: &PingArgs) -> ExitCode {
         return fail("ping", EXIT_USAGE, &problem);
     }
     match measure(args, &config) {
-        Err(error) => fail("ping", EXIT_SYSTEM, &format!("{error:#}")),
+        Err(error) => fail("ping", EXIT_SYSTEM, &told(&error)),
         Ok(_) if !missing.is_empty() => EXIT_NAME_NOT_FOUND.into(),
         Ok((_, false)) => EXIT_SOME_UNREACHABLE.into(),
         Ok((result, true)) => args.outcome.verdict(&result),

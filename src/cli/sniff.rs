@@ -13,7 +13,7 @@ use crate::diag::sniff::{self, Config, LONGEST, Outcome, Session, SniffError, Un
 use crate::sys::packet::{Capture, Counted, Device};
 use crate::sys::privileges::{self, User};
 use crate::sys::process;
-use crate::units::{Bytes, Nanos};
+use crate::units::{self, Bytes, Nanos};
 use anyhow::Context;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -197,9 +197,10 @@ pub fn run(args: SniffArgs) -> anyhow::Result<ExitCode> {
 
 /// As tcpdump does, on standard error.
 fn say_counts(captured: u64, counted: Counted) {
-    eprintln!("{captured} packets captured");
-    eprintln!("{} packets received by filter", counted.received);
-    eprintln!("{} packets dropped by kernel", counted.dropped);
+    let packets = |count| units::counted(count, "packet");
+    eprintln!("{} captured", packets(captured));
+    eprintln!("{} received by filter", packets(counted.received));
+    eprintln!("{} dropped by kernel", packets(counted.dropped));
 }
 
 /// A reader who has seen enough is no failure.

@@ -9,6 +9,7 @@ use super::live::Live;
 use super::load::positive;
 use super::output::OutputArgs;
 use super::report::Format;
+use crate::cli::told::told;
 use crate::diag::names::Host;
 use crate::diag::trace::{self, Config, MOST_HOPS, Way};
 use crate::report::file::Stored;
@@ -94,7 +95,7 @@ pub fn run(args: &TraceArgs) -> ExitCode {
         return fail("trace", EXIT_USAGE, &problem);
     }
     match measure(args, &config) {
-        Err(error) => fail("trace", EXIT_SYSTEM, &format!("{error:#}")),
+        Err(error) => fail("trace", EXIT_SYSTEM, &told(&error)),
         Ok((_, false)) => EXIT_SOME_UNREACHABLE.into(),
         Ok((result, true)) => args.outcome.verdict(&result),
     }

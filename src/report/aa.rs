@@ -4,7 +4,7 @@ use super::histogram::HistogramError;
 use super::schema::{CellRecord, HostRecord, LoadSettings, RatioRecord, Stopped, Verdict};
 use super::verdict::{short_name, verdict};
 use crate::stats::{paired_ratio, proportion_interval};
-use crate::units::Nanos;
+use crate::units::{Nanos, counted};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -121,16 +121,20 @@ impl AaReport {
 pub fn render(report: &AaReport) -> String {
     let mut lines = Vec::new();
     if report.stopped == Stopped::Interrupted {
-        lines.push(format!("INTERRUPTED after {} of {} comparisons.", report.comparisons.len(), report.asked));
+        lines.push(format!(
+            "INTERRUPTED after {} of {}.",
+            report.comparisons.len(),
+            counted(report.asked, "comparison")
+        ));
     }
     lines.push(format!(
-        "{} against itself: {} comparisons of {} rounds, {} each after {} of warm-up, {} connections, {} B.",
+        "{} against itself: {} of {}, {} each after {} of warm-up, {}, {} B.",
         short_name(&report.words),
-        report.comparisons.len(),
-        report.rounds,
+        counted(report.comparisons.len() as u64, "comparison"),
+        counted(report.rounds, "round"),
         Nanos(report.load.duration_ns),
         Nanos(report.load.warmup_ns),
-        report.cell.connections,
+        counted(report.cell.connections, "connection"),
         report.cell.sizes()
     ));
     lines.push(format!(
@@ -155,17 +159,18 @@ fn undecided(report: &AaReport) -> Option<String> {
     let without = report.comparisons.len() as u64 - report.decided;
     let reason = report.comparisons.iter().flat_map(|one| &one.problems).next();
     let reason = reason.and_then(|reason| reason.lines().next()).unwrap_or("trials without figures");
-    (without > 0)
-        .then(|| format!("  ! {without} comparisons had too few valid rounds for a verdict, such as: {reason}"))
+    (without > 0).then(|| {
+        format!("  ! {} had too few valid rounds for a verdict, such as: {reason}", counted(without, "comparison"))
+    })
 }
 
 fn conclusion(report: &AaReport) -> String {
     let Some(rate) = report.rate else { return "Nothing can be said: no comparison came to a verdict.".to_owned() };
     let within = if report.false_alarms <= report.allowed() { "within" } else { "MORE THAN" };
     format!(
-        "{} of {} comparisons claimed a difference that is not there: {:.1} % [{:.1}, {:.1}], {within} the {} allowed.",
+        "{} of {} claimed a difference that is not there: {:.1} % [{:.1}, {:.1}], {within} the {} allowed.",
         report.false_alarms,
-        report.decided,
+        counted(report.decided, "comparison"),
         rate.share * 100.0,
         rate.low * 100.0,
         rate.high * 100.0,
@@ -221,7 +226,7 @@ mod tests {
         mixed.comparisons[0].pairs.truncate(5);
         mixed.fill().unwrap();
         assert_eq!((mixed.decided, mixed.false_alarms), (4, 2));
-        assert!(render(&mixed).contains("1 comparisons had too few valid rounds"));
+        assert!(render(&mixed).contains("1 comparison had too few valid rounds"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
 use super::schema::{CellRecord, CompareReport, ContestantRecord, LatencyRecord, LoadReport, LoadSettings, Verdict};
 use super::verdict::{conclusion, short_name};
-use crate::units::Nanos;
+use crate::units::{Nanos, counted};
 
 /// A table per workload.
 pub struct Markdown;
@@ -38,10 +38,10 @@ fn comparison(report: &CompareReport) -> String {
 fn table(report: &CompareReport, cell: &CellRecord) -> String {
     let rows: String = cell.contestants.iter().map(row).collect();
     format!(
-        "\n{} connections, {} B, {} in flight on each{}:\n\n\
+        "\n{}, {} B, {} in flight on each{}:\n\n\
          | contestant | req/s | {LATENCIES} | server CPU/req | rounds | ratio [95 %] | verdict |\n\
          |:---|---:|---:|---:|---:|---:|---:|---:|---:|:---|\n{rows}\n{}\n",
-        cell.connections,
+        counted(cell.connections, "connection"),
         cell.sizes(),
         cell.depth,
         open_loop(&report.load),

@@ -2,7 +2,7 @@
 
 use super::schema::{CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, Stopped, TrialRecord};
 use crate::stats::{Interval, MIN_PAIRS, relative_half_width};
-use crate::units::{Nanos, three_digits};
+use crate::units::{Nanos, counted, three_digits};
 
 /// So many trials in a row without an answer: the contestant is not waited for.
 const SILENT_TRIALS: usize = 2;
@@ -60,7 +60,7 @@ pub fn line(report: &CompareReport, cell: &CellRecord) -> Option<String> {
         }
         Stopped::Rounds | Stopped::Interrupted => return None,
     };
-    Some(format!("Stopped after {} rounds: {rule}.", rounds(report, cell)))
+    Some(format!("Stopped after {}: {rule}.", counted(rounds(report, cell), "round")))
 }
 
 #[cfg(test)]

@@ -56,11 +56,13 @@ fn problems(report: &CompareReport) -> String {
     let mut lines = Vec::new();
     let trials = || report.cells.iter().flat_map(|cell| &cell.contestants).flat_map(|contestant| &contestant.trials);
     if report.stopped == Stopped::Interrupted {
-        lines.push(format!("INTERRUPTED after {} trials: what was measured until then follows.", trials().count()));
+        let done = counted(trials().count() as u64, "trial");
+        lines.push(format!("INTERRUPTED after {done}: what was measured until then follows."));
     }
     let bad = trials().filter(|trial| trial.valid().is_none()).count();
     if bad > 0 {
-        lines.push(format!("{bad} of {} trials do not count:", trials().count()));
+        let verb = if bad == 1 { "does" } else { "do" };
+        lines.push(format!("{bad} of {} {verb} not count:", counted(trials().count() as u64, "trial")));
     }
     for cell in &report.cells {
         let place = if report.cells.len() > 1 { format!(" ({})", short(cell)) } else { String::new() };
@@ -76,7 +78,7 @@ fn warnings(report: &CompareReport) -> Vec<String> {
     let valid: Vec<&LoadReport> = contestants.flat_map(|one| &one.trials).filter_map(TrialRecord::valid).collect();
     let all = valid.iter().flat_map(|load| load.warnings.iter().map(|warning| (warning.clone(), ())));
     let line = |(warning, trials): (String, Vec<()>)| {
-        item(&format!("warning in {} of {} trials, such as: {warning}", trials.len(), valid.len()))
+        item(&format!("warning in {} of {}, such as: {warning}", trials.len(), counted(valid.len() as u64, "trial")))
     };
     grouped(all).into_iter().map(line).collect()
 }
@@ -184,7 +186,14 @@ fn setting(report: &CompareReport) -> String {
     ];
     let allowed =
         tolerance::describe(load.allow_errors, load.max_loss).map(|allowed| format!("A valid trial: {allowed}."));
-    [workload(load)].into_iter().chain(allowed).chain(lines).collect::<Vec<_>>().join("\n")
+    [workload(load)].into_iter().chain(allowed).chain(lines).chain(programs(report)).collect::<Vec<_>>().join("\n")
+}
+
+/// What was run under the names that are shown shortened.
+fn programs(report: &CompareReport) -> impl Iterator<Item = String> {
+    let contestants = report.cells.first().map_or(&[][..], |cell| &cell.contestants);
+    let shortened = contestants.iter().map(|one| (short_name(&one.name), &one.name));
+    shortened.filter(|(short, name)| short != *name).map(|(short, name)| format!("{short}: {name}"))
 }
 
 /// What is sent when, and from when on latency counts.
@@ -208,7 +217,7 @@ fn workload(load: &LoadSettings) -> String {
 
 fn traffic(load: &LoadSettings) -> String {
     match (load.protocol.as_str(), load.gso) {
-        ("udp", 1..) => format!("UDP echo, up to {} datagrams with one send (UDP_SEGMENT)", load.gso),
+        ("udp", 1..) => format!("UDP echo, up to {} with one send (UDP_SEGMENT)", counted(load.gso, "datagram")),
         (protocol, _) => format!("{} echo", protocol.to_ascii_uppercase()),
     }
 }
@@ -227,7 +236,7 @@ fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
     let connecting = if cell.connect_per_request { ", a new connection for each request" } else { "" };
     let crowd = match report.load.idle {
         0 => String::new(),
-        idle => format!(" beside {idle} silent ones"),
+        idle => format!(" beside {}", counted(idle, "silent one")),
     };
     let most = if report.load.rate_per_s.is_some() { "at most " } else { "" };
     let peers = if report.load.protocol == "udp" { "socket" } else { "connection" };
@@ -367,6 +376,7 @@ mod tests {
             "tokio-uring --entries 4096 cannot run here: io_uring is forbidden",
             "4 of 7",
             "Server on cores 0-1, generator on cores 2-3",
+            "\nexec a-server-of-mine --and-more-of-it: exec ./a-server-of-mine --port {port} --and-more-of-it",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

@@ -28,31 +28,57 @@ impl Verdict {
     }
 }
 
-/// A name as it is shown: of an `exec` command the program without its folder, and no word that only says where to listen.
+/// A name as it is shown: of an `exec` command the program without its folder, and nothing that only says where to listen:
+/// `{ip}:{port}`, with the option whose value it is.
 pub fn short_name(name: &str) -> String {
     let Some(command) = name.strip_prefix("exec ") else { return name.to_owned() };
-    let mut words = command.split(' ').filter(|word| !word.contains("{port}") && !word.contains("{ip}"));
-    let program = words.next().map(|program| program.rsplit('/').next().unwrap_or(program));
-    ["exec"].into_iter().chain(program).chain(words).collect::<Vec<_>>().join(" ")
+    // A shell would take the number of one that comes again for a comment.
+    let (command, number) =
+        command.rsplit_once(" #").map_or((command, None), |(command, number)| (command, Some(number)));
+    let words = shell_words::split(command).unwrap_or_else(|_| vec![command.to_owned()]);
+    let mut shown: Vec<&str> = Vec::new();
+    for word in &words {
+        match only_says_where(word) {
+            true if shown.len() > 1 && !word.starts_with('-') => drop(shown.pop_if(|last| last.starts_with('-'))),
+            true => {}
+            false => shown.push(word),
+        }
+    }
+    if let Some(program) = shown.first_mut() {
+        *program = program.rsplit('/').next().unwrap_or(program);
+    }
+    let quoted = |word: &&str| match word.contains(|c: char| c.is_whitespace() || "'\"\\".contains(c)) {
+        true => shell_words::quote(word).into_owned(),
+        false => (*word).to_owned(),
+    };
+    let number = number.map(|number| format!("#{number}"));
+    ["exec".to_owned()].into_iter().chain(shown.iter().map(quoted)).chain(number).collect::<Vec<_>>().join(" ")
+}
+
+/// `{port}`, `{ip}:{port}`, `--port={port}`: a word that has a placeholder for a value.
+fn only_says_where(word: &str) -> bool {
+    let value = word.split_once('=').filter(|_| word.starts_with('-')).map_or(word, |(_, value)| value);
+    value.contains('{') && value.replace("{ip}", "").replace("{port}", "").trim_matches([':', '[', ']', '/']).is_empty()
 }
 
 /// One sentence on a cell.
 pub fn conclusion(cell: &CellRecord, baseline: &str) -> String {
+    let shown = short_name(baseline);
     let measured = cell.contestants.iter().any(|contestant| contestant.name == baseline && contestant.rounds > 0);
     if !measured {
-        return format!("Nothing can be said: {baseline}, the baseline, has no valid round.");
+        return format!("Nothing can be said: {shown}, the baseline, has no valid round.");
     }
     let clauses: Vec<String> = [
-        (Verdict::Faster, format!("faster than {baseline}: ")),
-        (Verdict::Slower, format!("slower than {baseline}: ")),
-        (Verdict::NoDifferenceShown, format!("no difference to {baseline} shown: ")),
+        (Verdict::Faster, format!("faster than {shown}: ")),
+        (Verdict::Slower, format!("slower than {shown}: ")),
+        (Verdict::NoDifferenceShown, format!("no difference to {shown} shown: ")),
         (Verdict::TooFewRounds, format!("fewer than {MIN_PAIRS} rounds, so nothing shown: ")),
     ]
     .into_iter()
     .filter_map(|(verdict, start)| clause(cell, verdict, start))
     .collect();
     match clauses.is_empty() {
-        true => format!("Nothing was compared to {baseline}."),
+        true => format!("Nothing was compared to {shown}."),
         false => capitalised(&clauses.join("; ")) + ".",
     }
 }
@@ -87,7 +113,13 @@ mod tests {
         for (name, short) in [
             ("uring --recv oneshot", "uring --recv oneshot"),
             ("exec target/release/peer-monoio {ip}:{port}", "exec peer-monoio"),
-            ("exec ./server --port {port} --fast", "exec server --port --fast"),
+            ("exec ./server --port {port} --fast", "exec server --fast"),
+            ("exec sockperf server -i {ip} -p {port}", "exec sockperf server"),
+            ("exec /bin/server --listen=tcp://{ip}:{port}", "exec server --listen=tcp://{ip}:{port}"),
+            ("exec server -v --port={port}", "exec server -v"),
+            ("exec sh -c 'a {port} & b'", "exec sh -c 'a {port} & b'"),
+            ("exec - {port}", "exec -"),
+            ("exec ./server --port {port} #2", "exec server #2"),
         ] {
             assert_eq!(short_name(name), short);
         }

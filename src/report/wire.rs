@@ -3,7 +3,7 @@
 use super::histogram::HistogramError;
 use super::schema::LatencyRecord;
 use super::times::FiguresRecord;
-use crate::units::Nanos;
+use crate::units::{Nanos, counted};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -105,13 +105,13 @@ impl WireReport {
 /// As text, with a final line break.
 pub fn render(report: &WireReport) -> String {
     let mut text = format!(
-        "port {} on {}, {}: {} packets, {} dropped by the kernel, {} connections\n\n{}",
+        "port {} on {}, {}: {}, {} dropped by the kernel, {}\n\n{}",
         report.port,
         report.device,
         Nanos(report.duration_ns),
-        report.packets.captured,
+        counted(report.packets.captured, "packet"),
         report.packets.dropped,
-        report.seen.connections,
+        counted(report.seen.connections, "connection"),
         header()
     );
     report.kinds().iter().for_each(|(name, figures)| row(&mut text, name, figures.samples, &figures.latency_ns));

@@ -4,6 +4,7 @@ use super::settings::Settings;
 use super::{CompareArgs, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED};
 use crate::cli::progress::Progress;
 use crate::cli::report::{print, render};
+use crate::cli::told::told;
 use crate::report::aa::{AA_SCHEMA, AaComparison, AaReport};
 use crate::report::file::{self, Stored};
 use crate::report::json;
@@ -89,7 +90,7 @@ fn compare_all(
             report.false_alarms
         ));
         if let Err(error) = save(output, report) {
-            progress.say(&format!("{error:#}; measuring goes on"));
+            progress.say(&format!("{}; measuring goes on", told(&error)));
         }
     }
     Stopped::Rounds

@@ -2,6 +2,7 @@
 
 use super::settings::{Settings, default_baseline};
 use crate::cli::progress::Progress;
+use crate::cli::told::told;
 use crate::report::schema::{CompareReport, Stopped, TrialRecord};
 use crate::report::{derive, file, json, stopping};
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
@@ -142,7 +143,7 @@ impl Observer for Recorder {
             && !self.unsaved
         {
             self.unsaved = true;
-            self.progress.say(&format!("{error:#}; measuring goes on"));
+            self.progress.say(&format!("{}; measuring goes on", told(&error)));
         }
     }
 }

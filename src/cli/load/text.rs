@@ -14,7 +14,7 @@ pub fn render(report: &LoadReport) -> String {
     let figures = [
         format!("target    {}", report.target),
         format!("load      {}; {}", load(&report.workload), warm_up(report)),
-        format!("counted   {} requests in {}", report.requests, Nanos(report.duration_ns)),
+        format!("counted   {} in {}", counted(report.requests, "request"), Nanos(report.duration_ns)),
         format!("rate      {}", rate(report)),
     ];
     let bounds = intervals::of_run(report).map(|bounds| format!("95 % in   {bounds}"));
@@ -48,7 +48,8 @@ fn load(workload: &WorkloadRecord) -> String {
         _ => String::new(),
     };
     let size = workload.size_mix.clone().unwrap_or_else(|| Bytes(workload.size).to_string());
-    let crowd = if workload.idle > 0 { format!(" beside {} silent ones", workload.idle) } else { String::new() };
+    let crowd =
+        if workload.idle > 0 { format!(" beside {}", counted(workload.idle, "silent one")) } else { String::new() };
     let cores = match &workload.cores {
         Some(cores) => format!("on cores {cores}"),
         None => "not pinned".into(),

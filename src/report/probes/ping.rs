@@ -3,7 +3,7 @@
 use super::super::histogram::HistogramError;
 use super::super::times::FiguresRecord;
 use super::{ErrorRecord, aligned, five_figures, label, percent, share_lost};
-use crate::units::Nanos;
+use crate::units::{Nanos, counted};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +119,8 @@ fn notes(target: &TargetRecord) -> Vec<String> {
     let unsent = target.unsent_because.as_ref().filter(|_| target.unsent > 0);
     let unsent = unsent.map(|why| format!("{name}: {} not sent: {why}", target.unsent));
     let late = (target.late > 0).then(|| format!("{name}: the latest answer took {}", Nanos(target.latest_ns)));
-    let corrupt = (target.corrupt > 0).then(|| format!("{name}: {} answers with WRONG bytes", target.corrupt));
+    let corrupt =
+        (target.corrupt > 0).then(|| format!("{name}: {} with WRONG bytes", counted(target.corrupt, "answer")));
     refusals.chain(unsent).chain(late).chain(corrupt).collect()
 }
 
@@ -128,8 +129,8 @@ fn setting(report: &PingReport) -> String {
     let socket = |socket: &SocketRecord| format!("{} {} socket", socket.family, socket.kind);
     let sockets: Vec<String> = report.sockets.iter().map(socket).collect();
     format!(
-        "{} bytes every {}, answers within {}; {}; {}.",
-        report.size_bytes,
+        "{} every {}, answers within {}; {}; {}.",
+        counted(report.size_bytes, "byte"),
         Nanos(report.interval_ns),
         Nanos(report.timeout_ns),
         sockets.join(", "),
@@ -149,10 +150,13 @@ fn stamps(kernel: u64, clock: u64) -> String {
 fn warnings(report: &PingReport) -> Vec<String> {
     let (overflowed, strangers) = (report.overflowed, report.strangers);
     let lost = (overflowed > 0).then(|| {
-        format!("warning: {overflowed} arrivals overflowed our receive buffer: as much of the loss may be ours")
+        format!(
+            "warning: {} overflowed our receive buffer: as much of the loss may be ours",
+            counted(overflowed, "arrival")
+        )
     });
-    let strange =
-        (strangers > 0).then(|| format!("warning: {strangers} answers came from addresses that are no target"));
+    let strange = (strangers > 0)
+        .then(|| format!("warning: {} came from addresses that are no target", counted(strangers, "answer")));
     lost.into_iter().chain(strange).collect()
 }
 

@@ -3,7 +3,7 @@
 use super::super::histogram::HistogramError;
 use super::super::times::FiguresRecord;
 use super::{ErrorRecord, aligned, five_figures, label, percent, share_lost};
-use crate::units::Nanos;
+use crate::units::{Nanos, counted};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -136,7 +136,7 @@ fn notes(hop: &HopRecord) -> Vec<String> {
     let name = format!("hop {}", hop.hop);
     let refusals = hop.errors.iter().map(|error| error.note(&name));
     let late = (hop.late > 0).then(|| format!("{name}: {} late, up to {}", hop.late, Nanos(hop.latest_ns)));
-    let twice = (hop.duplicates > 0).then(|| format!("{name}: {} answers came twice", hop.duplicates));
+    let twice = (hop.duplicates > 0).then(|| format!("{name}: {} came twice", counted(hop.duplicates, "answer")));
     let unsent = hop.unsent_because.as_ref().map(|why| format!("{name}: {} not sent: {why}", hop.unsent));
     refusals.chain(late).chain(twice).chain(unsent).collect()
 }

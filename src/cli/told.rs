@@ -1,0 +1,28 @@
+//! An error in one line, each cause once: many messages name their cause themselves.
+
+/// The message and its causes, without those that a message before has told already.
+pub fn told(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |told, cause| match told.contains(&cause) {
+        true => told,
+        false => format!("{told}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("bind failed: {source}; choose another port")]
+        struct Bind {
+            source: std::io::Error,
+        }
+        let source = std::io::Error::other("in use");
+        let error = Err::<(), _>(Bind { source }).context("serve epoll").unwrap_err();
+        assert_eq!(told(&error), "serve epoll: bind failed: in use; choose another port");
+        assert_eq!(told(&anyhow::anyhow!("why").context("what")), "what: why");
+    }
+}
