@@ -115,15 +115,19 @@ impl Network {
                 begun = Some(Instant::now());
             }
             let calm = begun.is_none_or(|begun| begun.elapsed() < CALM);
-            let fault = if calm { None } else { self.next_fault() };
+            let fault = if calm { None } else { self.next_fault(from) };
             self.answer(buffer[..len].to_vec(), from, fault);
         }
     }
 
-    fn next_fault(&mut self) -> Option<Fault> {
+    /// A fault that is due waits while an answer to the same socket is held: one at a time is overtaken.
+    fn next_fault(&mut self, to: SocketAddr) -> Option<Fault> {
         let number = self.number;
-        self.number += 1;
         let due = number.is_multiple_of(SPACING);
+        if due && self.held.contains_key(&to) {
+            return None;
+        }
+        self.number += 1;
         self.faults.get((number / SPACING) as usize).copied().filter(|_| due)
     }
 
