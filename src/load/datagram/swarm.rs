@@ -429,3 +429,6 @@ impl<'a> Swarm<'a> {
         self.seats.iter().enumerate().map(since).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;
