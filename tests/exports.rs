@@ -190,7 +190,14 @@ fn stored_results_of_older_versions_still_read_and_tell_the_same() {
         let again = succeeded(&scene.ringmark(&[&["report", name, "--format", "json"], export].concat()));
         let again: Value = serde_json::from_str(&again).unwrap();
         assert_unchanged(&stored, &again, name);
+        assert_eq!(read_and_written(&again), again, "{name}");
     }
+}
+
+/// What becomes of a result that is read and written once more.
+fn read_and_written(result: &Value) -> Value {
+    let read = ringmark::report::file::parse(&result.to_string()).unwrap();
+    serde_json::to_value(read).unwrap()
 }
 
 /// Every figure of the old file is in the new one, with its value; the new one may say more.

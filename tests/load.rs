@@ -37,8 +37,11 @@ fn exactly_n_requests_are_counted_and_the_report_is_whole() {
     for engine in engines() {
         let report = valid(&ringload(engine, &peer.address, &["-c", "8", "-t", "2", "-n", "777", "-s", "100"]));
         assert_eq!((report.schema.as_str(), report.requests), ("ringload/1", 777));
-        assert_eq!((report.workload.connections, report.workload.threads, report.workload.size), (8, 2, 100));
-        assert_eq!(report.workload.engine, engine);
+        assert_eq!(
+            (report.workload.shape.connections, report.workload.generator.threads, report.workload.shape.size),
+            (8, 2, 100)
+        );
+        assert_eq!(report.workload.generator.engine, engine);
         let latency = report.latency_ns;
         let order = [latency.min, latency.p50, latency.p90, latency.p99, latency.p999, latency.max];
         assert!(order.is_sorted() && latency.min > 0, "{latency:?}");
@@ -107,7 +110,7 @@ fn a_connection_per_request_really_is_one() {
     for engine in engines() {
         let peer = Peer::tcp(Manner::Echo);
         let report = valid(&ringload(engine, &peer.address, &["-c", "4", "-n", "200", "--connect-per-request"]));
-        assert!(report.requests == 200 && report.workload.connect_per_request);
+        assert!(report.requests == 200 && report.workload.shape.connect_per_request);
         // One per connection for admission; warm-up and the end bring more.
         assert!(peer.connections.load(Ordering::SeqCst) >= 204);
     }
@@ -118,7 +121,7 @@ fn a_thousand_connections_are_all_answered() {
     let peer = Peer::tcp(Manner::Echo);
     for engine in engines() {
         let report = valid(&ringload(engine, &peer.address, &["-c", "1000", "-t", "2", "-n", "3000"]));
-        assert_eq!((report.requests, report.workload.connections), (3000, 1000));
+        assert_eq!((report.requests, report.workload.shape.connections), (3000, 1000));
     }
 }
 
@@ -153,7 +156,7 @@ fn mixed_sizes_come_back_whole() {
         let words = ["-c", "5", "-n", "3000", "--depth", "3", "-s", "64:90,1400:9,16k:1"];
         let before = peer.received.load(Ordering::SeqCst);
         let workload = valid(&ringload(engine, &peer.address, &words)).workload;
-        assert_eq!((workload.size, workload.size_mix.as_deref()), (347, Some("64:90,1400:9,16k:1")));
+        assert_eq!((workload.shape.size, workload.shape.size_mix.as_deref()), (347, Some("64:90,1400:9,16k:1")));
         // Of at least 3000 requests some are large.
         assert!(peer.received.load(Ordering::SeqCst) - before > 3000 * 150);
         // On a loaded machine the lag may make it invalid, but no byte goes wrong.
@@ -168,7 +171,7 @@ fn a_silent_crowd_is_open_alive_and_asked_twice() {
     for engine in engines() {
         let peer = Peer::tcp(Manner::Echo);
         let report = valid(&ringload(engine, &peer.address, &["-c", "2", "--idle", "31", "-t", "2", "-n", "100"]));
-        assert_eq!((report.workload.connections, report.workload.idle), (2, 31));
+        assert_eq!((report.workload.shape.connections, report.workload.generator.idle), (2, 31));
         assert_eq!((report.requests, peer.connections.load(Ordering::SeqCst)), (100, 33));
     }
 }

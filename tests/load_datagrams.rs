@@ -103,7 +103,7 @@ fn all_sizes_come_back_whole_with_super_packets_and_without() {
                 let words = ["-c", "2", "-n", "300", "-s", size];
                 assert_eq!(whole(&ringload(engine, &peer.address, &words)).0.requests, 300);
                 let (report, record) = whole(&ringload(engine, &peer.address, &[&words[..], &["--gso", "7"]].concat()));
-                assert_eq!((report.workload.gso, report.workload.depth), (7, 7));
+                assert_eq!((report.workload.generator.gso, report.workload.shape.depth), (7, 7));
                 assert!(record.traffic.sends <= record.traffic.requests, "{record:?}");
                 let told = report.warnings.iter().any(|warning| warning.contains("--gso had no effect"));
                 assert_eq!(told, size == largest, "{:?}", report.warnings);
@@ -218,7 +218,7 @@ fn unix_datagrams_find_back() {
         for size in ["16", "65536"] {
             let words = ["-c", "5", "-t", "2", "-n", "500", "--depth", "16", "-s", size];
             let (report, record) = whole(&ringload(engine, &peer.address, &words));
-            assert_eq!((report.requests, report.workload.protocol.as_str()), (500, "unixgram"));
+            assert_eq!((report.requests, report.workload.generator.protocol.as_str()), (500, "unixgram"));
             assert_eq!(record.dropped_by_server, None);
         }
     }

@@ -57,7 +57,7 @@ fn the_closed_loop_hides_the_stall_and_says_what_it_measures() {
     let peer = stalling();
     let report = report(&ringload("epoll", &peer.address, &["-c", "1", "-d", "3s"]));
     assert!(report.latency_ns.max > 80 * MILLISECOND && report.latency_ns.p99 < 20 * MILLISECOND, "{report:?}");
-    assert!(report.response_ns.is_none() && report.workload.rate_per_s.is_none());
+    assert!(report.response_ns.is_none() && report.workload.generator.rate_per_s.is_none());
 }
 
 #[test]
@@ -70,12 +70,12 @@ fn the_rate_asked_for_is_the_rate_achieved() {
             let words = [words, &["-c", "8", "-d", "1500ms"]].concat();
             let report = report(&ringload(engine, &peer.address, &words));
             assert!((2900..=3100).contains(&report.requests), "{words:?}: {} {}", report.requests, reasons(&report));
-            assert_eq!(report.workload.rate_per_s, Some(2000));
+            assert_eq!(report.workload.generator.rate_per_s, Some(2000));
         }
         let words = ["-c", "8", "-R", "200", "-d", "1s", "--connect-per-request", "--timer", "sleep"];
         let report = report(&ringload(engine, &peer.address, &words));
         assert!((195..=205).contains(&report.requests), "{} {}", report.requests, reasons(&report));
-        assert_eq!(report.workload.timer.as_deref(), Some("sleep"));
+        assert_eq!(report.workload.generator.timer.as_deref(), Some("sleep"));
     }
 }
 

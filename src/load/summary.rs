@@ -10,8 +10,8 @@ use super::validity::{self, Facts, Others};
 use crate::clock;
 use crate::report::histogram;
 use crate::report::schema::{
-    AccountingRecord, CountRecord, CpuRecord, DatagramRecord, EndRecord, LOAD_SCHEMA, LoadReport, UnavailableRecord,
-    WorkloadRecord,
+    AccountingRecord, CountRecord, CpuRecord, DatagramRecord, EndRecord, GeneratorRecord, LOAD_SCHEMA, LoadReport,
+    ShapeRecord, UnavailableRecord, WorkloadRecord,
 };
 use crate::sys::accounting::{Counted, Cpu, Switches, TreeUse, Unavailable};
 use crate::sys::affinity;
@@ -114,28 +114,32 @@ fn facts(config: &Config, outcome: &Outcome, duration: Nanos, cpu: &CpuRecord) -
 fn workload(config: &Config) -> WorkloadRecord {
     let datagrams = config.target.transport == Transport::Datagram;
     WorkloadRecord {
-        protocol: config.target.protocol().into(),
-        gso: if datagrams && config.datagrams.gso > 1 { config.datagrams.gso } else { 0 },
+        shape: ShapeRecord {
+            connections: config.connections as u64,
+            size: config.size.0,
+            size_mix: config.mix.as_ref().map(ToString::to_string),
+            depth: config.depth,
+            connect_per_request: config.connect_per_request,
+        },
+        generator: GeneratorRecord {
+            protocol: config.target.protocol().into(),
+            gso: if datagrams && config.datagrams.gso > 1 { config.datagrams.gso } else { 0 },
+            engine: config.engine.name().into(),
+            threads: config.threads as u64,
+            idle: config.idle as u64,
+            rate_per_s: config.pace.map(|pace| pace.rate.per_second()),
+            arrival: config.pace.map(|pace| pace.arrival.to_string()),
+            timer: config.pace.map(|_| config.timer.name().into()),
+            warmup_ns: config.warmup.0,
+            warmup_max_ns: config.warmup_max.0,
+            timeout_ns: config.timeout.0,
+            allow_errors: config.allowed_errors.map(Share::fraction),
+            max_loss: Some(config.datagrams.max_loss).filter(|share| datagrams && *share != DEFAULT_MAX_LOSS),
+            spin_ns: config.spin.0,
+        },
         dialect: if datagrams { config.datagrams.dialect.name().into() } else { String::new() },
-        connections: config.connections as u64,
-        threads: config.threads as u64,
-        size: config.size.0,
-        size_mix: config.mix.as_ref().map(ToString::to_string),
-        idle: config.idle as u64,
-        depth: config.depth,
-        connect_per_request: config.connect_per_request,
-        warmup_ns: config.warmup.0,
-        timeout_ns: config.timeout.0,
-        allow_errors: config.allowed_errors.map(Share::fraction),
-        max_loss: Some(config.datagrams.max_loss).filter(|share| datagrams && *share != DEFAULT_MAX_LOSS),
-        spin_ns: config.spin.0,
         seed: config.seed,
-        engine: config.engine.name().into(),
         cores: config.pin.as_ref().map(ToString::to_string),
-        warmup_max_ns: config.warmup_max.0,
-        rate_per_s: config.pace.map(|pace| pace.rate.per_second()),
-        arrival: config.pace.map(|pace| pace.arrival.to_string()),
-        timer: config.pace.map(|_| config.timer.name().into()),
     }
 }
 

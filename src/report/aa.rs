@@ -1,7 +1,7 @@
 //! A contestant compared with itself, again and again: how often a difference is claimed where there is none.
 
 use super::histogram::HistogramError;
-use super::schema::{CellRecord, HostRecord, LoadSettings, RatioRecord, Stopped, Verdict};
+use super::schema::{CellRecord, RatioRecord, SceneRecord, Stopped, Verdict};
 use super::verdict::{short_name, verdict};
 use crate::stats::{paired_ratio, proportion_interval};
 use crate::units::{Nanos, counted};
@@ -16,20 +16,8 @@ const ALLOWED_ONE_IN: u64 = 20;
 /// What `ringmark compare --aa` prints and saves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AaReport {
-    /// [`AA_SCHEMA`].
-    pub schema: String,
-    /// Version of the program that wrote it.
-    pub ringmark: String,
-    /// UTC, `2026-01-31T23:59:59Z`.
-    pub started: String,
-    /// The command line, word by word.
-    pub command: Vec<String>,
-    pub host: HostRecord,
-    pub seed: u64,
-    pub server_cores: String,
-    pub load_cores: String,
-    pub cores_shared: bool,
-    pub load: LoadSettings,
+    #[serde(flatten)]
+    pub scene: SceneRecord,
     /// The workload; it lists no contestants.
     pub cell: CellRecord,
     /// The contestant, as typed.
@@ -81,12 +69,7 @@ impl AaComparison {
 
     /// Computes the verdict again, as for any comparison.
     pub fn fill(&mut self) {
-        self.ratio = paired_ratio(&self.pairs, self.seed).map(|ratio| RatioRecord {
-            median: ratio.median,
-            low: ratio.interval.low,
-            high: ratio.interval.high,
-            pairs: ratio.pairs as u64,
-        });
+        self.ratio = paired_ratio(&self.pairs, self.seed).map(RatioRecord::from);
         self.verdict = Some(verdict(self.ratio.as_ref(), false));
     }
 }
@@ -132,14 +115,19 @@ pub fn render(report: &AaReport) -> String {
         short_name(&report.words),
         counted(report.comparisons.len() as u64, "comparison"),
         counted(report.rounds, "round"),
-        Nanos(report.load.duration_ns),
-        Nanos(report.load.warmup_ns),
-        counted(report.cell.connections, "connection"),
-        report.cell.sizes()
+        Nanos(report.scene.load.duration_ns),
+        Nanos(report.scene.load.generator.warmup_ns),
+        counted(report.cell.shape.connections, "connection"),
+        report.cell.shape.sizes()
     ));
     lines.push(format!(
         "Server on cores {}, generator on cores {}; Linux {} on {}, {}, ringmark {}.",
-        report.server_cores, report.load_cores, report.host.kernel, report.host.cpu, report.started, report.ringmark
+        report.scene.server_cores,
+        report.scene.load_cores,
+        report.scene.host.kernel,
+        report.scene.host.cpu,
+        report.scene.started,
+        report.scene.ringmark
     ));
     lines.extend(report.comparisons.iter().enumerate().filter(|(_, one)| one.is_alarm()).map(alarm));
     lines.extend(undecided(report));
@@ -181,25 +169,20 @@ fn conclusion(report: &AaReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::derive::tests::report as compare_report;
+    use super::super::schema::ShapeRecord;
     use super::*;
 
     /// Comparisons in which one contestant is this much faster in every round.
     fn report(ratios: &[f64]) -> AaReport {
-        let host = compare_report(vec![]);
+        let scene = compare_report(vec![]).scene;
         let pairs = |ratio: f64| (0..6).map(move |round| (1e5 * ratio + f64::from(round), 1e5 + f64::from(5 - round)));
         let comparison = |ratio: &f64| AaComparison { pairs: pairs(*ratio).collect(), ..AaComparison::default() };
         let mut report = AaReport {
-            schema: AA_SCHEMA.into(),
-            ringmark: host.ringmark,
-            started: host.started,
-            command: host.command,
-            host: host.host,
-            seed: 1,
-            server_cores: host.server_cores,
-            load_cores: host.load_cores,
-            cores_shared: false,
-            load: host.load,
-            cell: CellRecord { connections: 64, size: 64, ..CellRecord::default() },
+            scene: SceneRecord { schema: AA_SCHEMA.into(), ..scene },
+            cell: CellRecord {
+                shape: ShapeRecord { connections: 64, size: 64, ..ShapeRecord::default() },
+                ..CellRecord::default()
+            },
             words: "epoll".into(),
             rounds: 6,
             asked: ratios.len() as u64,

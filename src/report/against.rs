@@ -94,17 +94,17 @@ pub fn against(file: (&str, &Stored), baseline: (&str, &Stored)) -> Result<Again
 
 fn of_comparisons(ours: &CompareReport, base: &CompareReport) -> (Vec<AgainstRecord>, Vec<String>) {
     let mut warnings = differences(&[
-        ("kernel", &ours.host.kernel, &base.host.kernel),
-        ("processor", &ours.host.cpu, &base.host.cpu),
-        ("server cores", &ours.server_cores, &base.server_cores),
-        ("generator cores", &ours.load_cores, &base.load_cores),
+        ("kernel", &ours.scene.host.kernel, &base.scene.host.kernel),
+        ("processor", &ours.scene.host.cpu, &base.scene.host.cpu),
+        ("server cores", &ours.scene.server_cores, &base.scene.server_cores),
+        ("generator cores", &ours.scene.load_cores, &base.scene.load_cores),
     ]);
-    warnings.extend(differing("generator", &ours.load, &base.load));
+    warnings.extend(differing("generator", &ours.scene.load, &base.scene.load));
     let mut rows = Vec::new();
     for (cell, contestant) in ours.cells.iter().flat_map(|cell| cell.contestants.iter().map(move |one| (cell, one))) {
         let name = of_contestant(cell, contestant).name;
         match partner(base, cell, contestant) {
-            Some(partner) => rows.push(row(name, contestant, partner, mix(ours.seed, rows.len() as u64))),
+            Some(partner) => rows.push(row(name, contestant, partner, mix(ours.scene.seed, rows.len() as u64))),
             None => warnings.push(format!("{name} is not in the baseline")),
         }
     }
@@ -112,9 +112,7 @@ fn of_comparisons(ours: &CompareReport, base: &CompareReport) -> (Vec<AgainstRec
 }
 
 fn partner<'a>(base: &'a CompareReport, cell: &CellRecord, one: &ContestantRecord) -> Option<&'a ContestantRecord> {
-    let workload =
-        |cell: &CellRecord| (cell.connections, cell.size, cell.size_mix.clone(), cell.depth, cell.connect_per_request);
-    let same = base.cells.iter().filter(|other| workload(other) == workload(cell));
+    let same = base.cells.iter().filter(|other| other.shape == cell.shape);
     same.flat_map(|other| &other.contestants).find(|other| other.name == one.name)
 }
 

@@ -64,10 +64,10 @@ fn fields(row: &Row) -> Vec<String> {
 
 fn workload(workload: &WorkloadRecord) -> [String; 4] {
     [
-        workload.connections.to_string(),
-        workload.size.to_string(),
-        workload.depth.to_string(),
-        u8::from(workload.connect_per_request).to_string(),
+        workload.shape.connections.to_string(),
+        workload.shape.size.to_string(),
+        workload.shape.depth.to_string(),
+        u8::from(workload.shape.connect_per_request).to_string(),
     ]
 }
 
@@ -75,14 +75,14 @@ fn workload(workload: &WorkloadRecord) -> [String; 4] {
 fn way(workload: &WorkloadRecord) -> [String; 9] {
     let word = |word: &Option<String>| quoted(word.as_deref().unwrap_or_default());
     [
-        if workload.rate_per_s.is_some() { "open" } else { "closed" }.to_owned(),
-        workload.rate_per_s.map(|rate| rate.to_string()).unwrap_or_default(),
-        word(&workload.arrival),
-        word(&workload.timer),
-        word(&workload.size_mix),
-        workload.idle.to_string(),
-        workload.protocol.clone(),
-        workload.gso.to_string(),
+        if workload.generator.rate_per_s.is_some() { "open" } else { "closed" }.to_owned(),
+        workload.generator.rate_per_s.map(|rate| rate.to_string()).unwrap_or_default(),
+        word(&workload.generator.arrival),
+        word(&workload.generator.timer),
+        word(&workload.shape.size_mix),
+        workload.generator.idle.to_string(),
+        workload.generator.protocol.clone(),
+        workload.generator.gso.to_string(),
         workload.dialect.clone(),
     ]
 }
@@ -145,17 +145,17 @@ mod tests {
     fn open_loops_mixes_and_transports_are_told_apart() {
         let columns = ["loop", "rate_per_s", "arrival", "timer", "size_mix", "idle", "protocol", "gso"];
         let Stored::Compare(mut report) = comparison() else { panic!("a comparison") };
-        report.load.protocol = "tcp".into();
+        report.scene.load.generator.protocol = "tcp".into();
         let text = only(Csv.export(&Stored::Compare(report.clone())).unwrap());
         assert_eq!(first(&text, &columns), ["closed", "", "", "", "", "0", "tcp", "0"]);
-        let load = &mut report.load;
+        let load = &mut report.scene.load.generator;
         (load.rate_per_s, load.arrival, load.timer) = (Some(20_000), Some("poisson".into()), Some("spin".into()));
         (load.idle, load.protocol, load.gso) = (5, "udp".into(), 16);
-        report.cells[0].size_mix = Some("64".into());
+        report.cells[0].shape.size_mix = Some("64".into());
         let text = only(Csv.export(&Stored::Compare(report)).unwrap());
         assert_eq!(first(&text, &columns), ["open", "20000", "poisson", "spin", "64", "5", "udp", "16"]);
         let Stored::Load(mut load) = single() else { panic!("a run") };
-        (load.workload.rate_per_s, load.workload.size_mix) = (Some(7), Some("64:9,1k:1".into()));
+        (load.workload.generator.rate_per_s, load.workload.shape.size_mix) = (Some(7), Some("64:9,1k:1".into()));
         let text = only(Csv.export(&Stored::Load(load)).unwrap());
         assert_eq!(first(&text, &["loop", "rate_per_s"]), ["open", "7"]);
         assert!(text.contains(",\"64:9,1k:1\","), "{text}");

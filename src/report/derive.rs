@@ -13,7 +13,7 @@ use crate::stats::{median, mix, paired_ratio};
 
 /// Computes all figures of a report again.
 pub fn fill(report: &mut CompareReport) -> Result<(), HistogramError> {
-    let (baseline, seed) = (report.baseline.clone(), report.seed);
+    let (baseline, seed) = (report.baseline.clone(), report.scene.seed);
     report
         .cells
         .iter_mut()
@@ -23,7 +23,7 @@ pub fn fill(report: &mut CompareReport) -> Result<(), HistogramError> {
 
 /// Computes the figures of one cell of a report again.
 pub fn fill_at(report: &mut CompareReport, index: usize) -> Result<(), HistogramError> {
-    let seed = mix(report.seed, index as u64);
+    let seed = mix(report.scene.seed, index as u64);
     report.cells.get_mut(index).map_or(Ok(()), |cell| fill_cell(cell, &report.baseline, seed))
 }
 
@@ -74,7 +74,7 @@ fn fill_figures(contestant: &mut ContestantRecord) -> Result<(), HistogramError>
 pub fn use_of(runs: &[&LoadReport], end: fn(&AccountingRecord) -> Option<&EndRecord>) -> UseRecord {
     let ends = runs.iter().filter_map(|run| {
         let end = run.accounting.as_ref().and_then(end)?;
-        let connections = run.workload.connections + run.workload.idle;
+        let connections = run.workload.shape.connections + run.workload.generator.idle;
         Some(EndOfRun { end, requests: run.requests, connections })
     });
     usage(&ends.collect::<Vec<_>>())
@@ -84,13 +84,7 @@ pub fn use_of(runs: &[&LoadReport], end: fn(&AccountingRecord) -> Option<&EndRec
 fn fill_comparison(contestant: &mut ContestantRecord, base: &[TrialRecord], is_baseline: bool, seed: u64) {
     let pairs = pairs(&contestant.trials, base);
     let throughputs: Vec<(f64, f64)> = pairs.iter().map(|(_, both)| *both).collect();
-    let ratio = paired_ratio(&throughputs, seed);
-    contestant.ratio = ratio.map(|ratio| RatioRecord {
-        median: ratio.median,
-        low: ratio.interval.low,
-        high: ratio.interval.high,
-        pairs: ratio.pairs as u64,
-    });
+    contestant.ratio = paired_ratio(&throughputs, seed).map(RatioRecord::from);
     contestant.verdict = contestant.unavailable.is_none().then(|| verdict(contestant.ratio.as_ref(), is_baseline));
     let of_interest = |(ours, base): (f64, f64)| if is_baseline { ours } else { ours / base };
     contestant.outliers = outliers::records(pairs.iter().map(|(round, both)| (*round, of_interest(*both))));
@@ -124,13 +118,14 @@ pub(super) mod tests {
             ringmark: "0".into(),
             target: "127.0.0.1:1".into(),
             workload: WorkloadRecord {
-                connections: 1,
-                threads: 1,
-                size: 64,
-                depth: 1,
-                warmup_ns: 1,
-                timeout_ns: 1,
-                engine: "epoll".into(),
+                shape: ShapeRecord { connections: 1, size: 64, depth: 1, ..ShapeRecord::default() },
+                generator: GeneratorRecord {
+                    engine: "epoll".into(),
+                    threads: 1,
+                    warmup_ns: 1,
+                    timeout_ns: 1,
+                    ..GeneratorRecord::default()
+                },
                 ..WorkloadRecord::default()
             },
             requests: 100,
@@ -154,8 +149,8 @@ pub(super) mod tests {
         ContestantRecord { name: name.into(), words: name.into(), trials, ..Default::default() }
     }
 
-    pub fn report(contestants: Vec<ContestantRecord>) -> CompareReport {
-        let mut report = CompareReport {
+    fn scene() -> SceneRecord {
+        SceneRecord {
             schema: COMPARE_SCHEMA.into(),
             ringmark: "0.1.0".into(),
             started: "2026-01-31T23:59:59Z".into(),
@@ -167,18 +162,30 @@ pub(super) mod tests {
             cores_shared: false,
             siblings_shared: false,
             load: LoadSettings {
-                engine: "epoll".into(),
-                threads: 2,
+                generator: GeneratorRecord {
+                    engine: "epoll".into(),
+                    threads: 2,
+                    warmup_ns: 300_000_000,
+                    timeout_ns: 5_000_000_000,
+                    ..GeneratorRecord::default()
+                },
                 duration_ns: 1_000_000_000,
-                warmup_ns: 300_000_000,
-                timeout_ns: 5_000_000_000,
-                ..LoadSettings::default()
             },
+        }
+    }
+
+    pub fn report(contestants: Vec<ContestantRecord>) -> CompareReport {
+        let mut report = CompareReport {
+            scene: scene(),
             rounds: 7,
             limits: None,
             baseline: "epoll".into(),
             stopped: Stopped::Rounds,
-            cells: vec![CellRecord { connections: 64, size: 64, depth: 1, contestants, ..CellRecord::default() }],
+            cells: vec![CellRecord {
+                shape: ShapeRecord { connections: 64, size: 64, depth: 1, ..ShapeRecord::default() },
+                contestants,
+                ..CellRecord::default()
+            }],
         };
         fill(&mut report).unwrap();
         report

@@ -29,7 +29,12 @@ impl Exporter for Markdown {
 fn comparison(report: &CompareReport) -> String {
     let intro = format!(
         "ringmark {}, {}, Linux {} on {}; server on cores {}, generator on {}.\n",
-        report.ringmark, report.started, report.host.kernel, report.host.cpu, report.server_cores, report.load_cores
+        report.scene.ringmark,
+        report.scene.started,
+        report.scene.host.kernel,
+        report.scene.host.cpu,
+        report.scene.server_cores,
+        report.scene.load_cores
     );
     let cells = report.cells.iter().map(|cell| table(report, cell));
     intro + &cells.collect::<String>()
@@ -41,17 +46,17 @@ fn table(report: &CompareReport, cell: &CellRecord) -> String {
         "\n{}, {} B, {} in flight on each{}:\n\n\
          | contestant | req/s | {LATENCIES} | server CPU/req | rounds | ratio [95 %] | verdict |\n\
          |:---|---:|---:|---:|---:|---:|---:|---:|---:|:---|\n{rows}\n{}\n",
-        counted(cell.connections, "connection"),
-        cell.sizes(),
-        cell.depth,
-        open_loop(&report.load),
+        counted(cell.shape.connections, "connection"),
+        cell.shape.sizes(),
+        cell.shape.depth,
+        open_loop(&report.scene.load),
         conclusion(cell, &report.baseline)
     )
 }
 
 /// What latency and ratio are of, where requests are sent by a schedule.
 fn open_loop(load: &LoadSettings) -> String {
-    let paced = load.rate_per_s.zip(load.arrival.as_ref());
+    let paced = load.generator.rate_per_s.zip(load.generator.arrival.as_ref());
     paced.map_or_else(String::new, |(rate, arrival)| {
         format!(" at most, open loop of {rate} requests/s ({arrival}); latency is response time, the ratio that of p99")
     })
@@ -117,8 +122,9 @@ mod tests {
     fn an_open_loop_says_what_its_ratios_are_of() {
         let Stored::Compare(mut report) = comparison() else { panic!("a comparison") };
         assert!(!Markdown.export(&Stored::Compare(report.clone())).unwrap()[0].text.contains("open loop"));
-        (report.load.rate_per_s, report.load.arrival) = (Some(20_000), Some("poisson".into()));
-        report.cells[0].size_mix = Some("64:9,1k:1".into());
+        (report.scene.load.generator.rate_per_s, report.scene.load.generator.arrival) =
+            (Some(20_000), Some("poisson".into()));
+        report.cells[0].shape.size_mix = Some("64:9,1k:1".into());
         let text = only(Markdown.export(&Stored::Compare(report)).unwrap());
         assert!(text.contains("64:9,1k:1 B") && text.contains("20000 requests/s (poisson); latency is resp"), "{text}");
     }

@@ -4,12 +4,15 @@
 //! derived from them can be computed again and several runs can be added; percentiles are never averaged.
 
 mod datagrams;
+mod workload;
 
 pub use super::accounting::{AccountingRecord, CountRecord, EndRecord, SYSTEM_CALLS, UnavailableRecord, UseRecord};
+use crate::stats::{Interval, PairedRatio};
 pub use datagrams::{DatagramRecord, TrafficRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+pub use workload::{GeneratorRecord, LoadSettings, ShapeRecord, WorkloadRecord};
 
 /// Version of [`LoadReport`]: raised when a reader of the old form would misread the new one.
 pub const LOAD_SCHEMA: &str = "ringload/1";
@@ -136,87 +139,11 @@ impl ContestantRecord {
     }
 }
 
-impl CellRecord {
-    /// Bytes of a request, or the mix of sizes, without a unit.
-    pub fn sizes(&self) -> String {
-        self.size_mix.clone().unwrap_or_else(|| self.size.to_string())
-    }
-
-    /// What tells it from the other cells, in a few words.
-    pub fn name(&self) -> String {
-        let way = match (self.connect_per_request, self.depth) {
-            (true, _) => ", a connection per request".to_owned(),
-            (false, 0 | 1) => String::new(),
-            (false, depth) => format!(", {depth} in flight"),
-        };
-        format!("{} connections x {} B{way}", self.connections, self.sizes())
-    }
-}
-
 impl IntervalRecord {
     /// As [`LoadReport::waiting_histogram`], of the interval.
     pub fn waiting_histogram(&self) -> &str {
         self.response_histogram.as_deref().unwrap_or(&self.histogram)
     }
-}
-
-/// The workload as it was run, every default spelled out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WorkloadRecord {
-    /// `tcp`, `udp`, `unix` or `unixgram`.
-    #[serde(default = "tcp")]
-    pub protocol: String,
-    /// Datagrams that leave with one send at most (UDP_SEGMENT); 0 where each leaves by itself.
-    #[serde(default)]
-    pub gso: u64,
-    /// What the header of a datagram is like: `echo` or `sockperf`; empty where there are none.
-    #[serde(default)]
-    pub dialect: String,
-    /// Of datagrams: sockets.
-    pub connections: u64,
-    /// Connections beside them that are open and silent.
-    #[serde(default)]
-    pub idle: u64,
-    pub threads: u64,
-    /// Bytes of a request, of a mix the mean; the answer has as many.
-    pub size: u64,
-    /// Sizes and their shares, as `64:90,1400:10`; `None` where all are the same.
-    #[serde(default)]
-    pub size_mix: Option<String>,
-    /// Requests in flight per connection; in an open loop the most that may be.
-    pub depth: u64,
-    pub connect_per_request: bool,
-    /// Requests per second asked for, over all connections (the mean of a ramp); `None` in a closed loop.
-    #[serde(default)]
-    pub rate_per_s: Option<u64>,
-    /// How they are spaced: `constant`, `poisson`, `burst:N`, `ramp:FROM..TO`. Open loop only.
-    #[serde(default)]
-    pub arrival: Option<String>,
-    /// How the generator waits for a request's instant: `hybrid`, `sleep`, `spin`. Open loop only.
-    #[serde(default)]
-    pub timer: Option<String>,
-    /// Shortest and longest warm-up.
-    pub warmup_ns: u64,
-    #[serde(default)]
-    pub warmup_max_ns: u64,
-    pub timeout_ns: u64,
-    /// Errors that do not make the run invalid, as a share of all requests; `None` where none were allowed.
-    #[serde(default)]
-    pub allow_errors: Option<f64>,
-    /// Lost and late datagrams that do not, as a share of all requests; `None` for the usual 0.01, and for streams.
-    #[serde(default)]
-    pub max_loss: Option<f64>,
-    pub spin_ns: u64,
-    pub seed: u64,
-    /// The generator's engine: `uring` or `epoll`.
-    pub engine: String,
-    /// Cores the generator's threads are pinned to, as `0-3,6`; `None` when not pinned.
-    pub cores: Option<String>,
-}
-
-/// What older files, which do not name it, were about.
-fn tcp() -> String {
-    "tcp".to_owned()
 }
 
 /// Latency in nanoseconds. All zero when nothing was recorded.
@@ -259,10 +186,10 @@ pub struct CpuRecord {
     pub server_ns_per_request: Option<f64>,
 }
 
-/// What `ringmark compare --format json` prints and what it saves: the raw trials, and the figures derived from them.
+/// What ran a comparison, where, and how: what comparisons of all kinds begin with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct CompareReport {
-    /// [`COMPARE_SCHEMA`].
+pub struct SceneRecord {
+    /// [`COMPARE_SCHEMA`] or [`super::aa::AA_SCHEMA`].
     pub schema: String,
     /// Version of the program that wrote it.
     pub ringmark: String,
@@ -282,6 +209,13 @@ pub struct CompareReport {
     #[serde(default)]
     pub siblings_shared: bool,
     pub load: LoadSettings,
+}
+
+/// What `ringmark compare --format json` prints and what it saves: the raw trials, and the figures derived from them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CompareReport {
+    #[serde(flatten)]
+    pub scene: SceneRecord,
     /// Rounds asked for; how many of them count is in [`ContestantRecord::rounds`].
     ///
     /// With `limits` it is the least number of them.
@@ -302,42 +236,6 @@ pub struct HostRecord {
     pub cpu: String,
     /// Cores the comparison was allowed to use.
     pub cores: u64,
-}
-
-/// What all cells share of the generator's settings.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct LoadSettings {
-    /// `tcp` or `udp`.
-    #[serde(default = "tcp")]
-    pub protocol: String,
-    /// As in [`WorkloadRecord`].
-    #[serde(default)]
-    pub gso: u64,
-    /// `uring` or `epoll`.
-    pub engine: String,
-    pub threads: u64,
-    /// Counted time of a trial.
-    pub duration_ns: u64,
-    /// Shortest and longest warm-up.
-    pub warmup_ns: u64,
-    #[serde(default)]
-    pub warmup_max_ns: u64,
-    pub timeout_ns: u64,
-    /// As in [`WorkloadRecord`].
-    #[serde(default)]
-    pub allow_errors: Option<f64>,
-    #[serde(default)]
-    pub max_loss: Option<f64>,
-    pub spin_ns: u64,
-    /// As in [`WorkloadRecord`].
-    #[serde(default)]
-    pub rate_per_s: Option<u64>,
-    #[serde(default)]
-    pub arrival: Option<String>,
-    #[serde(default)]
-    pub timer: Option<String>,
-    #[serde(default)]
-    pub idle: u64,
 }
 
 /// When the rounds of a cell end. A rule looks at how wide the intervals are, never at what they say: who stops as soon
@@ -372,15 +270,8 @@ pub enum Stopped {
 /// One workload and how every contestant did under it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CellRecord {
-    pub connections: u64,
-    /// Bytes of a request, of a mix the mean; the answer has as many.
-    pub size: u64,
-    /// As in [`WorkloadRecord`].
-    #[serde(default)]
-    pub size_mix: Option<String>,
-    /// Requests in flight per connection; in an open loop the most that may be.
-    pub depth: u64,
-    pub connect_per_request: bool,
+    #[serde(flatten)]
+    pub shape: ShapeRecord,
     /// Why no further round of it was run; `None` of a cell that was not run to its end.
     #[serde(default)]
     pub stopped: Option<Stopped>,
@@ -433,6 +324,13 @@ pub struct RatioRecord {
     pub high: f64,
     /// Rounds in which both are valid.
     pub pairs: u64,
+}
+
+impl From<PairedRatio> for RatioRecord {
+    fn from(ratio: PairedRatio) -> RatioRecord {
+        let Interval { low, high } = ratio.interval;
+        RatioRecord { median: ratio.median, low, high, pairs: ratio.pairs as u64 }
+    }
 }
 
 /// A round that stands apart: its modified Z-score (Iglewicz and Hoaglin 1993) is beyond 3.5.

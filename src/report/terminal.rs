@@ -152,9 +152,9 @@ fn item(text: &str) -> String {
 }
 
 fn setting(report: &CompareReport) -> String {
-    let load = &report.load;
+    let load = &report.scene.load;
     let time = |nanos: u64| Nanos(nanos).to_string();
-    let shared = match (report.cores_shared, report.siblings_shared) {
+    let shared = match (report.scene.cores_shared, report.scene.siblings_shared) {
         (true, _) => " - SHARED: each takes time from the other",
         (false, true) => " - hardware threads of the SAME CORE: each slows the other",
         (false, false) => "",
@@ -162,30 +162,30 @@ fn setting(report: &CompareReport) -> String {
     let lines = [
         format!(
             "Server on cores {}, generator on cores {} ({}, {}){shared}.",
-            report.server_cores,
-            report.load_cores,
-            load.engine,
-            counted(load.threads, "thread")
+            report.scene.server_cores,
+            report.scene.load_cores,
+            load.generator.engine,
+            counted(load.generator.threads, "thread")
         ),
         format!(
             "{} of {} counted after {} of warm-up{}, contestants in an order shuffled by seed {}, servers restarted.",
             planned(report),
             time(load.duration_ns),
-            time(load.warmup_ns),
-            if load.warmup_max_ns > load.warmup_ns { " or more" } else { "" },
-            report.seed
+            time(load.generator.warmup_ns),
+            if load.generator.warmup_max_ns > load.generator.warmup_ns { " or more" } else { "" },
+            report.scene.seed
         ),
         format!(
             "Linux {} on {} ({}), {}, ringmark {}.",
-            report.host.kernel,
-            report.host.cpu,
-            counted(report.host.cores, "core"),
-            report.started,
-            report.ringmark
+            report.scene.host.kernel,
+            report.scene.host.cpu,
+            counted(report.scene.host.cores, "core"),
+            report.scene.started,
+            report.scene.ringmark
         ),
     ];
-    let allowed =
-        tolerance::describe(load.allow_errors, load.max_loss).map(|allowed| format!("A valid trial: {allowed}."));
+    let allowed = tolerance::describe(load.generator.allow_errors, load.generator.max_loss)
+        .map(|allowed| format!("A valid trial: {allowed}."));
     [workload(load)].into_iter().chain(allowed).chain(lines).chain(programs(report)).collect::<Vec<_>>().join("\n")
 }
 
@@ -199,25 +199,27 @@ fn programs(report: &CompareReport) -> impl Iterator<Item = String> {
 /// What is sent when, and from when on latency counts.
 fn workload(load: &LoadSettings) -> String {
     let traffic = traffic(load);
-    match (load.rate_per_s, &load.arrival) {
+    match (load.generator.rate_per_s, &load.generator.arrival) {
         (Some(rate), Some(arrival)) => format!(
             "{traffic} over loopback, open loop: {rate} requests/s ({arrival}), {} timer.\n\
              Latency is response time: from the instant a request was meant to be sent until its whole answer is here.\n\
              Ratios are of p99 response times, above 1 where shorter than the baseline's: the throughput is the one asked \
              for.",
-            load.timer.as_deref().unwrap_or("unknown")
+            load.generator.timer.as_deref().unwrap_or("unknown")
         ),
         _ => {
             let latency = "latency is service time (request sent until its whole answer is here)";
-            let break_line = if load.gso > 0 { "\n" } else { " " };
+            let break_line = if load.generator.gso > 0 { "\n" } else { " " };
             format!("{traffic} over loopback, closed loop:{break_line}{latency}.")
         }
     }
 }
 
 fn traffic(load: &LoadSettings) -> String {
-    match (load.protocol.as_str(), load.gso) {
-        ("udp", 1..) => format!("UDP echo, up to {} with one send (UDP_SEGMENT)", counted(load.gso, "datagram")),
+    match (load.generator.protocol.as_str(), load.generator.gso) {
+        ("udp", 1..) => {
+            format!("UDP echo, up to {} with one send (UDP_SEGMENT)", counted(load.generator.gso, "datagram"))
+        }
         (protocol, _) => format!("{} echo", protocol.to_ascii_uppercase()),
     }
 }
@@ -233,18 +235,18 @@ fn planned(report: &CompareReport) -> String {
 }
 
 fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
-    let connecting = if cell.connect_per_request { ", a new connection for each request" } else { "" };
-    let crowd = match report.load.idle {
+    let connecting = if cell.shape.connect_per_request { ", a new connection for each request" } else { "" };
+    let crowd = match report.scene.load.generator.idle {
         0 => String::new(),
         idle => format!(" beside {}", counted(idle, "silent one")),
     };
-    let most = if report.load.rate_per_s.is_some() { "at most " } else { "" };
-    let peers = if report.load.protocol == "udp" { "socket" } else { "connection" };
+    let most = if report.scene.load.generator.rate_per_s.is_some() { "at most " } else { "" };
+    let peers = if report.scene.load.generator.protocol == "udp" { "socket" } else { "connection" };
     format!(
         "{}{crowd}, requests of {} B, {most}{} in flight on each{connecting}:\n{}\n{}{}",
-        counted(cell.connections, peers),
-        cell.sizes(),
-        cell.depth,
+        counted(cell.shape.connections, peers),
+        cell.shape.sizes(),
+        cell.shape.depth,
         table(report, cell),
         conclusion(cell, &report.baseline),
         stopping::line(report, cell)
@@ -341,8 +343,8 @@ fn rate(per_second: f64) -> String {
 }
 
 fn short(cell: &CellRecord) -> String {
-    let size = cell.size_mix.clone().unwrap_or_else(|| Bytes(cell.size).to_string());
-    format!("{} x {size} B, depth {}", counted(cell.connections, "connection"), cell.depth)
+    let size = cell.shape.size_mix.clone().unwrap_or_else(|| Bytes(cell.shape.size).to_string());
+    format!("{} x {size} B, depth {}", counted(cell.shape.connections, "connection"), cell.shape.depth)
 }
 
 #[cfg(test)]
@@ -411,9 +413,9 @@ mod tests {
     fn an_open_loop_says_what_its_latency_and_its_ratios_are() {
         let mut report = report(vec![contestant("epoll", steady(1e5))]);
         assert!(render(&report).contains("closed loop: latency is service time"));
-        report.load.rate_per_s = Some(15_000);
-        report.load.arrival = Some("ramp:10000..20000".into());
-        report.load.timer = Some("hybrid".into());
+        report.scene.load.generator.rate_per_s = Some(15_000);
+        report.scene.load.generator.arrival = Some("ramp:10000..20000".into());
+        report.scene.load.generator.timer = Some("hybrid".into());
         let text = render(&report);
         for part in
             ["open loop: 15000 requests/s (ramp:10000..20000), hybrid timer.", "Ratios are of p99", "at most 1 in"]
@@ -427,7 +429,7 @@ mod tests {
     fn what_is_allowed_is_part_of_the_workload() {
         let mut report = report(vec![contestant("epoll", steady(1e5))]);
         assert!(!render(&report).contains("allowed"));
-        (report.load.allow_errors, report.load.max_loss) = (Some(0.02), Some(0.5));
+        (report.scene.load.generator.allow_errors, report.scene.load.generator.max_loss) = (Some(0.02), Some(0.5));
         assert!(render(&report).contains("A valid trial: errors up to 2 % and loss up to 50 % allowed."));
     }
 
@@ -435,9 +437,9 @@ mod tests {
     fn what_the_sides_share_is_told() {
         let mut report = report(vec![contestant("epoll", steady(1e5))]);
         assert!(!render(&report).contains("SAME CORE"));
-        report.siblings_shared = true;
+        report.scene.siblings_shared = true;
         assert!(render(&report).contains("on cores 2-3 (epoll, 2 threads) - hardware threads of the SAME CORE"));
-        report.cores_shared = true;
+        report.scene.cores_shared = true;
         assert!(render(&report).contains("SHARED: each takes time"));
     }
 

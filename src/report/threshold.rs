@@ -224,7 +224,7 @@ pub fn of_contestant(cell: &CellRecord, contestant: &ContestantRecord) -> Subjec
     figures.extend(contestant.latency_ns.iter().flat_map(latencies));
     figures.extend(contestant.ratio.map(|ratio| (Metric::Ratio, ratio.median)));
     figures.extend(contestant.datagrams.as_ref().map(lost));
-    Subject { name: format!("{} ({})", short_name(&contestant.name), cell.name()), figures }
+    Subject { name: format!("{} ({})", short_name(&contestant.name), cell.shape.name()), figures }
 }
 
 fn latencies(latency: &LatencyRecord) -> [(Metric, f64); 7] {
@@ -246,6 +246,7 @@ fn lost(datagrams: &DatagramRecord) -> (Metric, f64) {
 #[cfg(test)]
 mod tests {
     use super::super::export::tests::{comparison, single};
+    use super::super::schema::ShapeRecord;
     use super::*;
     use proptest::prelude::*;
 
@@ -289,11 +290,13 @@ mod tests {
         let Stored::Compare(report) = comparison() else { panic!("a comparison") };
         let of = |cell: CellRecord| of_contestant(&cell, &report.cells[0].contestants[0]).name;
         let cell = |depth, connect_per_request, size_mix: Option<&str>| CellRecord {
-            connections: 8,
-            size: 64,
-            size_mix: size_mix.map(str::to_owned),
-            depth,
-            connect_per_request,
+            shape: ShapeRecord {
+                connections: 8,
+                size: 64,
+                size_mix: size_mix.map(str::to_owned),
+                depth,
+                connect_per_request,
+            },
             ..CellRecord::default()
         };
         for (cell, name) in [

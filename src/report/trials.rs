@@ -37,7 +37,7 @@ pub fn rows(result: &Stored) -> Result<Vec<Row<'_>>, ExportError> {
             load: Some(load),
             problems: load.invalid.iter().map(String::as_str).collect(),
         }]),
-        Stored::Compare(report) => Ok(report.cells.iter().flat_map(|cell| of_cell(cell, &report.load)).collect()),
+        Stored::Compare(report) => Ok(report.cells.iter().flat_map(|cell| of_cell(cell, &report.scene.load)).collect()),
     }
 }
 
@@ -60,17 +60,8 @@ fn of_cell<'a>(cell: &'a CellRecord, settings: &'a LoadSettings) -> impl Iterato
 
 fn workload(cell: &CellRecord, settings: &LoadSettings, load: Option<&LoadReport>) -> WorkloadRecord {
     WorkloadRecord {
-        protocol: settings.protocol.clone(),
-        gso: settings.gso,
-        idle: settings.idle,
-        rate_per_s: settings.rate_per_s,
-        arrival: settings.arrival.clone(),
-        timer: settings.timer.clone(),
-        connections: cell.connections,
-        size: cell.size,
-        size_mix: cell.size_mix.clone(),
-        depth: cell.depth,
-        connect_per_request: cell.connect_per_request,
+        shape: cell.shape.clone(),
+        generator: settings.generator.clone(),
         ..load.map(|load| load.workload.clone()).unwrap_or_default()
     }
 }
@@ -84,9 +75,13 @@ impl Row<'_> {
     /// Contestant and workload in one word: a tag, a part of a file's name.
     pub fn tag(&self) -> String {
         let cell = self.cell.map(|cell| {
-            let way = if cell.connect_per_request { "-reconnecting".to_owned() } else { format!("x{}", cell.depth) };
-            let sizes = cell.sizes().replace(':', "=").replace(',', "-");
-            format!("-{}c-{sizes}B{way}", cell.connections)
+            let way = if cell.shape.connect_per_request {
+                "-reconnecting".to_owned()
+            } else {
+                format!("x{}", cell.shape.depth)
+            };
+            let sizes = cell.shape.sizes().replace(':', "=").replace(',', "-");
+            format!("-{}c-{sizes}B{way}", cell.shape.connections)
         });
         plain(&short_name(self.contestant)) + &cell.unwrap_or_default()
     }
@@ -104,7 +99,7 @@ mod tests {
             rows(&Stored::Compare(Box::new(report.clone()))).unwrap()[0].tag()
         };
         assert_eq!(tag(&report), "epoll-64c-64Bx1");
-        report.cells[0].size_mix = Some("64:90,1k:10".into());
+        report.cells[0].shape.size_mix = Some("64:90,1k:10".into());
         assert_eq!(tag(&report), "epoll-64c-64=90-1k=10Bx1");
     }
 }

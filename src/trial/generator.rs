@@ -2,8 +2,8 @@
 
 use super::error::TrialError;
 use super::process::Process;
-use super::{Cancel, Cell, Load};
-use crate::report::schema::{LOAD_SCHEMA, LoadReport};
+use super::{Cancel, Load};
+use crate::report::schema::{LOAD_SCHEMA, LoadReport, ShapeRecord};
 use crate::units::{Address, Nanos, Transport};
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub struct Target {
 pub fn run(
     program: &Path,
     target: &Target,
-    cell: &Cell,
+    cell: &ShapeRecord,
     load: &Load,
     seed: u64,
     cancel: Cancel,
@@ -47,7 +47,7 @@ pub fn run(
     }
 }
 
-fn command_line(program: &Path, target: &Target, cell: &Cell, load: &Load, seed: u64) -> Vec<String> {
+fn command_line(program: &Path, target: &Target, cell: &ShapeRecord, load: &Load, seed: u64) -> Vec<String> {
     let nanos = |time: Nanos| format!("{}ns", time.0);
     let options = [
         ("--format", "json".to_owned()),

@@ -13,6 +13,7 @@ mod server;
 pub use error::TrialError;
 pub use rounds::{Observer, Schedule, check, run};
 
+use crate::report::schema::ShapeRecord;
 use crate::units::{CoreList, Nanos, Share, Transport};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +24,8 @@ pub struct Plan {
     /// The executable that has the commands `serve` and `load`: our own.
     pub program: PathBuf,
     pub contestants: Vec<Contestant>,
-    pub cells: Vec<Cell>,
+    /// The workloads.
+    pub cells: Vec<ShapeRecord>,
     pub rounds: Rounds,
     pub seed: u64,
     /// What all contestants serve.
@@ -67,18 +69,6 @@ pub enum Program {
     Serve(Vec<String>),
     /// Any other: a program and its arguments, in which `{ip}` and `{port}` are filled in.
     Exec(Vec<String>),
-}
-
-/// One workload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cell {
-    pub connections: u64,
-    /// Bytes of a request, of a mix the mean.
-    pub size: u64,
-    /// Several sizes by weight, in the generator's words.
-    pub size_mix: Option<String>,
-    pub depth: u64,
-    pub connect_per_request: bool,
 }
 
 /// What all trials share of the generator's settings.

@@ -8,7 +8,7 @@ use crate::cli::told::told;
 use crate::report::aa::{AA_SCHEMA, AaComparison, AaReport};
 use crate::report::file::{self, Stored};
 use crate::report::json;
-use crate::report::schema::{CompareReport, Stopped, TrialRecord, Verdict};
+use crate::report::schema::{CompareReport, SceneRecord, Stopped, TrialRecord, Verdict};
 use crate::stats::mix;
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
 use crate::units::Nanos;
@@ -75,7 +75,7 @@ fn compare_all(
 ) -> Stopped {
     progress.expect(count * plan.rounds.min * 2);
     for index in 0..count {
-        plan.seed = mix(report.seed, index);
+        plan.seed = mix(report.scene.seed, index);
         let mut pair = Pair { progress, trials: [Vec::new(), Vec::new()] };
         if trial::run(&plan, &[0, 1], cancel, &mut pair) == Stopped::Interrupted {
             return Stopped::Interrupted;
@@ -143,16 +143,7 @@ fn empty_report(setting: CompareReport, asked: u64) -> AaReport {
     let words = cell.contestants.first().map(|contestant| contestant.words.clone()).unwrap_or_default();
     cell.contestants.clear();
     AaReport {
-        schema: AA_SCHEMA.into(),
-        ringmark: setting.ringmark,
-        started: setting.started,
-        command: setting.command,
-        host: setting.host,
-        seed: setting.seed,
-        server_cores: setting.server_cores,
-        load_cores: setting.load_cores,
-        cores_shared: setting.cores_shared,
-        load: setting.load,
+        scene: SceneRecord { schema: AA_SCHEMA.into(), ..setting.scene },
         cell,
         words,
         rounds: setting.rounds,

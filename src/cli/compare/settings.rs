@@ -7,10 +7,10 @@ use crate::cli::{contestant, host};
 use crate::clock;
 use crate::load::{EngineKind, max_datagram_size};
 use crate::report::schema::{COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord};
-use crate::report::schema::{LimitsRecord, LoadSettings, Stopped};
+use crate::report::schema::{GeneratorRecord, LimitsRecord, LoadSettings, SceneRecord, ShapeRecord, Stopped};
 use crate::sys::affinity;
 use crate::sys::uring;
-use crate::trial::{Cell, Contestant, Load, Pacing, Plan, Rounds};
+use crate::trial::{Contestant, Load, Pacing, Plan, Rounds};
 use crate::units::{Address, Bytes, Nanos, Rate, Share, SizeMix, Transport};
 use anyhow::{Context, Result, bail};
 use std::net::Ipv4Addr;
@@ -175,7 +175,7 @@ fn best_engine() -> EngineKind {
 }
 
 /// Every number of connections with every size, each once, in the order typed.
-fn cells(args: &CompareArgs) -> Vec<Cell> {
+fn cells(args: &CompareArgs) -> Vec<ShapeRecord> {
     let mut cells = Vec::new();
     let paced = args.pacing.rate.is_some() || args.pacing.arrival.is_some();
     for &connections in &args.connections {
@@ -184,7 +184,7 @@ fn cells(args: &CompareArgs) -> Vec<Cell> {
             let deepest = if paced && !connect_per_request { MAX_DEPTH } else { 1 };
             let depth = args.depth.or(args.gso).unwrap_or(deepest);
             let size_mix = size.is_mixed().then(|| size.to_string());
-            let cell = Cell { connections, size: size.mean().0, size_mix, depth, connect_per_request };
+            let cell = ShapeRecord { connections, size: size.mean().0, size_mix, depth, connect_per_request };
             if !cells.contains(&cell) {
                 cells.push(cell);
             }
@@ -213,34 +213,19 @@ fn empty_report(
     split: &Split,
     started: String,
 ) -> Result<CompareReport> {
-    let load = &plan.load;
     Ok(CompareReport {
-        schema: COMPARE_SCHEMA.into(),
-        ringmark: env!("CARGO_PKG_VERSION").into(),
-        started,
-        command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
-        host: host::facts(affinity::available()?.len()),
-        seed: plan.seed,
-        server_cores: plan.server_cores.to_string(),
-        load_cores: load.cores.to_string(),
-        cores_shared: split.shared(),
-        siblings_shared: split.siblings_shared,
-        load: LoadSettings {
-            protocol: if plan.transport == Transport::Datagram { "udp" } else { "tcp" }.to_owned(),
-            gso: load.gso,
-            engine: load.engine.clone(),
-            threads: load.threads,
-            duration_ns: load.duration.0,
-            warmup_ns: load.warmup.0,
-            warmup_max_ns: load.warmup_max.0,
-            idle: load.idle,
-            rate_per_s: load.pacing.as_ref().map(|pacing| pacing.mean_rate),
-            arrival: load.pacing.as_ref().map(|pacing| pacing.arrival.clone()),
-            timer: load.pacing.as_ref().map(|pacing| pacing.timer.clone()),
-            timeout_ns: load.timeout.0,
-            spin_ns: load.spin.0,
-            allow_errors: load.allow_errors.map(Share::fraction),
-            max_loss: load.max_loss.map(Share::fraction),
+        scene: SceneRecord {
+            schema: COMPARE_SCHEMA.into(),
+            ringmark: env!("CARGO_PKG_VERSION").into(),
+            started,
+            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            host: host::facts(affinity::available()?.len()),
+            seed: plan.seed,
+            server_cores: plan.server_cores.to_string(),
+            load_cores: plan.load.cores.to_string(),
+            cores_shared: split.shared(),
+            siblings_shared: split.siblings_shared,
+            load: LoadSettings { generator: generator(plan), duration_ns: plan.load.duration.0 },
         },
         rounds: plan.rounds.min,
         limits: limits(args, &plan.rounds),
@@ -250,21 +235,35 @@ fn empty_report(
     })
 }
 
-fn empty_cell(plan: &Plan, cell: &Cell) -> CellRecord {
+fn generator(plan: &Plan) -> GeneratorRecord {
+    let load = &plan.load;
+    let pacing = load.pacing.as_ref();
+    GeneratorRecord {
+        protocol: if plan.transport == Transport::Datagram { "udp" } else { "tcp" }.to_owned(),
+        gso: load.gso,
+        engine: load.engine.clone(),
+        threads: load.threads,
+        idle: load.idle,
+        rate_per_s: pacing.map(|pacing| pacing.mean_rate),
+        arrival: pacing.map(|pacing| pacing.arrival.clone()),
+        timer: pacing.map(|pacing| pacing.timer.clone()),
+        warmup_ns: load.warmup.0,
+        warmup_max_ns: load.warmup_max.0,
+        timeout_ns: load.timeout.0,
+        allow_errors: load.allow_errors.map(Share::fraction),
+        max_loss: load.max_loss.map(Share::fraction),
+        spin_ns: load.spin.0,
+    }
+}
+
+fn empty_cell(plan: &Plan, shape: &ShapeRecord) -> CellRecord {
     let contestant = |contestant: &Contestant| ContestantRecord {
         name: contestant.name.clone(),
         words: contestant.words.clone(),
         ..ContestantRecord::default()
     };
-    CellRecord {
-        connections: cell.connections,
-        size: cell.size,
-        size_mix: cell.size_mix.clone(),
-        depth: cell.depth,
-        connect_per_request: cell.connect_per_request,
-        contestants: plan.contestants.iter().map(contestant).collect(),
-        ..CellRecord::default()
-    }
+    let contestants = plan.contestants.iter().map(contestant).collect();
+    CellRecord { shape: shape.clone(), contestants, ..CellRecord::default() }
 }
 
 #[cfg(test)]

@@ -32,48 +32,51 @@ pub fn render(report: &LoadReport) -> String {
 }
 
 fn load(workload: &WorkloadRecord) -> String {
-    let way = match (workload.connect_per_request, workload.depth) {
+    let way = match (workload.shape.connect_per_request, workload.shape.depth) {
         (true, _) => ", a connection per request".into(),
-        (false, 1) if workload.rate_per_s.is_none() => String::new(),
+        (false, 1) if workload.generator.rate_per_s.is_none() => String::new(),
         (false, depth) => {
-            format!(", {}{depth} in flight each", if workload.rate_per_s.is_some() { "at most " } else { "" })
+            format!(", {}{depth} in flight each", if workload.generator.rate_per_s.is_some() { "at most " } else { "" })
         }
     };
-    let gso = match workload.gso {
+    let gso = match workload.generator.gso {
         0 => String::new(),
         gso => format!(", up to {gso} per send"),
     };
-    let pace = match (workload.rate_per_s, &workload.arrival) {
+    let pace = match (workload.generator.rate_per_s, &workload.generator.arrival) {
         (Some(rate), Some(arrival)) => format!("{rate} requests/s {arrival} over "),
         _ => String::new(),
     };
-    let size = workload.size_mix.clone().unwrap_or_else(|| Bytes(workload.size).to_string());
-    let crowd =
-        if workload.idle > 0 { format!(" beside {}", counted(workload.idle, "silent one")) } else { String::new() };
+    let size = workload.shape.size_mix.clone().unwrap_or_else(|| Bytes(workload.shape.size).to_string());
+    let crowd = if workload.generator.idle > 0 {
+        format!(" beside {}", counted(workload.generator.idle, "silent one"))
+    } else {
+        String::new()
+    };
     let cores = match &workload.cores {
         Some(cores) => format!("on cores {cores}"),
         None => "not pinned".into(),
     };
-    let allowed = tolerance::describe(workload.allow_errors, workload.max_loss);
+    let allowed = tolerance::describe(workload.generator.allow_errors, workload.generator.max_loss);
     let allowed = allowed.map_or(String::new(), |allowed| format!("; {allowed}"));
     format!(
         "{pace}{}{crowd}, {size} bytes per request{way}{gso}; {}, {cores}{allowed}",
-        counted(workload.connections, if workload.dialect.is_empty() { "connection" } else { "socket" }),
-        counted(workload.threads, &format!("{} thread", workload.engine)),
+        counted(workload.shape.connections, if workload.dialect.is_empty() { "connection" } else { "socket" }),
+        counted(workload.generator.threads, &format!("{} thread", workload.generator.engine)),
     )
 }
 
 /// What was cut off, and why there.
 fn warm_up(report: &LoadReport) -> String {
     match &report.steady {
-        None => format!("warm-up {}", Nanos(report.workload.warmup_ns)),
+        None => format!("warm-up {}", Nanos(report.workload.generator.warmup_ns)),
         Some(steady) if steady.reached => format!("warm-up {} until steady", Nanos(steady.warmup_ns)),
         Some(steady) => format!("warm-up {}, not steady by then", Nanos(steady.warmup_ns)),
     }
 }
 
 fn rate(report: &LoadReport) -> String {
-    let mebibytes = report.throughput_per_s * report.workload.size as f64 / (1 << 20) as f64;
+    let mebibytes = report.throughput_per_s * report.workload.shape.size as f64 / (1 << 20) as f64;
     format!("{:.0} requests/s, {} MiB/s each way", report.throughput_per_s, three_digits(mebibytes))
 }
 
@@ -86,7 +89,7 @@ fn latencies(report: &LoadReport) -> Vec<String> {
             format!(
                 "send lag  {} ({} timer: {})",
                 brief(lag),
-                report.workload.timer.as_deref().unwrap_or("?"),
+                report.workload.generator.timer.as_deref().unwrap_or("?"),
                 brief(timer)
             ),
         ],
@@ -147,7 +150,7 @@ fn datagrams(report: &LoadReport) -> Option<String> {
     let record = report.datagrams.as_ref()?;
     let TrafficRecord { requests, sends, answers, receives } = record.traffic;
     let each = |count: u64, of: u64| three_digits(count as f64 / of.max(1) as f64);
-    let batches = match report.workload.gso {
+    let batches = match report.workload.generator.gso {
         0 => String::new(),
         _ => format!("; {} per send, {} per receive", each(requests, sends), each(answers, receives)),
     };
@@ -164,6 +167,7 @@ fn errors(report: &LoadReport) -> String {
 mod tests {
     use super::*;
     use crate::report::schema::{AccountingRecord, CountRecord, CpuRecord, EndRecord, UnavailableRecord};
+    use crate::report::schema::{GeneratorRecord, ShapeRecord};
 
     fn accounting() -> AccountingRecord {
         let count = |count| Some(CountRecord { count, requests: 1000, duration_ns: 1 });
@@ -185,13 +189,14 @@ mod tests {
     #[test]
     fn reasons_come_first_and_warnings_last() {
         let workload = WorkloadRecord {
-            connections: 4,
-            threads: 1,
-            size: 16 << 10,
-            depth: 2,
-            warmup_ns: 1_000_000_000,
-            allow_errors: Some(0.05),
-            engine: "epoll".into(),
+            shape: ShapeRecord { connections: 4, size: 16 << 10, depth: 2, ..ShapeRecord::default() },
+            generator: GeneratorRecord {
+                threads: 1,
+                warmup_ns: 1_000_000_000,
+                allow_errors: Some(0.05),
+                engine: "epoll".into(),
+                ..GeneratorRecord::default()
+            },
             ..WorkloadRecord::default()
         };
         let report = LoadReport {
