@@ -86,7 +86,9 @@ fn real_output_has_the_form_that_the_schema_publishes() {
     assert_valid(&of_load, &load);
     succeeded(&scene.compare(&["--rounds", "2"]));
     assert_valid(&schema(&scene, "compare"), &scene.json("result.json"));
-    succeeded(&scene.ringmark(&["compare", "--aa=1", "-c", "1", "-d", "300ms", "--warmup", "10ms", "-o", "aa.json"]));
+    let aa = scene.ringmark(&["compare", "--aa=1", "-c", "1", "-d", "300ms", "--warmup", "10ms", "-o", "aa.json"]);
+    // On a busy machine too few of its rounds are valid, or a difference is claimed in vain: it is saved all the same.
+    assert!(matches!(aa.status.code(), Some(0 | 1 | 4)), "{}", stderr(&aa));
     assert_valid(&schema(&scene, "aa"), &scene.json("aa.json"));
     let against = scene.ringmark(&["report", "result.json", "--baseline", "result.json", "--format", "json"]);
     assert_valid(&schema(&scene, "against"), &serde_json::from_str(&succeeded(&against)).unwrap());

@@ -182,7 +182,7 @@ fn a_mix_of_sizes_arrives_in_its_shares_and_comes_back_whole() {
     for engine in engines() {
         let (address, lengths) = echo_by_length();
         let (report, record) = whole(&ringload(engine, &address, &words));
-        assert_eq!((report.requests, report.workload.size_mix.as_deref()), (4000, Some("64:6,1400:3,4k:1")));
+        assert_eq!((report.requests, report.workload.shape.size_mix.as_deref()), (4000, Some("64:6,1400:3,4k:1")));
         let lengths = lengths.lock().unwrap().clone();
         assert_eq!(lengths.keys().copied().collect::<Vec<_>>(), [64, 1400, 4096]);
         assert_eq!(lengths.values().sum::<u64>(), record.traffic.requests);
