@@ -95,12 +95,20 @@ impl Client {
 
     fn try_receive(&self) -> std::io::Result<Vec<u8>> {
         let mut buffer = vec![0; 1 << 18];
-        let len = match self {
-            Client::Udp(socket) => socket.recv(&mut buffer),
-            Client::Unix(socket) => socket.recv(&mut buffer),
-        }?;
-        buffer.truncate(len);
-        Ok(buffer)
+        loop {
+            let received = match self {
+                Client::Udp(socket) => socket.recv(&mut buffer),
+                Client::Unix(socket) => socket.recv(&mut buffer),
+            };
+            match received {
+                // The kernel clears up after a ring that this thread had to see whether io_uring works here.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                received => {
+                    buffer.truncate(received?);
+                    return Ok(buffer);
+                }
+            }
+        }
     }
 
     /// Sends bytes of a pattern and gets the same back.
