@@ -91,13 +91,11 @@ fn help_of_the_program_names_what_there_is() {
 fn several_listeners_of_all_kinds_work_at_once() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let unix = format!("unix:{}", directory.path().join("echo").display());
-    let six = TcpListener::bind("[::1]:0").is_ok();
+    let six = support::net::has_ipv6();
     let mut words =
         vec!["serve", "epoll", "--echo", "tcp://127.0.0.1:0", "--echo", &unix, "--discard", "tcp://127.0.0.1:0"];
     if six {
         words.extend(["--echo", "tcp://[::1]:0"]);
-    } else {
-        println!("without [::1]: this machine has no IPv6 loopback");
     }
     let server = Server::spawn(ringmark(words), 3 + usize::from(six));
     assert!(server.listeners[0].starts_with("echo tcp 127.0.0.1:"), "{:?}", server.listeners);
@@ -177,7 +175,7 @@ fn a_second_signal_ends_it_at_once() {
     let words = ["--drain", "1h", "--sndbuf", "64k", "--rcvbuf", "64k"];
     let server = Server::spawn(ringmark(EPOLL.into_iter().chain(words)), 1);
     let mut stuck = [Peer::connect_small(server.address(0), 1, 64 << 10)];
-    send_until_stuck(&mut stuck, 4 << 20);
+    send_until_stuck(&server.process, &mut stuck, 4 << 20);
     let mut idle = server.connect(2);
     idle.echo(1);
     server.process.signal(SIGTERM);

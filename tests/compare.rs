@@ -1,5 +1,8 @@
 //! `ringmark compare` and `ringmark report` from outside: real processes, short trials, servers that misbehave.
 
+#[path = "support/calm.rs"]
+mod calm;
+
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -99,18 +102,27 @@ impl Scene {
 
     /// A short comparison of these contestants with these further options, saved as `result.json`.
     fn compare(&self, contestants: &[&str], options: &[&str]) -> Output {
-        let short = ["-d", "300ms", "--warmup", "20ms", "--output", "result.json"];
+        let short = ["-d", "300ms", "--warmup", "0", "--output", "result.json"];
         self.run(&[&["compare"], contestants, &short[..], options].concat())
     }
 
+    /// One whose trials all count; `None`, with the reasons printed, where the machine does not let them.
+    fn compare_undisturbed(&self, contestants: &[&str], options: &[&str]) -> Option<Output> {
+        calm::again(|| self.compare(contestants, options), |_| calm::reasons_of_trials(&self.saved()))
+    }
+
     fn saved(&self) -> Value {
-        serde_json::from_str(&fs::read_to_string(self.path("result.json")).unwrap()).unwrap()
+        self.json("result.json")
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_str(&fs::read_to_string(self.path(name)).unwrap()).unwrap()
     }
 
     /// No process of this test is left. One that was killed may need a moment.
     fn assert_nothing_runs(&self) {
         let start = Instant::now();
-        while !self.running().is_empty() && start.elapsed() < Duration::from_secs(5) {
+        while !self.running().is_empty() && start.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(20));
         }
         assert_eq!(self.running(), Vec::<String>::new());
@@ -159,7 +171,8 @@ fn contestant(report: &Value, cell: usize, index: usize) -> &Value {
 fn a_comparison_gives_every_promised_name_and_renders_the_same_again() {
     let scene = Scene::new();
     let server = scene.server("good");
-    let out = scene.compare(&[&server, &server], &["-c", "4", "--rounds", "6", "--seed", "9", "--format", "json"]);
+    let options = ["-c", "4", "--rounds", "6", "--seed", "9", "--format", "json"];
+    let Some(out) = scene.compare_undisturbed(&[&server, &server], &options) else { return };
     assert!(out.status.success(), "{}", text(&out.stderr));
     let report: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(report, scene.saved());
@@ -199,7 +212,8 @@ fn a_comparison_gives_every_promised_name_and_renders_the_same_again() {
 #[test]
 fn our_own_servers_are_named_by_what_differs_and_tell_their_placement() {
     let scene = Scene::new();
-    let out = scene.compare(&["threads", "epoll --spin 0", "epoll --no-nodelay"], &["-c", "3", "--rounds", "1"]);
+    let contestants = ["threads", "epoll --spin 0", "epoll --no-nodelay"];
+    let Some(out) = scene.compare_undisturbed(&contestants, &["-c", "3", "--rounds", "1"]) else { return };
     assert!(out.status.success(), "{}", text(&out.stderr));
     let report = scene.saved();
     for (index, name) in ["threads", "epoll", "epoll --no-nodelay"].into_iter().enumerate() {
@@ -242,7 +256,8 @@ fn rounds_end_when_precise_or_at_their_limits_and_say_which() {
         (&["--precision", "1%", "--max-time", "1ms"], "max-time", 1..=1),
         (&["--rounds", "2"], "rounds", 2..=2),
     ] {
-        let out = scene.compare(&[&server, &server], &[&["-c", "1"], options].concat());
+        let options = [&["-c", "1"], options].concat();
+        let Some(out) = scene.compare_undisturbed(&[&server, &server], &options) else { continue };
         assert!(out.status.success(), "{}", text(&out.stderr));
         let report = scene.saved();
         assert_eq!((&report["stopped"], &report["cells"][0]["stopped"]), (&stopped.into(), &stopped.into()));
@@ -255,7 +270,8 @@ fn rounds_end_when_precise_or_at_their_limits_and_say_which() {
 #[test]
 fn a_slowdown_that_was_planted_is_found() {
     let scene = Scene::new();
-    let out = scene.compare(&["epoll", "epoll --handicap 2ms"], &["-c", "1", "--rounds", "6"]);
+    let contestants = ["epoll", "epoll --handicap 2ms"];
+    let Some(out) = scene.compare_undisturbed(&contestants, &["-c", "1", "--rounds", "6"]) else { return };
     assert!(out.status.success(), "{}", text(&out.stderr));
     let slow = contestant(&scene.saved(), 0, 1).clone();
     assert_eq!((&slow["name"], &slow["verdict"]), (&"epoll --handicap 2ms".into(), &"slower".into()));
@@ -265,9 +281,10 @@ fn a_slowdown_that_was_planted_is_found() {
 #[test]
 fn a_contestant_against_itself_tells_how_often_it_was_found_different() {
     let scene = Scene::new();
-    let words = ["compare", "--aa=1", "threads", "-c", "1", "-d", "300ms", "--warmup", "10ms", "-o", "aa.json"];
-    let out = scene.run(&words);
-    let report: Value = serde_json::from_str(&fs::read_to_string(scene.path("aa.json")).unwrap()).unwrap();
+    let words = ["compare", "--aa=1", "threads", "-c", "1", "-d", "300ms", "--warmup", "0", "-o", "aa.json"];
+    let out = calm::again(|| scene.run(&words), |_| calm::reasons_of_aa(&scene.json("aa.json")));
+    let Some(out) = out else { return };
+    let report = scene.json("aa.json");
     assert_eq!((&report["schema"], &report["stopped"]), (&"ringmark.aa/1".into(), &"rounds".into()));
     let comparisons = report["comparisons"].as_array().unwrap();
     assert_eq!((comparisons.len(), report["decided"].as_u64()), (1, Some(1)), "{report}");
@@ -365,7 +382,8 @@ fn the_default_baseline_is_one_that_runs() {
         (&[][..], 1, [Value::Null, "baseline".into(), "too few rounds".into()]),
         (&["--baseline", servers[0]], 0, [Value::Null, "too few rounds".into(), "too few rounds".into()]),
     ] {
-        let out = scene.compare(&servers, &[&["--rounds", "1", "-c", "1"], options].concat());
+        let options = [&["--rounds", "1", "-c", "1"], options].concat();
+        let Some(out) = scene.compare_undisturbed(&servers, &options) else { continue };
         assert!(out.status.success(), "{}", text(&out.stderr));
         let report = scene.saved();
         assert_eq!(report["baseline"], servers[baseline]);

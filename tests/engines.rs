@@ -154,7 +154,7 @@ fn a_slow_reader_is_held_back_alone(cell: &Cell) {
     let Some(server) = cell.start(&SMALL_BUFFERS) else { return };
     let mut active = server.connect_many(10..14);
     let mut slow = [Peer::connect_small(server.address(0), 1, 64 << 10)];
-    send_until_stuck(&mut slow, BOUND_BYTES);
+    send_until_stuck(&server.process, &mut slow, BOUND_BYTES);
     active.iter_mut().for_each(|peer| (0..10).for_each(|_| peer.echo(1000)));
     let [mut slow] = slow;
     slow.receive_all();
@@ -179,7 +179,7 @@ fn many_slow_readers(cell: &Cell, count: u64) {
     let Some(server) = cell.start(&SMALLEST_BUFFERS) else { return };
     let mut active = server.connect(10_000);
     let mut slow: Vec<_> = (0..count).map(|seed| Peer::connect_small(server.address(0), seed, 16 << 10)).collect();
-    send_until_stuck(&mut slow, BOUND_BYTES);
+    send_until_stuck(&server.process, &mut slow, BOUND_BYTES);
     active.echo_in_pieces(100_000, &mut Random::new(count));
     server.connect(10_001).echo(10_000);
     slow.iter_mut().for_each(|peer| peer.receive_all());
@@ -210,10 +210,10 @@ fn drain_answers_what_had_arrived(cell: &Cell) {
 }
 
 fn drain_gives_up_on_who_never_reads(cell: &Cell) {
-    let Some(server) = cell.start(&[&SMALL_BUFFERS[..], &["--drain", "200ms"]].concat()) else { return };
+    let Some(server) = cell.start(&[&SMALL_BUFFERS[..], &["--drain", "1s"]].concat()) else { return };
     let mut active = server.connect_many(0..2);
     let mut stuck = [Peer::connect_small(server.address(0), 9, 64 << 10)];
-    send_until_stuck(&mut stuck, BOUND_BYTES);
+    send_until_stuck(&server.process, &mut stuck, BOUND_BYTES);
     active.iter_mut().for_each(|peer| peer.echo(1000));
     let ended = server.drain();
     active.iter_mut().for_each(|peer| peer.expect_end());
@@ -221,13 +221,14 @@ fn drain_gives_up_on_who_never_reads(cell: &Cell) {
 }
 
 fn drain_turns_newcomers_away_and_does_not_spin(cell: &Cell) {
-    let Some(server) = cell.start(&[&SMALL_BUFFERS[..], &["--drain", "3s"]].concat()) else { return };
-    // Keeps the drain from ending.
+    let Some(server) = cell.start(&[&SMALL_BUFFERS[..], &["--drain", "1h"]].concat()) else { return };
+    // Keeps the drain from ending, as long as it is there.
     let mut stuck = [Peer::connect_small(server.address(0), 9, 64 << 10)];
-    send_until_stuck(&mut stuck, BOUND_BYTES);
+    send_until_stuck(&server.process, &mut stuck, BOUND_BYTES);
     server.process.signal(SIGTERM);
     support::wait_until("newcomers are refused", || TcpStream::connect(server.address(0)).is_err());
     does_not_spin(&server);
+    drop(stuck);
     server.drained();
 }
 
@@ -286,7 +287,7 @@ fn running_out_of_descriptors_is_survived(cell: &Cell) {
     let server = Server::spawn(shell, 1);
     let mut busy = server.connect(1);
     let mut crowd = server.connect_many(0..CROWD);
-    let served = who_is_served(&mut crowd).iter().filter(|state| **state == Served::Yes).count();
+    let served = who_is_served(&server.process, &mut crowd).iter().filter(|state| **state == Served::Yes).count();
     assert!((8..=3 * LIMIT).contains(&served), "{served} of {CROWD} are served with {LIMIT} descriptors");
     does_not_spin(&server);
     // Somebody who is served all the time must not keep those who wait for a place from being accepted.
@@ -298,7 +299,7 @@ fn running_out_of_descriptors_is_survived(cell: &Cell) {
             }
         });
         drop(crowd);
-        let again = (0..10).any(|_| who_is_served(&mut [server.connect(3)]) == [Served::Yes]);
+        let again = (0..10).any(|_| who_is_served(&server.process, &mut [server.connect(3)]) == [Served::Yes]);
         over.store(true, Ordering::Relaxed);
         again
     });

@@ -13,14 +13,19 @@ use ringmark::units::CoreList;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/load/client.py");
 const ROUNDS: usize = 7;
 const ATTEMPTS: usize = 4;
 const SIZE: &str = "64";
-/// How far the medians may be apart on a quiet machine.
+/// How far the medians may be apart on a quiet machine …
 const AGREEMENT: f64 = 0.1;
+/// … beyond what a client's own code takes of each round trip: the interpreter of the one, the unoptimised code of the
+/// other. The faster the machine, the larger a part it is.
+const OWN_CODE_NS: f64 = if cfg!(debug_assertions) { 8_000.0 } else { 3_000.0 };
+/// No further attempt after that.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The median round trip that the independent client measures; `None` without python3.
 fn independent(address: &str, core: usize) -> Option<f64> {
@@ -45,27 +50,62 @@ fn quartiles(values: &[f64]) -> (f64, f64) {
     (sorted[sorted.len() / 4], sorted[sorted.len() - 1 - sorted.len() / 4])
 }
 
-/// Runs both by turns, so that a machine that slows down slows both, and on one connection, so that both wait most of the
-/// time for the same wake-ups. The median of the rounds' ratios must be within the share allowed, and on a machine that is
-/// not quiet within that and as much as half of the rounds differ among themselves, up to a quarter.
-/// Other programs may disturb that for a while, so it is tried again some times: what disagrees by itself does so always.
+/// What one attempt says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Agreed,
+    /// The other client did not even agree with itself.
+    Disturbed,
+    Disagreed,
+}
+
+/// Runs both by turns, the other client before and after ours, so that a machine that slows down slows both, and on one
+/// connection, so that both wait most of the time for the same wake-ups. The median of the rounds' ratios must be within
+/// the share allowed and what a client's own code may take; on a machine that is not quiet as much as half of the rounds
+/// differ among themselves is added, up to a quarter.
+fn attempt(engine: &str, manner: Manner, address: &str, allowed: f64) -> Outcome {
+    let core = *affinity::available().unwrap().as_slice().last().unwrap();
+    let theirs = || independent(address, core).unwrap();
+    let rounds: Vec<[f64; 3]> = (0..ROUNDS).map(|_| [theirs(), ours(engine, address, core), theirs()]).collect();
+    let ratios: Vec<f64> = rounds.iter().map(|[before, ours, after]| 2.0 * ours / (before + after)).collect();
+    let control: Vec<f64> = rounds.iter().map(|[before, _, after]| after / before).collect();
+    let (low, high) = quartiles(&ratios);
+    let (ratio, spread) = (median(&ratios).unwrap(), high - low);
+    let own_code = OWN_CODE_NS / median(&rounds.concat()).unwrap();
+    let (self_low, self_high) = quartiles(&control);
+    println!(
+        "{engine}, {manner:?}: {ratio:.3} of the other's, half of the rounds in {low:.3} to {high:.3}; the other's of its \
+         own in {self_low:.3} to {self_high:.3}; own code {own_code:.3}"
+    );
+    if (ratio - 1.0).abs() <= allowed + own_code + spread.min(0.25) {
+        Outcome::Agreed
+    } else if self_low < 1.0 - AGREEMENT || self_high > 1.0 + AGREEMENT {
+        Outcome::Disturbed
+    } else {
+        Outcome::Disagreed
+    }
+}
+
+/// Other programs may disturb both for a while, so it is tried again some times: what disagrees by itself does so always.
 fn agree(engine: &str, manner: Manner, allowed: f64) {
     let _turn = turn();
     let cores = affinity::available().unwrap();
-    let core = *cores.as_slice().last().unwrap();
     let peer = pinned_peer(manner, cores.as_slice()[0]);
-    if independent(&peer.address, core).is_none() {
+    if independent(&peer.address, cores.as_slice()[0]).is_none() {
         return eprintln!("skipped: there is no python3 to run the independent client");
     }
-    let agreed = (0..ATTEMPTS).any(|_| {
-        let ratio = |_| ours(engine, &peer.address, core) / independent(&peer.address, core).unwrap();
-        let ratios: Vec<f64> = (0..ROUNDS).map(ratio).collect();
-        let (low, high) = quartiles(&ratios);
-        let (ratio, spread) = (median(&ratios).unwrap(), high - low);
-        println!("{engine}, {manner:?}: {ratio:.3} of the other's, half of the rounds in {low:.3} to {high:.3}");
-        (ratio - 1.0).abs() <= allowed + spread.min(0.25)
-    });
-    assert!(agreed, "{engine}: the medians are further apart than {allowed} in each of {ATTEMPTS} attempts");
+    let (begun, mut outcomes) = (Instant::now(), Vec::new());
+    while outcomes.len() < ATTEMPTS && begun.elapsed() < PATIENCE {
+        outcomes.push(attempt(engine, manner, &peer.address, allowed));
+        if outcomes.ends_with(&[Outcome::Agreed]) {
+            return;
+        }
+    }
+    assert!(
+        !outcomes.contains(&Outcome::Disagreed),
+        "{engine}: the medians are further apart than {allowed}: {outcomes:?}"
+    );
+    println!("skipped: the machine is too busy for the independent client to agree with itself");
 }
 
 fn turn() -> MutexGuard<'static, ()> {
@@ -82,11 +122,9 @@ fn pinned_peer(manner: Manner, core: usize) -> Peer {
     thread::spawn(start).join().unwrap()
 }
 
-/// Without optimisation ringload's own code takes some microseconds of each round trip of forty.
 #[test]
 fn an_independent_client_measures_the_same_median() {
-    let allowed = if cfg!(debug_assertions) { 2.5 * AGREEMENT } else { AGREEMENT };
-    engines().into_iter().for_each(|engine| agree(engine, Manner::Echo, allowed));
+    engines().into_iter().for_each(|engine| agree(engine, Manner::Echo, AGREEMENT));
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! ringload with datagrams, from outside: what the network does to them is counted exactly, nothing else is, and foreign
 //! servers are loaded as well as ours.
 
+#[path = "support/calm.rs"]
+mod calm;
 #[path = "load/faults.rs"]
 mod faults;
+#[path = "support/net.rs"]
+mod net;
 #[path = "load/program.rs"]
 mod program;
 
@@ -28,15 +32,23 @@ fn datagrams(report: &LoadReport) -> DatagramRecord {
     record
 }
 
-/// The report of a run that must have been valid, and lost nothing.
+/// A run of which nothing gets lost but what a kernel says that it dropped: how much its sockets hold is the machine's
+/// matter. Nothing is late unless the machine stands still for as long.
 #[track_caller]
-fn whole(output: &Output) -> (LoadReport, DatagramRecord) {
-    let report = report(output);
-    assert_eq!(output.status.code(), Some(0), "{:?} {:?} {:?}", report.invalid, report.errors, report.datagrams);
+fn whole(engine: &str, address: &str, words: &[&str]) -> (LoadReport, DatagramRecord) {
+    let patient = ["--timeout", "5s", "--max-loss", "100%", "-d", "1m"];
+    let output = ringload(engine, address, &[&patient, words].concat());
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", calm::brief(&report));
     let record = datagrams(&report);
     let DatagramRecord { lost, late, duplicated, reordered, corrupt, .. } = record;
-    assert_eq!([lost, late, duplicated, reordered, corrupt], [0; 5], "{record:?}");
-    assert!(record.sent > 0 && output.stderr.is_empty(), "{output:?}");
+    let dropped = record.dropped_by_server.unwrap_or(0) + record.dropped_by_generator.unwrap_or(0);
+    assert!(lost <= dropped, "{record:?}");
+    assert_eq!([late, duplicated, corrupt], [0; 3], "{record:?}");
+    // A thread that moves to another core may overtake what it sent on the one before.
+    assert!(reordered * 100 <= record.sent, "{record:?}");
+    assert!(record.sent > 0, "{record:?}");
+    program::expect_silence(&output);
     (report, record)
 }
 
@@ -80,7 +92,8 @@ fn every_kind_of_wrong_answer_is_corrupt_and_its_request_lost() {
     let kinds = [Fault::Flip(3), Fault::Flip(40), Fault::Cut, Fault::Extend, Fault::Empty, Fault::Invent];
     for engine in engines() {
         let peer = Peer::udp("127.0.0.1:0", &repeat(&kinds.map(|kind| (kind, 2))));
-        let words = ["-c", "2", "--depth", "32", "-d", "1500ms", "--timeout", "500ms", "--max-loss", "100%"];
+        // Nothing is late unless the machine stands still for as long.
+        let words = ["-c", "2", "--depth", "32", "-d", "1500ms", "--timeout", "3s", "--max-loss", "100%"];
         let output = ringload(engine, &peer.address, &words);
         let report = report(&output);
         let record = datagrams(&report);
@@ -98,11 +111,14 @@ fn every_kind_of_wrong_answer_is_corrupt_and_its_request_lost() {
 fn all_sizes_come_back_whole_with_super_packets_and_without() {
     for engine in engines() {
         for (at, largest) in [("127.0.0.1:0", "65507"), ("[::1]:0", "65527")] {
+            if at.starts_with('[') && !net::has_ipv6() {
+                continue;
+            }
             let peer = Peer::udp(at, &[]);
             for size in ["16", "1472", "9000", largest] {
                 let words = ["-c", "2", "-n", "300", "-s", size];
-                assert_eq!(whole(&ringload(engine, &peer.address, &words)).0.requests, 300);
-                let (report, record) = whole(&ringload(engine, &peer.address, &[&words[..], &["--gso", "7"]].concat()));
+                assert_eq!(whole(engine, &peer.address, &words).0.requests, 300);
+                let (report, record) = whole(engine, &peer.address, &[&words[..], &["--gso", "7"]].concat());
                 assert_eq!((report.workload.generator.gso, report.workload.shape.depth), (7, 7));
                 assert!(record.traffic.sends <= record.traffic.requests, "{record:?}");
                 let told = report.warnings.iter().any(|warning| warning.contains("--gso had no effect"));
@@ -128,7 +144,7 @@ fn super_packets_leave_whole_and_answers_are_split() {
                 let _ = socket.send_to(&buffer[..len], from);
             }
         });
-        let (_, record) = whole(&ringload(engine, &address, &["-c", "2", "-n", "20000", "-s", "100", "--gso", "64"]));
+        let (_, record) = whole(engine, &address, &["-c", "2", "-n", "20000", "-s", "100", "--gso", "64"]);
         let each = [record.traffic.requests / record.traffic.sends, record.traffic.answers / record.traffic.receives];
         assert!(each.iter().all(|each| *each > 30), "{engine}: {record:?}");
     }
@@ -139,10 +155,13 @@ fn super_packets_leave_whole_and_answers_are_split() {
 fn where_not_even_two_datagrams_fit_a_super_packet_the_report_says_so() {
     for engine in engines() {
         for (at, most) in [("127.0.0.1:0", 65_507), ("[::1]:0", 65_527)] {
+            if at.starts_with('[') && !net::has_ipv6() {
+                continue;
+            }
             let peer = Peer::udp(at, &[]);
             for (size, fits) in [(most / 2, true), (most / 2 + 1, false)] {
                 let words = ["-c", "1", "-n", "50", "--gso", "2", "--no-counts", "-s", &size.to_string()];
-                let (report, record) = whole(&ringload(engine, &peer.address, &words));
+                let (report, record) = whole(engine, &peer.address, &words);
                 // Two leave together where there are two: not at the admission.
                 assert_eq!(record.traffic.sends < record.traffic.requests, fits, "{engine}: {record:?}");
                 let told: Vec<_> = report.warnings.iter().filter(|warning| warning.contains("--gso")).collect();
@@ -161,7 +180,7 @@ fn where_not_even_two_datagrams_fit_a_super_packet_the_report_says_so() {
 
 /// Echoes, and counts the datagrams of each length.
 fn echo_by_length() -> (String, Arc<Mutex<BTreeMap<usize, u64>>>) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = faults::roomy("127.0.0.1:0");
     let address = format!("udp://{}", socket.local_addr().unwrap());
     let lengths = Arc::new(Mutex::new(BTreeMap::new()));
     let counted = lengths.clone();
@@ -181,7 +200,7 @@ fn a_mix_of_sizes_arrives_in_its_shares_and_comes_back_whole() {
     let words = ["-c", "8", "-t", "2", "-n", "4000", "--depth", "4", "--no-counts", "-s", "64:6,1400:3,4k:1"];
     for engine in engines() {
         let (address, lengths) = echo_by_length();
-        let (report, record) = whole(&ringload(engine, &address, &words));
+        let (report, record) = whole(engine, &address, &words);
         assert_eq!((report.requests, report.workload.shape.size_mix.as_deref()), (4000, Some("64:6,1400:3,4k:1")));
         let lengths = lengths.lock().unwrap().clone();
         assert_eq!(lengths.keys().copied().collect::<Vec<_>>(), [64, 1400, 4096]);
@@ -198,13 +217,13 @@ fn a_mix_may_have_the_largest_size_and_go_anywhere() {
     let directory = tempfile::tempdir().unwrap();
     let unix = Peer::unix(&directory.path().join("echo"));
     for engine in engines() {
-        for (peer, largest) in
-            [(&Peer::udp("127.0.0.1:0", &[]), 65_507), (&Peer::udp("[::1]:0", &[]), 65_527), (&unix, 65_536)]
-        {
+        let six = if net::has_ipv6() { ("[::1]:0", 65_527) } else { ("127.0.0.2:0", 65_507) };
+        let [four, six] = [("127.0.0.1:0", 65_507), six].map(|(at, largest)| (Peer::udp(at, &[]), largest));
+        for (peer, largest) in [(&four.0, four.1), (&six.0, six.1), (&unix, 65_536)] {
             for speak in ["echo", "sockperf"] {
                 let mix = format!("24:2,1472:1,{largest}:1");
                 let words = ["-c", "2", "-n", "300", "--no-counts", "-s", &mix, "--speak", speak];
-                assert_eq!(whole(&ringload(engine, &peer.address, &words)).0.requests, 300);
+                assert_eq!(whole(engine, &peer.address, &words).0.requests, 300);
             }
         }
     }
@@ -217,7 +236,7 @@ fn unix_datagrams_find_back() {
     for engine in engines() {
         for size in ["16", "65536"] {
             let words = ["-c", "5", "-t", "2", "-n", "500", "--depth", "16", "-s", size];
-            let (report, record) = whole(&ringload(engine, &peer.address, &words));
+            let (report, record) = whole(engine, &peer.address, &words);
             assert_eq!((report.requests, report.workload.generator.protocol.as_str()), (500, "unixgram"));
             assert_eq!(record.dropped_by_server, None);
         }
@@ -229,12 +248,18 @@ fn an_open_loop_sends_by_its_schedule() {
     let peer = Peer::udp("127.0.0.1:0", &[]);
     for engine in engines() {
         let words = ["-c", "4", "-t", "2", "-R", "2k", "-d", "500ms"];
-        // Whether the generator was punctual is another matter, and one of this machine.
-        let report = report(&ringload(engine, &peer.address, &words));
-        let record = datagrams(&report);
-        assert!(report.response_ns.is_some() && record.answered == record.sent, "{report:?}");
+        let words = [&words[..], &["--timeout", "5s"]].concat();
+        // Never ahead of its schedule; whether it keeps up is this machine's matter too.
+        let run = || {
+            let report = report(&ringload(engine, &peer.address, &words));
+            let record = datagrams(&report);
+            let dropped = record.dropped_by_server.unwrap_or(0) + record.dropped_by_generator.unwrap_or(0);
+            assert!(report.response_ns.is_some() && record.sent <= 1001, "{report:?}");
+            assert!(record.sent - record.answered <= dropped, "{record:?}");
+            report
+        };
         // A request that is due at the window's very end may be sent after it.
-        assert!((990..=1001).contains(&record.sent), "{record:?}");
+        calm::undisturbed(run, |report| datagrams(report).sent >= 990);
     }
 }
 
@@ -242,8 +267,8 @@ fn an_open_loop_sends_by_its_schedule() {
 fn a_loss_is_laid_at_the_servers_door() {
     for engine in engines() {
         let peer = Peer::slow(Duration::from_millis(2));
-        let output =
-            ringload(engine, &peer.address, &["-c", "1", "--depth", "64", "-d", "400ms", "--timeout", "100ms"]);
+        let words = ["-c", "1", "--depth", "64", "-d", "1s", "--timeout", "100ms"];
+        let output = ringload(engine, &peer.address, &words);
         let report = report(&output);
         let record = datagrams(&report);
         assert!(record.lost > 50 && record.answered > 0, "{record:?}");
@@ -257,7 +282,8 @@ fn a_loss_is_laid_at_the_servers_door() {
 
 #[test]
 fn where_nobody_is_bound_the_refusal_is_explained() {
-    let nobody = format!("udp://{}", UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    // An address of loopback that nobody uses: a port that was free a moment ago may be another test's by now.
+    let nobody = String::from("udp://127.77.77.77:9");
     for engine in engines() {
         for (address, cause) in [(nobody.as_str(), "refused"), ("unixgram:/nonexistent/echo", "No such file")] {
             let output = ringload(engine, address, &[]);
@@ -300,32 +326,48 @@ fn where_nobody_answers_the_run_says_so() {
 
 #[test]
 fn a_server_that_goes_away_is_told_and_not_besieged() {
-    /// Two sockets of four requests each: those in flight, and as many again after every pause of 100 ms; twice that, to be
-    /// safe. With a pause as long as the timeout only it would be 800.
-    const MOST_FOR_NOBODY: u64 = 2 * 2 * 4 * 13;
     for engine in engines() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = format!("udp://{}", server.local_addr().unwrap());
-        let serving = thread::spawn(move || {
-            let mut buffer = [0; 100];
-            let begun = Instant::now();
-            let mut answered = 0;
-            while begun.elapsed() < Duration::from_millis(200) {
-                let (len, from) = server.recv_from(&mut buffer).unwrap();
-                server.send_to(&buffer[..len], from).unwrap();
-                answered += 1;
-            }
-            answered
-        });
-        let words = ["-c", "2", "--depth", "4", "-d", "1200ms", "--timeout", "10ms"];
-        let output = ringload(engine, &address, &words);
+        let words = [&address, "--engine", engine, "--format", "json", "--warmup", "0", "--no-pin"];
+        let load = [&words[..], &["-c", "2", "--depth", "4", "-d", "10m", "--timeout", "10ms"]].concat();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringload"));
+        command.args(load).stdin(Stdio::null()).stdout(Stdio::piped());
+        process::contain(&mut command, None);
+        let child = command.spawn().unwrap();
+        let (received, gone) = serve_for_a_while(server);
+        // It is left alone with nobody for a while, and then told to end.
+        thread::sleep(Duration::from_millis(1000));
+        process::signal_group(child.id(), signal_hook::consts::SIGINT).unwrap();
+        let output = child.wait_with_output().unwrap();
         let report = report(&output);
         let record = datagrams(&report);
         assert_eq!(output.status.code(), Some(3), "{report:?}");
         assert!(report.errors["reset"] > 0 && record.lost > 0 && record.answered > 0, "{engine}: {report:?}");
-        let for_nobody = record.traffic.requests - serving.join().unwrap();
-        assert!(for_nobody <= MOST_FOR_NOBODY, "{engine}: {for_nobody} requests, {report:?}");
+        // Two sockets of four requests each: those in flight, and as many again after every pause of 100 ms; twice that, to
+        // be safe. With a pause as long as the timeout only it would be ten times as many.
+        let (for_nobody, pauses) = (record.traffic.requests - received, gone.elapsed().as_millis() as u64 / 100);
+        assert!(for_nobody <= 2 * 2 * 4 * (2 + pauses), "{engine}: {for_nobody} in {pauses} pauses, {report:?}");
     }
+}
+
+/// Echoes until much has come, and for some time since the first: then the counting has begun. How much has come, and when
+/// nobody is there any more.
+fn serve_for_a_while(server: UdpSocket) -> (u64, Instant) {
+    let mut buffer = [0; 100];
+    let (mut begun, mut received) = (None, 0);
+    while received < 500 || begun.is_some_and(|begun: Instant| begun.elapsed() < Duration::from_millis(300)) {
+        let (len, from) = server.recv_from(&mut buffer).unwrap();
+        let _ = server.send_to(&buffer[..len], from);
+        begun.get_or_insert_with(Instant::now);
+        received += 1;
+    }
+    server.set_nonblocking(true).unwrap();
+    while server.recv_from(&mut buffer).is_ok() {
+        received += 1;
+    }
+    drop(server);
+    (received, Instant::now())
 }
 
 #[test]
@@ -355,7 +397,7 @@ fn what_datagrams_cannot_have_is_refused() {
 fn text_has_a_line_for_datagrams() {
     let peer = Peer::udp("127.0.0.1:0", &[]);
     let words = [&peer.address, "--engine", "epoll", "-n", "100", "-c", "2", "--warmup", "0", "--gso", "4"];
-    let output = Command::new(env!("CARGO_BIN_EXE_ringload")).args(words).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ringload")).args(words).args(["--timeout", "5s"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let line = text.lines().find(|line| line.starts_with("datagrams ")).unwrap();
     assert!(line.contains(" 0 lost, 0 late, 0 duplicated, 0 reordered, 0 corrupt; "), "{line}");
@@ -412,16 +454,19 @@ fn sockperf_is_a_server_like_any_other() {
     let Some(_server) = Foreign::start("sockperf", &["server", "-i", "127.0.0.1", "-p", &text], port) else { return };
     let address = format!("udp://127.0.0.1:{port}");
     // It tries itself out on start and answers only then.
-    thread::sleep(Duration::from_secs(1));
+    wait_for(|| {
+        let words = ["--speak", "sockperf", "-c", "1", "-n", "1", "--timeout", "50ms"];
+        report(&ringload("epoll", &address, &words)).requests > 0
+    });
     for engine in engines() {
         // Its receive buffer is the system's default, which holds few large ones.
         for (size, sockets) in [("24", "8"), ("1472", "8"), ("65507", "1")] {
             let words = ["--speak", "sockperf", "-c", sockets, "-n", "2000", "-s", size];
-            let (report, _) = whole(&ringload(engine, &address, &words));
+            let (report, _) = whole(engine, &address, &words);
             assert_eq!((report.requests, report.workload.dialect.as_str()), (2000, "sockperf"));
         }
         let words = ["--speak", "sockperf", "-c", "4", "--gso", "16", "-n", "2000"];
-        whole(&ringload(engine, &address, &words));
+        whole(engine, &address, &words);
     }
 }
 
@@ -433,7 +478,7 @@ fn socat_is_a_server_like_any_other() {
     let address = format!("udp://127.0.0.1:{port}");
     for engine in engines() {
         // A process for every datagram, and while it is made another may be lost.
-        let words = ["-c", "1", "-n", "50", "-s", "1472", "--timeout", "2s", "--max-loss", "100%"];
+        let words = ["-c", "1", "-n", "50", "-s", "1472", "--timeout", "2s", "--max-loss", "100%", "-d", "2m"];
         let output = ringload(engine, &address, &words);
         let report = report(&output);
         let record = datagrams(&report);

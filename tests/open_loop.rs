@@ -1,5 +1,7 @@
 //! ringload's open loop and what makes a run invalid, from outside: real servers that stall, lag and fail.
 
+#[path = "support/calm.rs"]
+mod calm;
 #[path = "load/peers.rs"]
 mod peers;
 #[path = "load/program.rs"]
@@ -28,15 +30,28 @@ fn response_time_shows_the_stall_that_service_time_hides() {
     let peer = stalling();
     for engine in engines() {
         let words = ["-c", "1", "--depth", "1", "-R", "1k", "-d", "3s"];
-        let report = report(&ringload(engine, &peer.address, &words));
-        let (response, service) = (report.response_ns.unwrap(), report.latency_ns);
-        assert!(response.p99 > 60 * MILLISECOND, "{response:?}");
-        assert!(response.max > 90 * MILLISECOND && service.max > 90 * MILLISECOND, "{response:?} {service:?}");
-        assert!(service.p99 < response.p99 / 2, "{service:?} {response:?}");
-        // The wait is lag, but none of the timer's.
-        assert!(report.send_lag_ns.unwrap().p99 > 60 * MILLISECOND, "{:?}", report.send_lag_ns);
-        assert!(report.timer_error_ns.unwrap().p50 < 5 * MILLISECOND, "{:?}", report.timer_error_ns);
+        calm::undisturbed(
+            || paced(engine, &peer, &words),
+            |report| {
+                let (response, service) = (report.response_ns.unwrap(), report.latency_ns);
+                let (lag, timer_error) = (report.send_lag_ns.unwrap(), report.timer_error_ns.unwrap());
+                let both_saw_it = response.max > 80 * MILLISECOND && service.max > 80 * MILLISECOND;
+                let only_one_shows_it = response.p99 > 60 * MILLISECOND && service.p99 < response.p99 / 2;
+                // The wait is lag, but none of the timer's.
+                both_saw_it && only_one_shows_it && lag.p99 > 60 * MILLISECOND && timer_error.p50 < 5 * MILLISECOND
+            },
+        );
     }
+}
+
+/// A report whose response times hold the service times, however disturbed the run was.
+#[track_caller]
+fn paced(engine: &str, peer: &Peer, words: &[&str]) -> LoadReport {
+    let report = report(&ringload(engine, &peer.address, words));
+    let (response, service) = (report.response_ns.unwrap(), report.latency_ns);
+    assert!(response.p50 >= service.p50 && response.p99 >= service.p99 && response.max >= service.max, "{report:?}");
+    assert!(report.errors.values().all(|count| *count == 0), "{:?}", report.errors);
+    report
 }
 
 /// With pipelining every request goes out when it is due, so that service time is the response time.
@@ -44,20 +59,28 @@ fn response_time_shows_the_stall_that_service_time_hides() {
 fn a_pipelining_client_sends_into_the_stall() {
     let peer = stalling();
     for engine in engines() {
-        let report =
-            report(&ringload(engine, &peer.address, &["-c", "4", "-R", "1k", "--arrival", "poisson", "-d", "3s"]));
-        let (response, service) = (report.response_ns.unwrap(), report.latency_ns);
-        assert!(response.p99 > 60 * MILLISECOND && service.p99 > 60 * MILLISECOND, "{response:?} {service:?}");
-        assert!(report.send_lag_ns.unwrap().p50 < 5 * MILLISECOND, "{:?}", report.send_lag_ns);
+        let words = ["-c", "4", "-R", "1k", "--arrival", "poisson", "-d", "3s"];
+        calm::undisturbed(
+            || paced(engine, &peer, &words),
+            |report| {
+                let both = report.response_ns.unwrap().p99.min(report.latency_ns.p99);
+                both > 60 * MILLISECOND && report.send_lag_ns.unwrap().p50 < 5 * MILLISECOND
+            },
+        );
     }
 }
 
 #[test]
 fn the_closed_loop_hides_the_stall_and_says_what_it_measures() {
     let peer = stalling();
-    let report = report(&ringload("epoll", &peer.address, &["-c", "1", "-d", "3s"]));
-    assert!(report.latency_ns.max > 80 * MILLISECOND && report.latency_ns.p99 < 20 * MILLISECOND, "{report:?}");
-    assert!(report.response_ns.is_none() && report.workload.generator.rate_per_s.is_none());
+    calm::undisturbed(
+        || {
+            let report = report(&ringload("epoll", &peer.address, &["-c", "1", "-d", "3s"]));
+            assert!(report.response_ns.is_none() && report.workload.generator.rate_per_s.is_none());
+            report
+        },
+        |report| report.latency_ns.max > 80 * MILLISECOND && report.latency_ns.p99 < 20 * MILLISECOND,
+    );
 }
 
 #[test]
@@ -68,14 +91,20 @@ fn the_rate_asked_for_is_the_rate_achieved() {
             [&["-R", "2k", "-t", "2"][..], &["-R", "2k", "--arrival", "burst:20"], &["--arrival", "ramp:1k..3k"]]
         {
             let words = [words, &["-c", "8", "-d", "1500ms"]].concat();
-            let report = report(&ringload(engine, &peer.address, &words));
-            assert!((2900..=3100).contains(&report.requests), "{words:?}: {} {}", report.requests, reasons(&report));
-            assert_eq!(report.workload.generator.rate_per_s, Some(2000));
+            let run = || {
+                let report = paced(engine, &peer, &words);
+                assert_eq!(report.workload.generator.rate_per_s, Some(2000));
+                report
+            };
+            calm::undisturbed(run, |report| (2900..=3100).contains(&report.requests));
         }
         let words = ["-c", "8", "-R", "200", "-d", "1s", "--connect-per-request", "--timer", "sleep"];
-        let report = report(&ringload(engine, &peer.address, &words));
-        assert!((195..=205).contains(&report.requests), "{} {}", report.requests, reasons(&report));
-        assert_eq!(report.workload.generator.timer.as_deref(), Some("sleep"));
+        let run = || {
+            let report = paced(engine, &peer, &words);
+            assert_eq!(report.workload.generator.timer.as_deref(), Some("sleep"));
+            report
+        };
+        calm::undisturbed(run, |report| (195..=205).contains(&report.requests));
     }
 }
 
@@ -104,10 +133,12 @@ fn a_rate_beyond_the_server_is_invalid() {
 fn errors_are_all_right_as_far_as_they_are_allowed() {
     for engine in engines() {
         let peer = Peer::tcp(Manner::CloseAfter(6400));
-        let words = ["-c", "2", "-d", "500ms", "--allow-errors"];
+        // By number and not by time: each connection closes after a hundred.
+        let words = ["-c", "2", "-n", "1000", "--allow-errors"];
         let report_of = |share| report(&ringload(engine, &peer.address, &[&words[..], &[share]].concat()));
         let (allowed, refused) = (report_of("50%"), report_of("0.01%"));
-        assert!(allowed.invalid.is_empty() && reasons(&allowed).contains("as allowed"), "{}", reasons(&allowed));
+        assert!(!allowed.invalid.iter().any(|reason| reason.contains("errors")), "{}", reasons(&allowed));
+        assert!(reasons(&allowed).contains("as allowed"), "{}", reasons(&allowed));
         assert!(refused.invalid.iter().any(|reason| reason.contains("--allow-errors")), "{}", reasons(&refused));
     }
 }
@@ -117,12 +148,16 @@ fn a_warm_up_ends_when_throughput_is_steady_or_at_its_cap() {
     let peer = Peer::tcp(Manner::Echo);
     for engine in engines() {
         let words = ["-c", "2", "-R", "1k", "-d", "300ms", "--warmup", "200ms", "--warmup-max", "400ms"];
-        let steady = report(&ringload(engine, &peer.address, &words)).steady.unwrap();
-        let warmup = steady.warmup_ns / MILLISECOND;
+        let run = || {
+            let report = paced(engine, &peer, &words);
+            let steady = report.steady.unwrap();
+            let least = if steady.reached { 200 } else { 400 };
+            assert!(steady.warmup_ns >= least * MILLISECOND && steady.interval_ns == 20 * MILLISECOND, "{steady:?}");
+            report
+        };
         // Publishing the window's begin ahead takes 20 ms, and a loaded machine some more.
-        assert!((200..1000).contains(&warmup) && steady.interval_ns == 20 * MILLISECOND, "{steady:?}");
-        assert!(steady.reached || warmup >= 400, "{steady:?}");
-        let without = report(&ringload(engine, &peer.address, &["-d", "100ms", "--warmup", "0"]));
+        calm::undisturbed(run, |report| report.steady.unwrap().warmup_ns < 1000 * MILLISECOND);
+        let without = report(&ringload(engine, &peer.address, &["-n", "10", "--warmup", "0"]));
         assert_eq!(without.steady, None);
     }
 }

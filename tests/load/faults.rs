@@ -1,6 +1,7 @@
 //! Echo servers for datagrams that do to them what networks do, by an exact schedule: drop, duplicate, reorder, delay,
 //! flip. Plain threads; they end with the test's process.
 
+use ringmark::sys::raw;
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
@@ -44,7 +45,7 @@ pub struct Peer {
 
 impl Peer {
     pub fn udp(at: &str, faults: &[Fault]) -> Peer {
-        let socket = UdpSocket::bind(at).unwrap();
+        let socket = roomy(at);
         let address = format!("udp://{}", socket.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(0));
         let peer = Peer { address, requests: requests.clone() };
@@ -85,6 +86,13 @@ impl Peer {
         });
         peer
     }
+}
+
+/// A socket with as much room as it gets: with the default, whether a burst of large ones is lost depends on who runs first.
+pub fn roomy(at: &str) -> UdpSocket {
+    let socket = socket2::Socket::from(UdpSocket::bind(at).unwrap());
+    raw::make_room(&socket, 8 << 20).unwrap();
+    UdpSocket::from(socket)
 }
 
 /// An answer that others are to overtake.

@@ -1,4 +1,5 @@
 //! ringload as a process, and what it reports.
+#![allow(dead_code, reason = "each suite uses a part of it")]
 
 use ringmark::report::schema::LoadReport;
 use ringmark::sys::uring;
@@ -25,8 +26,15 @@ pub fn command(words: &[&str]) -> Command {
 /// A short run with JSON; more words may follow and override.
 pub fn ringload(engine: &str, address: &str, words: &[&str]) -> Output {
     let fixed = [address, "--engine", engine, "--format", "json", "--no-pin"];
-    let short: &[&str] = if words.contains(&"--warmup") { &[] } else { &["--warmup", "10ms"] };
+    let short: &[&str] = if words.contains(&"--warmup") { &[] } else { &["--warmup", "0"] };
     command(&[&fixed, short, words].concat()).output().unwrap()
+}
+
+/// It said nothing but, where the run took longer, how far it was.
+#[track_caller]
+pub fn expect_silence(output: &Output) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.lines().all(|line| line.starts_with("measuring: ")), "{said}");
 }
 
 pub fn report(output: &Output) -> LoadReport {

@@ -1,6 +1,7 @@
 //! Plain blocking clients over std::net with a watchdog on every call.
 
 use super::pattern::{self, Random};
+use super::server::Process;
 use super::{WATCHDOG, wait_until};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
@@ -162,8 +163,9 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
     }
 }
 
-/// Sends on all of them without receiving until none takes any more; each at most `limit` bytes.
-pub fn send_until_stuck(peers: &mut [Peer], limit: u64) {
+/// Sends on all of them without receiving until none takes any more, and not because the server has had no core; each at
+/// most `limit` bytes.
+pub fn send_until_stuck(server: &Process, peers: &mut [Peer], limit: u64) {
     const STUCK: Duration = Duration::from_millis(300);
     set_nonblocking(peers, true);
     let mut progress = Instant::now();
@@ -173,7 +175,7 @@ pub fn send_until_stuck(peers: &mut [Peer], limit: u64) {
             assert!(peer.sent < limit, "the server took {limit} bytes of a client that reads nothing");
             pushed += usize::from(peer.push(limit));
         }
-        if pushed > 0 {
+        if pushed > 0 || !server.is_asleep() {
             progress = Instant::now();
         }
         progress.elapsed() > STUCK
@@ -194,19 +196,26 @@ pub enum Served {
     Closed,
 }
 
-/// Sends a byte on each and looks which answer; gives up on the others once none has answered for half a second.
-pub fn who_is_served(peers: &mut [Peer]) -> Vec<Served> {
+/// Sends a byte on each and looks which answer; gives up on the others once none has answered for half a second of a
+/// server that waits.
+pub fn who_is_served(server: &Process, peers: &mut [Peer]) -> Vec<Served> {
+    /// For a server that has always something else to do.
+    const LONGEST: Duration = Duration::from_secs(4);
     set_nonblocking(peers, true);
     peers.iter_mut().for_each(|peer| drop(peer.stream.write(b"?")));
     let mut served = vec![Served::NotYet; peers.len()];
-    let mut progress = Instant::now();
-    while progress.elapsed() < Duration::from_millis(500) {
+    let begun = Instant::now();
+    let mut progress = begun;
+    while served.contains(&Served::NotYet) && progress.elapsed() < Duration::from_millis(500) {
         for (peer, state) in peers.iter_mut().zip(&mut served).filter(|(_, state)| **state == Served::NotYet) {
             *state = match uninterrupted(|| peer.stream.read(&mut [0])) {
                 Ok(1..) => Served::Yes,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Ok(0) | Err(_) => Served::Closed,
             };
+            progress = Instant::now();
+        }
+        if !server.is_asleep() && begun.elapsed() < LONGEST {
             progress = Instant::now();
         }
         std::thread::sleep(Duration::from_millis(5));

@@ -2,6 +2,7 @@
 //! hang, and streams of bytes that tell when one of them is wrong.
 #![allow(dead_code, reason = "each suite uses a part of it")]
 
+pub mod calm;
 #[macro_use]
 pub mod cell;
 pub mod client;

@@ -1,7 +1,13 @@
-//! What a test on packets needs of the machine: the right to capture, and other people's programs.
+//! What a test on packets needs of the machine: the right to capture, other people's programs, and IPv6.
+#![allow(dead_code, reason = "each suite uses a part of it")]
 
 use ringmark::sys::packet::{Device, Tap};
 use std::process::Command;
+
+/// Whether there is an IPv6 loopback; says so where not.
+pub fn has_ipv6() -> bool {
+    std::net::UdpSocket::bind("[::1]:0").inspect_err(|error| println!("skipped for [::1]: {error}")).is_ok()
+}
 
 /// Whether packets may be captured here, and all these programs are here; says what is missing.
 ///

@@ -48,7 +48,7 @@ impl Chain {
         // Routers answer as often as they are asked; addresses are usable at once.
         let mut script = String::from(
             "set -e; ip link set lo up; cd /proc/sys/net; echo 1 >ipv4/ip_forward; echo 1 >ipv6/conf/all/forwarding
-             echo 0 >ipv6/conf/all/accept_dad; echo 0 >ipv6/conf/default/accept_dad
+             echo 0 >ipv6/conf/all/disable_ipv6; echo 0 >ipv6/conf/all/accept_dad; echo 0 >ipv6/conf/default/accept_dad
              echo 0 >ipv4/icmp_ratelimit; echo 1000000 >ipv4/icmp_msgs_per_sec; echo 0 >ipv6/icmp/ratelimit\n",
         );
         if index < last {

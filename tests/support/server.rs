@@ -101,6 +101,13 @@ impl Process {
         Ended { status: status.expect("it has ended"), stdout, stderr }
     }
 
+    /// Whether all its threads wait for something, instead of for a core that others have.
+    pub fn is_asleep(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("reading /proc");
+        let states = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+        states.filter_map(|stat| Some(stat.rsplit_once(')')?.1.trim_start().starts_with('S'))).all(|asleep| asleep)
+    }
+
     /// User and system time that it has used, in clock ticks (proc(5): 100 a second).
     pub fn cpu_ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("reading /proc");

@@ -1,0 +1,129 @@
+//! Runs whose figures other programs or a hypervisor may spoil: repeated only where something says that they did.
+#![allow(dead_code, reason = "each suite uses a part of it")]
+
+use ringmark::report::schema::LoadReport;
+use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const ATTEMPTS: usize = 5;
+/// What ringload says of a run that had not the machine to itself.
+const DISTURBED: [&str; 8] = [
+    "the generator was the bottleneck",
+    "the generator sent late",
+    "of the requests asked for were answered in time",
+    "other programs used",
+    "the hypervisor gave",
+    "no request was answered within the counted time",
+    "not steady",
+    "throughput changed by",
+];
+/// A quiet machine wakes a thread within a fraction of this.
+const KEPT_WAITING: Duration = Duration::from_millis(4);
+
+/// Whether a run is as expected. One that is not is repeated as long as its report says that it was disturbed, or a thread
+/// that merely sleeps was kept waiting meanwhile.
+///
+/// `false`, with the reasons printed, where every one was disturbed, and not only ringload says so. What a suite asserts of
+/// disturbed runs as well, it asserts in `run`.
+///
+/// # Panics
+/// When a run is not as expected, and nothing says that it was disturbed.
+#[track_caller]
+pub fn undisturbed(mut run: impl FnMut() -> LoadReport, expected: impl Fn(&LoadReport) -> bool) -> bool {
+    let mut latest = Duration::ZERO;
+    for attempt in 1..=ATTEMPTS {
+        let (report, late) = watched(&mut run);
+        if expected(&report) {
+            return true;
+        }
+        latest = latest.max(late);
+        let said = disturbances(&report);
+        let disturbed = late >= KEPT_WAITING || !said.is_empty();
+        assert!(disturbed, "not as expected, and nothing disturbed it: {}", brief(&report));
+        println!("attempt {attempt} of {ATTEMPTS} was disturbed (a sleeping thread was {late:?} late): {said:?}");
+        println!("{}", brief(&report));
+    }
+    assert!(latest >= KEPT_WAITING, "not as expected {ATTEMPTS} times, though a sleeping thread was {latest:?} late");
+    println!("skipped: every attempt was disturbed");
+    false
+}
+
+/// The outcome of what is run again as long as it says why its figures do not count, and all of that is of the machine:
+/// how busy it is, or that its servers are faster than its generator. `None`, with the reasons printed, where that stays.
+pub fn again<T>(mut run: impl FnMut() -> T, reasons: impl Fn(&T) -> Vec<String>) -> Option<T> {
+    for attempt in 1..=ATTEMPTS {
+        let outcome = run();
+        let reasons = reasons(&outcome);
+        let of_the_machine = |reason: &String| DISTURBED.iter().any(|part| reason.contains(part));
+        if reasons.is_empty() || !reasons.iter().all(of_the_machine) {
+            return Some(outcome);
+        }
+        println!("attempt {attempt} of {ATTEMPTS} was disturbed: {reasons:?}");
+    }
+    println!("skipped: every attempt was disturbed");
+    None
+}
+
+/// Why trials of a stored comparison do not count, for [`again`].
+pub fn reasons_of_trials(report: &Value) -> Vec<String> {
+    let below = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+    let contestants = below(report, "cells").into_iter().flat_map(|cell| below(&cell, "contestants"));
+    let trials = contestants.flat_map(|contestant| below(&contestant, "trials"));
+    let reasons = trials.flat_map(|trial| below(&trial["load"], "invalid"));
+    reasons.map(|reason| reason.as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// As [`reasons_of_trials`], of a contestant's comparison with itself.
+pub fn reasons_of_aa(report: &Value) -> Vec<String> {
+    let comparisons = report["comparisons"].as_array().into_iter().flatten();
+    let reasons = comparisons.flat_map(|one| one["problems"].as_array().into_iter().flatten());
+    reasons.map(|reason| reason.as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// What the report says about a machine that others used.
+pub fn disturbances(report: &LoadReport) -> Vec<&str> {
+    let said = report.invalid.iter().chain(&report.warnings).map(String::as_str);
+    said.filter(|said| DISTURBED.iter().any(|part| said.contains(part))).collect()
+}
+
+/// The figures without the histograms.
+pub fn brief(report: &LoadReport) -> String {
+    format!(
+        "{} requests in {} ns, service {:?}, response {:?}, send lag {:?}, timer error {:?}, datagrams {:?}, {:?}; \
+         {:?}, {:?}, {:?}",
+        report.requests,
+        report.duration_ns,
+        report.latency_ns,
+        report.response_ns,
+        report.send_lag_ns,
+        report.timer_error_ns,
+        report.datagrams,
+        report.steady,
+        report.errors,
+        report.invalid,
+        report.warnings
+    )
+}
+
+/// Runs it, and tells how late a thread was at most that meanwhile does nothing but sleep a millisecond at a time.
+fn watched<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    const NAP: Duration = Duration::from_millis(1);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut late = Duration::ZERO;
+            while !over.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                thread::sleep(NAP);
+                late = late.max(begun.elapsed().saturating_sub(NAP));
+            }
+            late
+        });
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        over.store(true, Ordering::Relaxed);
+        let late = watch.join().expect("it only sleeps");
+        (outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), late)
+    })
+}
