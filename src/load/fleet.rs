@@ -157,9 +157,7 @@ impl<'a> Fleet<'a> {
             self.begun = self.connections.len();
             (0..self.begun).for_each(|index| self.wake(index));
         }
-        if self.turn.phase == Phase::Run {
-            self.rota.follow(self.shared);
-        }
+        self.rota.follow(self.turn.phase, self.shared);
     }
 
     /// What comes in from now on was received at `done`, read right after the receive. The phase stays the turn's.

@@ -8,13 +8,15 @@
 //! No I/O and no clock: instants are arguments, and who can take a request is asked of the caller.
 
 use super::pacer::{Pacer, Plan, Schedule};
-use super::shared::Shared;
+use super::shared::{Phase, Shared};
 use crate::units::Nanos;
 
 #[derive(Debug)]
 pub struct Rota {
     pacer: Pacer,
     members: usize,
+    /// The phase is one in which requests are sent as they are due.
+    running: bool,
     /// An open loop's, once the load began.
     course: Option<Course>,
     /// The member whose turn is next.
@@ -38,13 +40,15 @@ impl Course {
 impl Rota {
     /// Members are the numbers below `members`.
     pub fn new(pacer: Pacer, members: usize) -> Rota {
-        Rota { pacer, members, course: None, next_in_turn: 0 }
+        Rota { pacer, members, running: false, course: None, next_in_turn: 0 }
     }
 
-    /// Begins an open loop's schedule, if the load began just now, and tells it when the counted window begins.
+    /// A turn begins, in this phase. Begins an open loop's schedule with the load, and tells it when the counted window
+    /// begins.
     #[inline]
-    pub fn follow(&mut self, shared: &Shared) {
-        let Pacer::Open(plan) = self.pacer else { return };
+    pub fn follow(&mut self, phase: Phase, shared: &Shared) {
+        self.running = phase == Phase::Run;
+        let (Pacer::Open(plan), true) = (self.pacer, self.running) else { return };
         let course = self.course.get_or_insert_with(|| Course::new(plan, shared.start()));
         let first = shared.first();
         if first < Nanos(u64::MAX) {
@@ -59,23 +63,24 @@ impl Rota {
         self.course.is_some()
     }
 
-    /// When the next request is due that was not noticed yet.
+    /// When the next request is due that was not noticed yet. `None` where only an event lets it go on, as in a closed loop.
     #[inline]
     pub fn next(&self) -> Option<Nanos> {
-        self.course.as_ref().map(|course| course.noticed.next())
+        self.course.as_ref().filter(|_| self.running).map(|course| course.noticed.next())
     }
 
     /// Notices the next request that is due by `now`: by how much that is late. Call it until there is none.
     #[inline]
     pub fn notice(&mut self, now: Nanos) -> Option<Nanos> {
-        self.course.as_mut()?.noticed.due(now).map(|intended| now.since(intended))
+        let course = self.course.as_mut().filter(|_| self.running)?;
+        course.noticed.due(now).map(|intended| now.since(intended))
     }
 
     /// The next request that is due by `now`, by its instant, and the member that is to send it. Call it until there is
     /// none: either none is due, or no member can take it.
     #[inline]
     pub fn hand_out(&mut self, now: Nanos, can_take: impl FnMut(usize) -> bool) -> Option<(usize, Nanos)> {
-        if self.course.as_ref()?.handed_out.next() > now {
+        if !self.running || self.course.as_ref()?.handed_out.next() > now {
             return None;
         }
         let member = self.taker(can_take)?;
@@ -118,7 +123,7 @@ mod tests {
         shared.start_at(Nanos(5));
         shared.open_window(Nanos(20_000), Nanos(1_000_000));
         let mut rota = Rota::new(pacer, members);
-        rota.follow(&shared);
+        rota.follow(Phase::Run, &shared);
         rota
     }
 
@@ -188,6 +193,14 @@ mod tests {
         let mut rota = rota(Pacer::ClosedLoop, 2);
         assert_eq!((rota.paces(), rota.next(), rota.notice(Nanos(1 << 40))), (false, None, None));
         assert_eq!(rota.hand_out(Nanos(1 << 40), |_| true), None);
+    }
+
+    #[test]
+    fn once_the_run_is_over_nothing_is_due_any_more() {
+        let (mut rota, now) = (rota(Pacer::Open(plan("constant")), 1), Nanos(10_000));
+        assert!(rota.notice(now).is_some() && rota.hand_out(now, |_| true).is_some());
+        rota.follow(Phase::Drain, &Shared::new(None, std::thread::current()));
+        assert_eq!((rota.next(), rota.notice(now), rota.hand_out(now, |_| true)), (None, None, None));
     }
 
     #[test]

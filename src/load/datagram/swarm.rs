@@ -143,9 +143,7 @@ impl<'a> Swarm<'a> {
             (0..self.begun).for_each(|number| self.wake(number));
             self.drained_at = (self.turn.phase == Phase::Drain).then_some(done);
         }
-        if self.turn.phase == Phase::Run {
-            self.rota.follow(self.shared);
-        }
+        self.rota.follow(self.turn.phase, self.shared);
     }
 
     /// What comes in from now on was received at `done`, read right after the receive. The phase stays the turn's.

@@ -1,6 +1,6 @@
 //! The open loop's part of a fleet: which connection can take a request that is due, and what it does with it.
 
-use super::{Connection, Fleet, Orders, Phase, State};
+use super::{Connection, Fleet, Orders, State};
 use crate::load::flow::Stamp;
 use crate::units::Nanos;
 
@@ -8,15 +8,12 @@ impl Fleet<'_> {
     /// The next instant at which a request is due. `None` where only an event lets it go on, as in a closed loop.
     #[inline]
     pub fn next_send(&self) -> Option<Nanos> {
-        self.rota.next().filter(|_| self.turn.phase == Phase::Run)
+        self.rota.next()
     }
 
     /// Gives the requests that are due by `now` to connections, as far as they can take them.
     #[inline]
     pub(super) fn assign_due(&mut self, now: Nanos) {
-        if self.turn.phase != Phase::Run {
-            return;
-        }
         let Fleet { rota, connections, orders, turn, recorder, ready, .. } = self;
         while let Some(late) = rota.notice(now) {
             recorder.timer_error(late, turn.counting);

@@ -1,22 +1,18 @@
 //! The open loop's part of a swarm: which socket can take a request that is due, and what it does with it.
 
 use super::{Obstacle, Seat, Swarm};
-use crate::load::shared::Phase;
 use crate::units::Nanos;
 
 impl Swarm<'_> {
     /// The next instant at which a request is due. `None` where only an event lets it go on, as in a closed loop.
     #[inline]
     pub fn next_send(&self) -> Option<Nanos> {
-        self.rota.next().filter(|_| self.turn.phase == Phase::Run)
+        self.rota.next()
     }
 
     /// Gives the requests that are due by `now` to sockets, as far as they can take them.
     #[inline]
     pub(super) fn assign_due(&mut self, now: Nanos) {
-        if self.turn.phase != Phase::Run {
-            return;
-        }
         let Swarm { rota, seats, turn, recorder, ready, .. } = self;
         while let Some(late) = rota.notice(now) {
             recorder.timer_error(late, turn.counting);
