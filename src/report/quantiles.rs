@@ -1,7 +1,7 @@
 //! Quantiles of a histogram and how far they can be trusted, judged by the histograms that it was added up from.
 
 use super::schema::QuantileRecord;
-use crate::stats::{Batch, Ranks, effective_samples, ranks};
+use crate::stats::{Batch, Ranks, ranks, worth};
 use hdrhistogram::Histogram;
 
 /// Those that are reported: p50, p90, p99, p99.9.
@@ -19,16 +19,16 @@ fn record(quantile: f64, all: &Histogram<u64>, batches: &[Histogram<u64>]) -> Qu
     let value = all.value_at_quantile(quantile);
     let count = |batch: &Histogram<u64>| Batch { samples: batch.len(), below: batch.count_between(0, value) };
     let counts: Vec<Batch> = batches.iter().map(count).collect();
-    let effective = effective_samples(&counts);
-    let bounds = effective.map(|effective| ranks(quantile, effective, batches.len()));
+    let worth = worth(&counts);
+    let bounds = worth.map(|worth| ranks(quantile, worth));
     let at = |bound: fn(Ranks) -> Option<f64>| bounds.and_then(bound).map(|share| all.value_at_quantile(share));
     QuantileRecord {
         quantile,
         value_ns: value,
         low_ns: at(|bounds| bounds.low),
         high_ns: at(|bounds| bounds.high),
-        effective_samples: effective.map(|effective| effective.round() as u64),
-        batches: batches.len() as u64,
+        effective_samples: worth.map(|worth| worth.samples.round() as u64),
+        batches: counts.iter().filter(|batch| batch.samples > 0).count() as u64,
     }
 }
 
@@ -53,6 +53,15 @@ mod tests {
         assert!(p90.low_ns < Some(p90.value_ns) && p90.high_ns > Some(p90.value_ns), "{p90:?}");
         assert!(p99.high_ns.is_some(), "20 samples beyond: {p99:?}");
         assert_eq!((p999.low_ns.is_some(), p999.high_ns), (true, None), "2 samples beyond: {p999:?}");
+    }
+
+    /// A server that answers for 6 s and then is silent for 24: what the silent seconds are to tell is nothing.
+    #[test]
+    fn seconds_without_an_answer_make_nothing_more_certain() {
+        let filled: Vec<_> = (0..6).map(|batch| histogram((1..=250).map(move |value| value + batch))).collect();
+        let stalled: Vec<_> = filled.iter().cloned().chain((0..24).map(|_| histogram(1..1))).collect();
+        let all = sum(&filled).unwrap();
+        assert_eq!(records(&all, &stalled), records(&all, &filled));
     }
 
     #[test]

@@ -168,9 +168,10 @@ pub struct QuantileRecord {
     pub low_ns: Option<u64>,
     pub high_ns: Option<u64>,
     /// How many independent samples the samples are worth, judged by how much the batches differ (batch means). `None`
-    /// with fewer than 6 batches, which do not tell.
+    /// with fewer than 6 batches, or where half as many have nearly all samples: they do not tell.
     pub effective_samples: Option<u64>,
-    /// Stretches of samples that were kept apart: the valid rounds of a comparison, the intervals of a run.
+    /// Stretches of samples that were kept apart: the valid rounds of a comparison, the intervals of a run; without those
+    /// in which nothing was answered.
     pub batches: u64,
 }
 
@@ -242,7 +243,8 @@ pub struct HostRecord {
 /// as a difference shows finds one where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LimitsRecord {
-    /// Every ratio's interval is at most this wide to each side, as a share of the ratio.
+    /// Every ratio's interval is at most this wide to each side, as a share of the ratio; where nothing can be compared,
+    /// every median's.
     pub precision: Option<f64>,
     pub max_rounds: u64,
     /// For all cells together; each gets its part.

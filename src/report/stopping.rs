@@ -1,40 +1,60 @@
 //! When enough rounds were run: how narrow the intervals are, and a line that tells which rule ended the rounds.
 
 use super::schema::{CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, Stopped, TrialRecord};
-use crate::stats::{Interval, MIN_PAIRS, relative_half_width};
+use crate::stats::{Interval, MIN_PAIRS, median, median_interval, relative_half_width};
 use crate::units::{Nanos, counted, three_digits};
 
 /// So many trials in a row without an answer: the contestant is not waited for.
 const SILENT_TRIALS: usize = 2;
+/// Decides the resamples of a median's interval: the same trials always end the rounds, or never.
+const SEED: u64 = 1;
 
-/// Whether the interval of every ratio to the baseline reaches at most `precision` (a share of the ratio) to each side.
+/// Whether every interval that there is to be reaches at most `precision` (a share of the figure) to each side: those of
+/// the ratios to the baseline; where nothing can be compared, those of the medians of whoever answers. Never where
+/// nobody does.
 pub fn is_precise(cell: &CellRecord, baseline: &str, precision: f64) -> bool {
-    compared(cell, baseline).all(|one| one.ratio.is_some_and(|ratio| half_width(&ratio) <= precision))
+    widest(cell, baseline).is_some_and(|widest| widest <= precision)
 }
 
-/// The widest of these, where all ratios have an interval.
+/// The widest of these, where there are some and all are intervals.
 fn widest(cell: &CellRecord, baseline: &str) -> Option<f64> {
-    compared(cell, baseline)
-        .map(|one| one.ratio.as_ref().map(half_width))
-        .try_fold(0.0, |widest: f64, half| half.filter(|half| half.is_finite()).map(|half| widest.max(half)))
-}
-
-fn compared<'a>(cell: &'a CellRecord, baseline: &'a str) -> impl Iterator<Item = &'a ContestantRecord> {
-    let silent = |trials: &[TrialRecord]| {
-        let answered = |load: &LoadReport| load.requests > 0;
-        let last = trials.iter().rev().take(SILENT_TRIALS);
-        trials.len() >= SILENT_TRIALS && !last.into_iter().any(|trial| trial.load.as_ref().is_some_and(answered))
+    let measured = || cell.contestants.iter().filter(|one| is_measured(one));
+    let widths: Vec<f64> = match compares(cell, baseline) {
+        true => measured().filter(|one| one.name != baseline).map(of_ratio).collect(),
+        false => measured().map(of_median).collect(),
     };
-    let measured = move |one: &&ContestantRecord| one.unavailable.is_none() && !silent(&one.trials);
-    cell.contestants.iter().filter(move |one| one.name != baseline).filter(measured)
+    widths.into_iter().reduce(f64::max).filter(|widest| widest.is_finite())
 }
 
-/// Endless where there are too few pairs for an interval.
-fn half_width(ratio: &RatioRecord) -> f64 {
-    match ratio.pairs >= MIN_PAIRS as u64 {
-        true => relative_half_width(ratio.median, Interval { low: ratio.low, high: ratio.high }),
-        false => f64::INFINITY,
-    }
+/// Whether the baseline and another answer, so that there is, or will be, a ratio.
+fn compares(cell: &CellRecord, baseline: &str) -> bool {
+    let answers =
+        |is_baseline| cell.contestants.iter().any(|one| (one.name == baseline) == is_baseline && is_measured(one));
+    answers(true) && answers(false)
+}
+
+/// Whether it is worth waiting for: it runs here, and not all of its last trials were without an answer.
+fn is_measured(contestant: &ContestantRecord) -> bool {
+    let trials = &contestant.trials;
+    let answered = |trial: &TrialRecord| trial.load.as_ref().is_some_and(|load| load.requests > 0);
+    let silent = trials.len() >= SILENT_TRIALS && !trials.iter().rev().take(SILENT_TRIALS).any(answered);
+    contestant.unavailable.is_none() && !silent
+}
+
+/// Half the length of the ratio's interval, as a share; endless where there are too few pairs for an interval.
+fn of_ratio(contestant: &ContestantRecord) -> f64 {
+    let counts = |ratio: &RatioRecord| ratio.pairs >= MIN_PAIRS as u64;
+    let half = |ratio: RatioRecord| relative_half_width(ratio.median, Interval { low: ratio.low, high: ratio.high });
+    contestant.ratio.filter(counts).map_or(f64::INFINITY, half)
+}
+
+/// The same of the median of what it is compared by.
+fn of_median(contestant: &ContestantRecord) -> f64 {
+    let valid = contestant.trials.iter().filter_map(TrialRecord::valid);
+    let speeds: Vec<f64> = valid.map(LoadReport::speed).collect();
+    let interval = median_interval(&speeds, SEED).filter(|_| speeds.len() >= MIN_PAIRS);
+    let half = |(middle, interval)| relative_half_width(middle, interval);
+    median(&speeds).zip(interval).map_or(f64::INFINITY, half)
 }
 
 /// Rounds that a cell was to have, as far as is known: the fixed number, or those that were run.
@@ -47,9 +67,13 @@ pub fn rounds(report: &CompareReport, cell: &CellRecord) -> u64 {
 pub fn line(report: &CompareReport, cell: &CellRecord) -> Option<String> {
     let limits = report.limits.as_ref()?;
     let percent = |share: f64| format!("{} %", three_digits((share * 1e4).round() / 1e2));
-    let reached = match widest(cell, &report.baseline) {
-        Some(widest) => format!("the widest interval is +-{}", percent(widest)),
-        None => "not every ratio has an interval".to_owned(),
+    let reached = match (widest(cell, &report.baseline), compares(cell, &report.baseline)) {
+        (Some(widest), true) => format!("the widest interval is +-{}", percent(widest)),
+        (None, true) => "not every ratio has an interval".to_owned(),
+        (Some(widest), false) => {
+            format!("there is nothing to compare, and the widest interval of a median is +-{}", percent(widest))
+        }
+        (None, false) => "there is nothing to compare, and not every median has an interval".to_owned(),
     };
     let asked = limits.precision.map(|share| format!(" of +-{} asked for", percent(share))).unwrap_or_default();
     let rule = match cell.stopped? {
@@ -65,7 +89,7 @@ pub fn line(report: &CompareReport, cell: &CellRecord) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::derive::tests::{contestant, failed, report, steady};
+    use super::super::derive::tests::{contestant, failed, report, steady, trial};
     use super::super::schema::LimitsRecord;
     use super::*;
 
@@ -92,5 +116,43 @@ mod tests {
         let line = line(&report, &report.cells[0]).unwrap();
         assert!(line.starts_with("Stopped after 7 rounds: every interval is narrow enough"), "{line}");
         assert!(line.ends_with("the widest interval is +-1 % of +-2 % asked for."), "{line}");
+    }
+
+    /// A comparison with limits that was stopped because it was precise.
+    fn stopped(contestants: Vec<ContestantRecord>) -> CompareReport {
+        let mut report = report(contestants);
+        report.limits = Some(LimitsRecord { precision: Some(0.02), max_rounds: 50, max_time_ns: None });
+        report.cells[0].stopped = Some(Stopped::Precision);
+        report
+    }
+
+    #[test]
+    fn who_is_alone_is_as_precise_as_its_own_median() {
+        let rates = |spread: f64| (1..=8).map(|round| trial(round, 1e5 * (1.0 + spread * round as f64), &[])).collect();
+        for (trials, precise) in [
+            (rates(0.001), true),
+            (rates(0.05), false),
+            (steady(1e5)[..MIN_PAIRS - 1].to_vec(), false),
+            (vec![failed(1, "x"), failed(2, "x")], false),
+            (Vec::new(), false),
+        ] {
+            let alone = stopped(vec![contestant("epoll", trials)]);
+            assert_eq!(is_precise(&alone.cells[0], "epoll", 0.02), precise, "{:?}", widest(&alone.cells[0], "epoll"));
+        }
+        let alone = stopped(vec![contestant("epoll", rates(0.001))]);
+        let line = line(&alone, &alone.cells[0]).unwrap();
+        assert!(line.contains("nothing to compare, and the widest interval of a median is +-0."), "{line}");
+    }
+
+    #[test]
+    fn without_its_baseline_or_without_others_nothing_is_compared() {
+        let dead = || vec![failed(1, "x"), failed(2, "x")];
+        for (baseline, other, precise) in
+            [(steady(1e5), dead(), true), (dead(), steady(1e5), true), (dead(), dead(), false)]
+        {
+            let report = stopped(vec![contestant("epoll", baseline), contestant("uring", other)]);
+            assert!(!compares(&report.cells[0], "epoll"));
+            assert_eq!(is_precise(&report.cells[0], "epoll", 0.02), precise);
+        }
     }
 }

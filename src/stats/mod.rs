@@ -18,6 +18,6 @@ pub use center::median;
 pub use outliers::{OUTLIER_SCORE, modified_z_scores};
 pub use paired::{MIN_PAIRS, PairedRatio, paired_ratio, relative_half_width};
 pub use proportion::proportion_interval;
-pub use quantile::{Batch, MIN_BATCHES, Ranks, effective_samples, ranks};
+pub use quantile::{Batch, MIN_BATCHES, Ranks, Worth, ranks, worth};
 pub use random::{Random, mix, splitmix64};
 pub use steady::{Trend, trend};
