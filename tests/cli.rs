@@ -207,7 +207,10 @@ fn what_makes_no_sense_is_refused_with_advice() {
     std::fs::write(&file, "precious").expect("writing");
     let not_a_socket = format!("unix:{}", file.display());
     let nowhere = format!("unix:{}/missing/echo", directory.path().display());
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 20] = [
+        (&["epoll", "--echo", "127.0.0.1:7", "--discard", "127.0.0.1:7"], "127.0.0.1:7 is named twice"),
+        (&["epoll", "--echo", "[::1]:9", "--echo", "udp://[::1]:9"], "named twice"),
+        (&["epoll", "--echo", &nowhere], "make it first"),
         (&["epoll", "--echo", "localhost:80"], "localhost is 127.0.0.1"),
         (&["epoll", "--echo", "127.0.0.1"], "port is missing"),
         (&["epoll", "--echo", "192.0.2.1:0"], "ip address"),
@@ -244,6 +247,106 @@ fn an_sqpoll_core_that_is_not_there_is_named() {
     no_panic(&ended);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(ended.stderr.contains("4095") && ended.stderr.contains("--sqpoll-cpu"), "{}", ended.stderr);
+}
+
+/// A command of the shell, in which $0 is ringmark and $1 ringload: its exit code and what it said on standard error.
+fn shell(line: &str) -> Ended {
+    let mut command = Command::new("sh");
+    command.args(["-c", line, PROGRAM, env!("CARGO_BIN_EXE_ringload")]);
+    Process::start(command).end()
+}
+
+#[test]
+fn output_that_nobody_can_take_ends_no_command_with_a_panic() {
+    let server = Server::spawn(ringmark(EPOLL), 1);
+    let load = format!("\"$1\" {} -c 1 -d 100ms --warmup 0 --no-counts", server.address(0));
+    let compare = "\"$0\" compare epoll --rounds 1 -d 50ms --warmup 0 -c 1 -o /dev/null";
+    for (command, code) in [
+        ("\"$0\" doctor > /dev/full", 1),
+        ("\"$0\" doctor --format json > /dev/full", 1),
+        ("\"$0\" schema > /dev/full", 1),
+        (&format!("{load} > /dev/full"), 1),
+        (&format!("{compare} > /dev/full"), 1),
+        (&format!("{load} --export csv=/dev/full > /dev/null"), 1),
+    ] {
+        let ended = shell(command);
+        assert_eq!(ended.status.code(), Some(code), "{command}: {ended:?}");
+        assert!(!ended.stderr.contains("panicked") && ended.stderr.contains("No space left"), "{command}: {ended:?}");
+    }
+    // What is said beside the result is not worth a failure.
+    let unheard = shell(&format!("{compare} 2> /dev/full"));
+    assert_eq!(unheard.status.code(), Some(0), "{unheard:?}");
+    assert!(unheard.stdout.iter().any(|line| line.contains("epoll")), "{unheard:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    for command in ["doctor", "doctor --format json", "schema", "compare --help", "serve --help"] {
+        let ended = shell(&format!("(\"$0\" {command}; echo $? >&2) | head -n 0"));
+        let last = ended.stderr.lines().last().unwrap_or_default();
+        assert!(!ended.stderr.contains("panicked") && matches!(last, "0" | "1"), "{command}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{command}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_ping_ends_when_nobody_reads_it_any_more() {
+    let ended = shell("(\"$0\" ping -c 0 -i 10ms 127.0.0.1; echo $? >&2) | head -n 1");
+    if ended.stderr.starts_with('4') || ended.stderr.contains("ping_group_range") {
+        return println!("skipped: no socket for echo requests is allowed here");
+    }
+    assert_eq!(ended.stderr, "0\n", "{ended:?}");
+}
+
+#[test]
+fn ringload_refuses_what_makes_no_sense_with_advice() {
+    for (words, code, advice) in [
+        ("127.0.0.1:0", 2, "port 0"),
+        ("127.0.0.1:1 --warmup 2s --warmup-max 1s", 2, "--warmup-max 1s is less than --warmup 2s"),
+        ("127.0.0.1:1 --max-loss 5%", 2, "is for datagrams"),
+        ("127.0.0.1:1 --export csv=/proc/no/such.csv", 1, "choose another place"),
+        ("127.0.0.1:1 --export csv=/tmp", 1, "/tmp"),
+        ("127.0.0.1:1", 1, "start the server first"),
+    ] {
+        let ended = shell(&format!("\"$1\" {words}"));
+        assert_eq!(ended.status.code(), Some(code), "{words}: {ended:?}");
+        assert!(ended.stderr.contains(advice), "{words}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn the_other_commands_refuse_what_makes_no_sense_with_advice() {
+    for (words, code, advice) in [
+        ("compare epoll --warmup 2s --warmup-max 1s", 2, "is less than --warmup 2s"),
+        ("compare epoll --rounds 1 -o /dev/null --export md=/proc/no/such.md", 1, "choose another place"),
+        (
+            "compare \"exec ./none {port}\" --rounds 1 -o /dev/null",
+            1,
+            "checking that every contestant runs here\nSaved",
+        ),
+        ("report /dev/zero", 1, "no result"),
+        ("report - < /dev/null", 1, "not JSON"),
+        ("sniff --latency", 2, "--port N"),
+        ("sniff -w x --files 3", 2, "--rotate-size"),
+        ("sniff --connections 5", 2, "--latency"),
+        ("sniff --port 0", 2, "1..=65535"),
+        ("ping ''", 2, "'': no such host"),
+        ("trace 127.0.0.1 --export csv=/proc/no/such.csv", 4, "choose another place"),
+    ] {
+        let ended = shell(&format!("\"$0\" {words}"));
+        assert_eq!(ended.status.code(), Some(code), "{words}: {ended:?}");
+        assert!(ended.stderr.contains(advice), "{words}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn every_help_has_an_example() {
+    for command in ["compare", "serve", "report", "doctor", "ping", "trace", "sniff", "schema"] {
+        let text = run([command, "--help"]).stdout.join("\n");
+        assert!(text.contains("Example"), "{command}: {text}");
+    }
+    let load = shell("\"$1\" --help").stdout.join("\n");
+    assert!(load.contains("Examples:") && load.contains("Ctrl-C"), "{load}");
 }
 
 fn word() -> impl Strategy<Value = OsString> {

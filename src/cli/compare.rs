@@ -11,7 +11,7 @@ use super::progress::Progress;
 use super::report::{Format, print, render};
 use super::tolerance::ToleranceArgs;
 use crate::cli::load::request_sizes;
-use crate::cli::told::told;
+use crate::cli::told::{self, told};
 use crate::load::{Dialect, EngineKind};
 use crate::report::file::Stored;
 use crate::report::schema::{CompareReport, Stopped};
@@ -138,7 +138,7 @@ pub struct CompareArgs {
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Where the result is saved, after every trial [default: results/local/<UTC time>.json]
+    /// Where the result is saved, after every trial; missing folders are made [default: results/local/<UTC time>.json]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// No progress on stderr
@@ -187,7 +187,7 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
     let settings = match args.aa.map_or_else(|| Settings::new(&args), |_| aa::settings(&args)) {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("ringmark compare: {}", told(&error));
+            told::say(format_args!("ringmark compare: {}", told(&error)));
             return Ok(EXIT_USAGE.into());
         }
     };
@@ -195,6 +195,7 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
     if let Some(count) = args.aa {
         return aa::run(&args, settings, count, Cancel(&cancel));
     }
+    args.outcome.check_places()?;
     let mut session = Session::new(settings, Progress::new(args.quiet))?;
     session.measure(Cancel(&cancel));
     let (report, saved) = session.close();
@@ -202,7 +203,7 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
     let result = Stored::Compare(Box::new(report));
     print(&render(&result, args.format)?)?;
     let path = saved?;
-    eprintln!("Saved: {}", path.display());
+    told::say(format_args!("Saved: {}", path.display()));
     args.outcome.export(&result)?;
     Ok(failure.unwrap_or_else(|| args.outcome.verdict(&result)))
 }

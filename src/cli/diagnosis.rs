@@ -3,6 +3,7 @@
 
 use super::output::OutputArgs;
 use super::report::{Format, print, render};
+use crate::cli::told;
 use crate::diag::icmp::Family;
 use crate::diag::names::{Host, NameError};
 use crate::diag::tally::{Refusal, Tally};
@@ -59,7 +60,7 @@ pub fn usage_code() -> i32 {
 
 /// Says what is wrong, and becomes the exit code.
 pub fn fail(command: &str, code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("ringmark {command}: {error}");
+    told::say(format_args!("ringmark {command}: {error}"));
     code.into()
 }
 
@@ -69,7 +70,7 @@ pub fn resolve(names: &[String], family: Option<Family>) -> (Vec<Host>, Vec<Name
     for name in names {
         match Host::resolve(name, family) {
             Ok(host) if hosts.iter().any(|other| other.address == host.address) => {
-                eprintln!("{}: its address is among the targets already", host.label());
+                told::say(format_args!("{}: its address is among the targets already", host.label()));
             }
             Ok(host) => hosts.push(host),
             Err(error) => errors.push(error),

@@ -1,7 +1,7 @@
 //! `ringmark doctor`: what this machine offers, found by trying, and what is in the way.
 
 use super::host;
-use super::report::Format;
+use super::report::{Format, print};
 use crate::diag::abilities::{Ability, PACKET_SOCKETS, abilities};
 use crate::sys::accounting::{Counted, Counters, Unavailable};
 use crate::sys::uring::{self, Feature};
@@ -16,11 +16,19 @@ use std::process::ExitCode;
 ///
 /// Features are tried, not looked up. Exits 1 when io_uring cannot be used at all.
 #[derive(Clone, Debug, Args)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct DoctorArgs {
     /// What to print: text for eyes, or one JSON object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 io_uring can be used; 1 it cannot; 2 bad options.
+
+Examples:
+  ringmark doctor
+  ringmark doctor --format json > doctor.json";
 
 /// All that was found.
 #[derive(Debug, Serialize)]
@@ -107,8 +115,8 @@ impl Account {
 pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let findings = examine()?;
     match args.format {
-        Format::Text => print!("{}", text(&findings)),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
+        Format::Text => print(&text(&findings))?,
+        Format::Json => print(&(serde_json::to_string_pretty(&findings)? + "\n"))?,
     }
     let usable = findings.io_uring.first().is_some_and(|rings| rings.works);
     Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -6,14 +6,14 @@ pub mod text;
 
 use crate::cli::output::OutputArgs;
 use crate::cli::pacing::PacingArgs;
-use crate::cli::told::told;
+use crate::cli::told::{self, told};
 use crate::cli::tolerance::ToleranceArgs;
 use crate::load::{self, Config, EngineKind, LoadError, Pace, PaceError};
 use crate::report::derive;
 use crate::report::file::Stored;
 use crate::report::schema::LoadReport;
 use crate::sys::affinity::{self, AffinityError};
-use crate::units::{Address, Bytes, CoreList, CoreSelection, Nanos, SizeMix, Transport};
+use crate::units::{Address, Bytes, CoreList, CoreSelection, Nanos, Place, SizeMix, Transport};
 use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
 use datagrams::DatagramArgs;
@@ -50,7 +50,7 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// dropped them.
 ///
 /// A run connects, has every connection answered once, warms up until throughput is steady, measures, and waits for
-/// what is under way.
+/// what is under way. Ctrl-C ends it early, with a report of what was counted; a second one at once.
 #[derive(Debug, Parser)]
 #[command(name = "ringload", version, after_long_help = AFTER_HELP)]
 struct Ringload {
@@ -195,6 +195,10 @@ pub enum OptionsError {
     OnlyUdp(&'static str),
     #[error("{}", SEGMENTS_ARE_EQUAL)]
     MixedSegments,
+    #[error("{0} has no port 0 to connect to: write the one that the server listens on")]
+    NoPort(Address),
+    #[error("--warmup-max {most} is less than --warmup {least}: raise it, or lower --warmup")]
+    Warmup { least: Nanos, most: Nanos },
     #[error(transparent)]
     Pace(#[from] PaceError),
     #[error(transparent)]
@@ -231,6 +235,9 @@ pub fn run(args: &LoadArgs) -> ExitCode {
     if let Some(problem) = args.outcome.needs_comparison() {
         return fail(EXIT_USAGE, &problem);
     }
+    if let Err(error) = args.outcome.check_places() {
+        return fail(EXIT_FAILED, &told(&error));
+    }
     let stop = Arc::new(AtomicBool::new(false));
     if let Err(error) = catch_signals(&stop) {
         return fail(EXIT_FAILED, &error);
@@ -258,7 +265,7 @@ fn measure(config: &Config, args: &LoadArgs, stop: &AtomicBool) -> Result<LoadRe
 }
 
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("ringload: {error}");
+    told::say(format_args!("ringload: {error}"));
     code.into()
 }
 
@@ -291,6 +298,12 @@ impl LoadArgs {
         let connections = self.connections as usize;
         if threads > connections {
             return Err(OptionsError::FewConnections { threads, connections });
+        }
+        if matches!(self.target.place, Place::Ip { port: 0, .. }) {
+            return Err(OptionsError::NoPort(self.target.clone()));
+        }
+        if let Some(most) = self.warmup_max.filter(|most| *most < self.warmup) {
+            return Err(OptionsError::Warmup { least: self.warmup, most });
         }
         self.check_transport()?;
         let pace = self.pacing.pace()?;

@@ -62,7 +62,7 @@ pub fn ringmark() -> ExitCode {
         Command::Load(args) => Ok(load::run(&args)),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("ringmark: {}", told::told(&error));
+        told::say(format_args!("ringmark: {}", told::told(&error)));
         ExitCode::FAILURE
     })
 }

@@ -1,5 +1,6 @@
 //! What `ringload`, `compare` and `report` share of what becomes of a result: exports into files, bounds.
 
+use crate::cli::told;
 use crate::report::export::{Form, Part};
 use crate::report::file::{self, Stored};
 use crate::report::threshold::{Metric, Subject, Threshold, subjects};
@@ -15,7 +16,7 @@ const EXIT_CROSSED: u8 = 99;
 /// Options for what becomes of a result.
 #[derive(Clone, Debug, Default, Args)]
 pub struct OutputArgs {
-    /// Also write the result as json, csv, md, hlog or hgrm; may be repeated
+    /// Also write the result as json, csv, md, hlog or hgrm; may be repeated. Missing folders are made
     ///
     /// csv: a line per trial, or per target, hop or kind of time. md: a table. hlog: the histograms as an HdrHistogram log,
     /// tagged where there are several. hgrm: the percentile distribution; where there are several (contestants, targets,
@@ -57,13 +58,23 @@ impl OutputArgs {
         Some(format!("--fail-if {bound}: a single run has no ratio; `ringmark compare` and `ringmark report` know one"))
     }
 
+    /// Finds out whether every export can be written, before anything runs.
+    pub fn check_places(&self) -> Result<()> {
+        self.export.iter().try_for_each(|Export { path, .. }| {
+            file::check(path).with_context(|| format!("cannot write {}; choose another place", path.display()))
+        })
+    }
+
     /// Writes every export.
     pub fn export(&self, result: &Stored) -> Result<()> {
         self.export.iter().try_for_each(|export| {
             let named = || format!("cannot export to {}", export.path.display());
             let parts = export.form.exporter().export(result).with_context(named)?;
             if parts.is_empty() {
-                eprintln!("{} is not written: nothing counts, or nothing was measured", export.path.display());
+                told::say(format_args!(
+                    "{} is not written: nothing counts, or nothing was measured",
+                    export.path.display()
+                ));
             }
             parts.iter().try_for_each(|part| write(&export.path, part))
         })
@@ -77,7 +88,7 @@ impl OutputArgs {
     /// The same for other subjects.
     pub fn judge(&self, subjects: &[Subject]) -> ExitCode {
         let crossed: Vec<String> = self.fail_if.iter().flat_map(|bound| bound.crossed(subjects)).collect();
-        crossed.iter().for_each(|line| eprintln!("--fail-if {line}"));
+        crossed.iter().for_each(|line| told::say(format_args!("--fail-if {line}")));
         if crossed.is_empty() { ExitCode::SUCCESS } else { EXIT_CROSSED.into() }
     }
 }

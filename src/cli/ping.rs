@@ -10,8 +10,8 @@ use super::diagnosis::{
 };
 use super::load::positive;
 use super::output::OutputArgs;
-use super::report::{Format, print};
-use crate::cli::told::told;
+use super::report::Format;
+use crate::cli::told::{self, told};
 use crate::diag::ping::{self, Config, Event, MAX_SIZE};
 use crate::diag::tally::Tally;
 use crate::diag::window::MAX_PROBES;
@@ -19,7 +19,9 @@ use crate::report::file::Stored;
 use crate::units::{Bytes, Nanos};
 use clap::Args;
 use live::LiveLine;
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 /// Time limit where none is typed …
 const USUAL_TIMEOUT: Nanos = Nanos::from_secs(1);
@@ -93,7 +95,7 @@ fn payload_size(text: &str) -> Result<Bytes, String> {
 /// The command `ringmark ping`.
 pub fn run(args: &PingArgs) -> ExitCode {
     let (targets, missing) = resolve(&args.targets, args.family.family());
-    missing.iter().for_each(|error| eprintln!("ringmark ping: {error}"));
+    missing.iter().for_each(|error| told::say(format_args!("ringmark ping: {error}")));
     if targets.is_empty() {
         return EXIT_NAME_NOT_FOUND.into();
     }
@@ -112,11 +114,14 @@ pub fn run(args: &PingArgs) -> ExitCode {
 
 /// What was found, and whether all targets are reachable.
 fn measure(args: &PingArgs, config: &Config) -> anyhow::Result<(Stored, bool)> {
+    args.outcome.check_places()?;
     let stop = stop_flag()?;
     let lines = args.shows_lines(config);
     let mut live = LiveLine::new(!lines);
     let outcome = ping::run(config, nonce(), &stop, &mut |event: Event| match lines {
-        true => print_line(&text::event(config, &event)),
+        // Where nobody reads any more there is nobody to ask for.
+        true if print_line(&text::event(config, &event)).is_err() => stop.store(true, Ordering::Relaxed),
+        true => {}
         false => live.show(&event),
     })?;
     drop(live);
@@ -125,8 +130,8 @@ fn measure(args: &PingArgs, config: &Config) -> anyhow::Result<(Stored, bool)> {
     Ok((result, outcome.targets.iter().all(Tally::is_reachable)))
 }
 
-fn print_line(line: &str) {
-    let _ = print(&format!("{line}\n"));
+fn print_line(line: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")
 }
 
 impl PingArgs {

@@ -1,6 +1,7 @@
 //! How far a comparison is, on stderr: a line that is redrawn on a terminal, lines in a pipe, nothing when quiet.
 
 use super::live::Live;
+use crate::cli::told;
 use crate::clock::Clock;
 use crate::trial::{Plan, Schedule};
 use crate::units::{Nanos, counted};
@@ -36,7 +37,7 @@ impl Progress {
     pub fn say(&mut self, text: &str) {
         match &mut self.way {
             Way::Line(live) => live.say(text),
-            Way::Lines => eprintln!("{text}"),
+            Way::Lines => told::say(format_args!("{text}")),
             Way::Quiet => {}
         }
     }
@@ -52,7 +53,7 @@ impl Progress {
         let size = cell.size_mix.clone().unwrap_or_else(|| cell.size.to_string());
         self.current = format!("{name}, {} x {size} B, round {}", counted(cell.connections, "connection"), trial.round);
         if let Way::Lines = self.way {
-            eprintln!("trial {}/{} {}", self.done + 1, self.total, self.current);
+            told::say(format_args!("trial {}/{} {}", self.done + 1, self.total, self.current));
         }
         self.draw();
     }

@@ -5,18 +5,24 @@ use crate::cli::output::OutputArgs;
 use crate::report::file::{Stored, parse};
 use crate::report::probes::{ping, trace};
 use crate::report::{aa, against, json, terminal, wire};
+use crate::units::Bytes;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::{fs, io};
+
+/// No result is as long as this many bytes.
+const LONGEST: u64 = 256 << 20;
 
 /// Render a stored result again, every figure computed anew from the raw trials in it.
 #[derive(Clone, Debug, Args)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct ReportArgs {
-    /// What `ringmark compare` saved, or ringload, ping, trace or sniff --latency printed with --format json.
+    /// What `ringmark compare` saved, or ringload, ping, trace or sniff --latency printed with --format json; - is the standard input.
     file: PathBuf,
-    /// How to print it.
+    /// What to print.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Compare it with this stored result
@@ -27,6 +33,14 @@ pub struct ReportArgs {
     #[command(flatten)]
     outcome: OutputArgs,
 }
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 rendered; 1 a file cannot be read or written; 2 bad options; 99 a --fail-if holds.
+
+Examples:
+  ringmark report results/local/2026-01-31T235959Z.json
+  ringmark report new.json --baseline old.json --fail-if 'ratio<0.95'
+  ringload 127.0.0.1:7007 --format json | ringmark report - --export hgrm=run.hgrm";
 
 /// How a result is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,8 +70,19 @@ pub fn run(args: ReportArgs) -> Result<ExitCode> {
 
 fn read(path: &Path) -> Result<Stored> {
     let name = path.display();
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    let text = contents(path).with_context(|| format!("cannot read {name}"))?;
     parse(&text).with_context(|| format!("cannot use {name}"))
+}
+
+/// Of a file, or of the standard input where it is called `-`.
+fn contents(path: &Path) -> io::Result<String> {
+    let source: Box<dyn Read> =
+        if path.as_os_str() == "-" { Box::new(io::stdin()) } else { Box::new(fs::File::open(path)?) };
+    let mut text = String::new();
+    match source.take(LONGEST + 1).read_to_string(&mut text)? as u64 {
+        0..=LONGEST => Ok(text),
+        _ => Err(io::Error::other(format!("it has more than {}, so it is no result", Bytes(LONGEST)))),
+    }
 }
 
 /// A result in the form asked for.

@@ -17,8 +17,9 @@ use std::process::ExitCode;
 ///
 /// The form's version is in the result's field `schema`. Within a version fields are added, never renamed or reused.
 #[derive(Clone, Debug, Args)]
+#[command(after_long_help = "Example:\n  ringmark schema load > ringload.schema.json")]
 pub struct SchemaArgs {
-    /// Of what.
+    /// Of which result.
     #[arg(value_enum, default_value_t = Of::Compare)]
     of: Of,
 }

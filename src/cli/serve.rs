@@ -7,7 +7,7 @@ use crate::for_each_engine;
 use crate::server::{self, Accept, Config, SocketOptions};
 use crate::service::Kind;
 use crate::sys::affinity;
-use crate::units::{Bytes, CoreSelection, Endpoint, Nanos};
+use crate::units::{Bytes, CoreSelection, Endpoint, Nanos, Place};
 use anyhow::Context;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
@@ -23,7 +23,12 @@ const SET_BY_COMPARE: [&str; 6] = ["echo", "discard", "cores", "no_pin", "stats"
 /// has arrived, closes, prints its counters and exits 0; a second signal ends it at once.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "`ringmark serve ENGINE --help` shows the engine's options, the kernel each needs, and when it hurts."
+    after_help = "`ringmark serve ENGINE --help` shows the engine's options, the kernel each needs, and when it hurts.\n\n\
+                  Exit codes: 0 it was stopped by a signal; 1 it could not serve; 2 bad options.\n\n\
+                  Examples:\n  \
+                  ringmark serve uring\n  \
+                  ringmark serve epoll --echo 127.0.0.1:7007 --echo unix:/run/echo.sock --cores 0-1\n  \
+                  ringmark serve threads --echo tcp://127.0.0.1:7007 --discard tcp://127.0.0.1:9009 --stats 1s"
 )]
 pub struct ServeArgs {
     #[command(subcommand)]
@@ -111,15 +116,15 @@ struct CommonArgs {
     sndbuf: Option<Bytes>,
 
     /// Print the counters this often
-    #[arg(long, value_name = "INTERVAL", value_parser = parse_interval)]
+    #[arg(long, value_name = "TIME", value_parser = parse_interval)]
     stats: Option<Nanos>,
 
     /// How long to wait for connections to end after SIGINT or SIGTERM
-    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    #[arg(long, value_name = "TIME", default_value = "5s")]
     drain: Nanos,
 
     /// Busy time added to each message answered: a known slowdown, to test what finds it
-    #[arg(long, value_name = "DURATION", default_value = "0", hide = true)]
+    #[arg(long, value_name = "TIME", default_value = "0", hide = true)]
     handicap: Nanos,
 }
 
@@ -140,6 +145,7 @@ impl CommonArgs {
         let echo = self.echo.into_iter().map(|address| (Kind::Echo, address));
         let discard = self.discard.into_iter().map(|address| (Kind::Discard, address));
         let mut endpoints: Vec<_> = echo.chain(discard).collect();
+        refuse_twins(&endpoints)?;
         if endpoints.is_empty() {
             endpoints.push((Kind::Echo, DEFAULT_ADDRESS.parse()?));
         }
@@ -162,6 +168,23 @@ impl CommonArgs {
             drain_patience: self.drain,
             handicap: self.handicap,
         })
+    }
+}
+
+/// Two listeners at one address would fail as if another program had it.
+fn refuse_twins(endpoints: &[(Kind, Endpoint)]) -> anyhow::Result<()> {
+    let open = |endpoint: &Endpoint| matches!(endpoint.place, Place::Ip { port: 0, .. });
+    let meet = |one: &Endpoint, other: &Endpoint| {
+        let transports = one.transport.zip(other.transport);
+        one.place == other.place && transports.is_none_or(|(one, other)| one == other) && !open(one)
+    };
+    let twin = endpoints
+        .iter()
+        .enumerate()
+        .find(|(index, (_, one))| endpoints[..*index].iter().any(|(_, other)| meet(one, other)));
+    match twin {
+        Some((_, (_, twin))) => anyhow::bail!("{} is named twice; leave one out, or choose another port", twin.place),
+        None => Ok(()),
     }
 }
 

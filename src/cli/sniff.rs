@@ -5,6 +5,7 @@ mod latency;
 use super::load::positive;
 use super::output::OutputArgs;
 use super::report::Format;
+use crate::cli::told;
 use crate::diag::sniff::file::{PacketFile, Rotation, Target};
 use crate::diag::sniff::filter::{Filter, Hosts, Protocol};
 use crate::diag::sniff::sink::Records;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+const EXIT_USAGE: u8 = 2;
 const EXIT_INTERRUPTED: i32 = 130;
 /// Who root becomes unless told otherwise.
 const NOBODY: &str = "nobody";
@@ -46,7 +48,7 @@ pub struct SniffArgs {
     #[arg(short, long, value_name = "DEV", default_value = "lo")]
     interface: String,
     /// Only packets from or to a port (TCP, UDP, SCTP); may be repeated
-    #[arg(long, value_name = "N", action = clap::ArgAction::Append)]
+    #[arg(long, value_name = "N", action = clap::ArgAction::Append, value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
     /// Only packets from or to an address or a prefix (10.0.0.0/8); may be repeated
     #[arg(long, value_name = "ADDR", action = clap::ArgAction::Append)]
@@ -99,7 +101,7 @@ pub struct SniffArgs {
     #[arg(long, conflicts_with_all = ["write", "proto"])]
     latency: bool,
     /// With --latency: connections remembered; beyond it the one longest unseen is forgotten
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 4096, requires = "latency", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
     /// With --latency: text for eyes, or one JSON object (schema ringmark.sniff-latency/1, times in nanoseconds)
     #[arg(long, value_enum, default_value_t = Format::Text, requires = "latency")]
@@ -118,6 +120,8 @@ const AFTER_HELP: &str = "\
 Values of one kind are alternatives, kinds must all hold: --port 80 --port 443 --proto tcp is (80 or 443) and tcp.
 Filters look behind two VLAN tags and IPv4 options. They do not look through IPv6 extension headers, into tunnels, or at \
 what an ICMP error quotes; later fragments have no ports.
+
+Exit codes: 0 it ended as asked; 1 it could not watch or write; 2 bad options; 99 a --fail-if holds.
 
 Examples:
   ringmark sniff --port 7007 -c 10                           ten packets of a server on loopback
@@ -176,12 +180,16 @@ fn buffer_size(text: &str) -> Result<Bytes, String> {
 
 /// The command `ringmark sniff`.
 pub fn run(args: SniffArgs) -> anyhow::Result<ExitCode> {
-    args.check()?;
+    if let Err(error) = args.check() {
+        told::say(format_args!("ringmark sniff: {error}"));
+        return Ok(EXIT_USAGE.into());
+    }
+    args.outcome.check_places()?;
     let stop = Arc::new(AtomicBool::new(false));
     process::stop_on(&[SIGINT, SIGTERM], &stop, EXIT_INTERRUPTED).context("catching SIGINT and SIGTERM")?;
     let capture = sniff::open(&args.config()?)?;
     if !args.quiet {
-        eprintln!("listening on {}", capture.device().name);
+        told::say(format_args!("listening on {}", capture.device().name));
     }
     if args.latency {
         args.give_up_rights()?;
@@ -198,9 +206,9 @@ pub fn run(args: SniffArgs) -> anyhow::Result<ExitCode> {
 /// As tcpdump does, on standard error.
 fn say_counts(captured: u64, counted: Counted) {
     let packets = |count| units::counted(count, "packet");
-    eprintln!("{} captured", packets(captured));
-    eprintln!("{} received by filter", packets(counted.received));
-    eprintln!("{} dropped by kernel", packets(counted.dropped));
+    told::say(format_args!("{} captured", packets(captured)));
+    told::say(format_args!("{} received by filter", packets(counted.received)));
+    told::say(format_args!("{} dropped by kernel", packets(counted.dropped)));
 }
 
 /// A reader who has seen enough is no failure.

@@ -1,4 +1,12 @@
-//! An error in one line, each cause once: many messages name their cause themselves.
+//! What is said on standard error: lines, and an error in one line with each cause once, as many messages name theirs.
+
+use std::fmt::Arguments;
+use std::io::{self, Write};
+
+/// A line on standard error. Where nobody can read it (a pipe closed, a disk full) nothing is to be done about that.
+pub fn say(line: Arguments) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// The message and its causes, without those that a message before has told already.
 pub fn told(error: &anyhow::Error) -> String {

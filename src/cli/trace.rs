@@ -103,6 +103,7 @@ pub fn run(args: &TraceArgs) -> ExitCode {
 
 /// What was found, and whether the target was reached.
 fn measure(args: &TraceArgs, config: &Config) -> anyhow::Result<(Stored, bool)> {
+    args.outcome.check_places()?;
     let stop = stop_flag()?;
     let mut live = Live::new(LOOK).filter(|_| !args.quiet);
     let outcome = trace::run(config, nonce(), &stop, &mut |path| {

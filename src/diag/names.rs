@@ -14,7 +14,7 @@ pub struct Host {
 /// Why a host cannot be probed.
 #[derive(Debug, thiserror::Error)]
 pub enum NameError {
-    #[error("{name}: no such host ({source}); check the spelling and /etc/resolv.conf")]
+    #[error("'{name}': no such host ({source}); check the spelling and /etc/resolv.conf")]
     Unknown { name: String, source: io::Error },
     #[error("{name}: has no {wanted} address; leave out {option}")]
     OtherFamily { name: String, wanted: &'static str, option: &'static str },

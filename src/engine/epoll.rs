@@ -42,7 +42,7 @@ pub struct Options {
     /// Poll this long for events before sleeping.
     ///
     /// Saves the wake-up (tens of microseconds) at the price of a busy core; hurts where another thread needs it.
-    #[arg(long, value_name = "DURATION", default_value = "0")]
+    #[arg(long, value_name = "TIME", default_value = "0")]
     pub spin: Nanos,
 }
 

@@ -99,6 +99,21 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
     renamed
 }
 
+/// Whether a file could be written there: found out before there is something to lose. Missing folders are made.
+pub fn check(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(existing) if existing.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        Ok(existing) if !existing.is_file() => Ok(()),
+        _ => {
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                fs::create_dir_all(folder)?;
+            }
+            let temporary = temporary_beside(path)?;
+            fs::write(&temporary, "").and_then(|()| fs::remove_file(&temporary))
+        }
+    }
+}
+
 fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
     Ok(path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id())))

@@ -240,7 +240,7 @@ fn announce(bound: &Bound, aside: Option<&'static str>, out: &mut dyn Write) -> 
         let separator = if matches!(address.place, Place::Unix(_)) { ":" } else { " " };
         writeln!(out, "listening {kind} {}{separator}{}", address.protocol(), address.place)?;
         if address.transport == Transport::Datagram {
-            remarks(address, aside).for_each(|remark| eprintln!("ringmark: {address} {remark}"));
+            remarks(address, aside).for_each(|remark| drop(writeln!(io::stderr(), "ringmark: {address} {remark}")));
         }
     }
     out.flush()

@@ -4,7 +4,7 @@ use super::settings::Settings;
 use super::{CompareArgs, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED};
 use crate::cli::progress::Progress;
 use crate::cli::report::{print, render};
-use crate::cli::told::told;
+use crate::cli::told::{self, told};
 use crate::report::aa::{AA_SCHEMA, AaComparison, AaReport};
 use crate::report::file::{self, Stored};
 use crate::report::json;
@@ -61,7 +61,7 @@ pub fn run(args: &CompareArgs, settings: Settings, count: u64, cancel: Cancel) -
     save(&output, &report)?;
     let code = exit_code(&report);
     print(&render(&Stored::Aa(Box::new(report)), args.format)?)?;
-    eprintln!("Saved: {}", output.display());
+    told::say(format_args!("Saved: {}", output.display()));
     Ok(code)
 }
 

@@ -48,7 +48,9 @@ impl Session {
         let able: Vec<usize> = (0..unavailable.len()).filter(|index| unavailable[*index].is_none()).collect();
         self.recorder.note_unavailable(&unavailable);
         self.choose_baseline(&able);
-        self.announce(able.len() as u64);
+        if !able.is_empty() {
+            self.announce(able.len() as u64);
+        }
         self.recorder.report.stopped = Stopped::Interrupted;
         self.recorder.report.stopped = trial::run(&self.plan, &able, cancel, &mut self.recorder);
     }

@@ -91,6 +91,9 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
         bail!("--max-loss is for datagrams: add --udp, or leave it out");
     }
     let warmup = args.warmup.unwrap_or(DEFAULT_WARMUP);
+    if let Some(most) = args.warmup_max.filter(|most| *most < warmup) {
+        bail!("--warmup-max {most} is less than --warmup {warmup}: raise it, or lower --warmup");
+    }
     Ok(Plan {
         program: std::env::current_exe().context("cannot find this program's own file")?,
         contestants,
@@ -104,7 +107,7 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
             threads,
             duration: args.duration.unwrap_or(DEFAULT_DURATION),
             warmup,
-            warmup_max: args.warmup_max.unwrap_or(warmup + warmup).max(warmup),
+            warmup_max: args.warmup_max.unwrap_or(warmup + warmup),
             pacing: pacing(args)?,
             idle: args.idle,
             timeout: args.timeout.unwrap_or(if args.udp { DATAGRAM_TIMEOUT } else { STREAM_TIMEOUT }),

@@ -2,6 +2,7 @@
 //! (of runs that take long enough to be watched), nothing when quiet.
 
 use crate::cli::live::Live;
+use crate::cli::told;
 use crate::load::{Config, Progress, Stage, Waited};
 use crate::units::{Nanos, counted};
 
@@ -36,7 +37,7 @@ impl LiveLine {
         let text = || describe(&progress, span.as_ref(), self.connections);
         match &mut self.way {
             Way::Line(live) => live.show(text),
-            Way::Lines if span.is_some() => eprintln!("{}", text()),
+            Way::Lines if span.is_some() => told::say(format_args!("{}", text())),
             Way::Lines | Way::Nobody => {}
         }
         if progress.stage == Stage::Measure {

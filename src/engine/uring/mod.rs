@@ -75,7 +75,7 @@ pub struct Options {
     ///
     /// Saves the submitting system call but keeps a core busy: hurts where the server has no core to spare. Needs
     /// Linux 5.11 to run unprivileged.
-    #[arg(long, value_name = "IDLE", num_args = 0..=1, require_equals = true, default_missing_value = "1ms")]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1ms")]
     pub sqpoll: Option<Nanos>,
 
     /// Core for the --sqpoll thread [default: the shard's own].
@@ -92,7 +92,7 @@ pub struct Options {
     /// Poll this long for completions before sleeping.
     ///
     /// Saves the wake-up (tens of microseconds) at the price of a busy core; hurts where another thread needs it.
-    #[arg(long, value_name = "DURATION", default_value = "0")]
+    #[arg(long, value_name = "TIME", default_value = "0")]
     pub spin: Nanos,
 }
 

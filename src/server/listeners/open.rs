@@ -163,6 +163,7 @@ pub(super) fn failed(what: &'static str, address: &Address) -> impl FnOnce(io::E
             Some(libc::EACCES) => {
                 "; ports below 1024 need CAP_NET_BIND_SERVICE, other addresses the right to write there"
             }
+            Some(libc::ENOENT) => "; its folder is not there: make it first",
             Some(libc::EPERM) => "; binding to a device may need CAP_NET_RAW",
             _ => "",
         };

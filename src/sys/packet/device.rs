@@ -26,7 +26,7 @@ pub struct Device {
 /// A device cannot be captured on.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    #[error("there is no network device {name}; there are: any, {}", known.join(", "))]
+    #[error("there is no network device '{name}'; there are: any, {}", known.join(", "))]
     Missing { name: String, known: Vec<String> },
     #[error(
         "capturing on {device} is not permitted; it needs the capability CAP_NET_RAW: run as root, or allow this program \
