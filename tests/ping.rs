@@ -132,7 +132,7 @@ fn exit_codes_are_those_of_fping() {
     assert!(run(["ping", "-i", "100us", "192.0.2.1"]).stderr.contains("--flood"));
     let missing = run(["ping", "-c", "1", "host.invalid"]);
     expect_code(&missing, 2);
-    assert!(missing.stderr.contains("host.invalid: no such host"), "{missing:?}");
+    assert!(missing.stderr.contains("'host.invalid': no such host"), "{missing:?}");
     expect_code(&run(["ping", "--help"]), 0);
     if may_ping() {
         let some = run(["ping", "-c", "1", "host.invalid", "127.0.0.1"]);
