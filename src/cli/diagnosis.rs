@@ -12,6 +12,7 @@ use crate::report::probes::ErrorRecord;
 use crate::sys::raw::Access;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::process::ExitCode;
@@ -37,6 +38,59 @@ pub struct FamilyArgs {
     /// IPv6 only
     #[arg(short = '6')]
     v6: bool,
+}
+
+/// What ping and trace have in common.
+#[derive(Clone, Debug, Args)]
+pub struct ProbingArgs {
+    #[command(flatten)]
+    pub family: FamilyArgs,
+    /// Allow an interval that floods other machines: for networks of your own
+    #[arg(long)]
+    pub flood: bool,
+    /// No live view on the terminal; of a ping no line per answer either, as where answers come faster than every 10ms
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// What to print: text for eyes, or one JSON object (`ringmark schema` has its form; times in integer nanoseconds)
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    #[command(flatten)]
+    outcome: OutputArgs,
+}
+
+impl ProbingArgs {
+    /// Probes and reports, unless the settings were refused. What is measured is a result, and whether all that was probed
+    /// answered; `all_found`: whether all names were known.
+    pub fn conduct(
+        &self,
+        command: &str,
+        refused: Option<impl Display>,
+        all_found: bool,
+        measure: impl FnOnce(&AtomicBool) -> anyhow::Result<(Stored, bool)>,
+    ) -> ExitCode {
+        let problem = refused.map(|error| error.to_string()).or_else(|| self.outcome.needs_comparison());
+        if let Some(problem) = problem {
+            return fail(command, EXIT_USAGE, &problem);
+        }
+        match self.measure(measure) {
+            Err(error) => fail(command, EXIT_SYSTEM, &told::told(&error)),
+            Ok(_) if !all_found => EXIT_NAME_NOT_FOUND.into(),
+            Ok((_, false)) => EXIT_SOME_UNREACHABLE.into(),
+            Ok((result, true)) => self.outcome.verdict(&result),
+        }
+    }
+
+    /// Prints what was found, and exports it.
+    fn measure(
+        &self,
+        measure: impl FnOnce(&AtomicBool) -> anyhow::Result<(Stored, bool)>,
+    ) -> anyhow::Result<(Stored, bool)> {
+        self.outcome.check_places()?;
+        let (result, answered) = measure(&*stop_flag()?)?;
+        print(&render(&result, self.format)?)?;
+        self.outcome.export(&result)?;
+        Ok((result, answered))
+    }
 }
 
 impl FamilyArgs {
@@ -93,12 +147,6 @@ pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
-}
-
-/// Prints what was found, and exports it.
-pub fn conclude(result: &Stored, outcome: &OutputArgs, format: Format) -> anyhow::Result<()> {
-    print(&render(result, format)?)?;
-    outcome.export(result)
 }
 
 /// All that ICMP told of these probes.

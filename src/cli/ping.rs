@@ -4,14 +4,10 @@ mod live;
 mod record;
 mod text;
 
-use super::diagnosis::{
-    EXIT_NAME_NOT_FOUND, EXIT_SOME_UNREACHABLE, EXIT_SYSTEM, EXIT_USAGE, FamilyArgs, conclude, fail, nonce, resolve,
-    stop_flag,
-};
+use super::diagnosis::{EXIT_NAME_NOT_FOUND, ProbingArgs, nonce, resolve};
 use super::load::positive;
-use super::output::OutputArgs;
 use super::report::Format;
-use crate::cli::told::{self, told};
+use crate::cli::told;
 use crate::diag::ping::{self, Config, Event, MAX_SIZE};
 use crate::diag::tally::Tally;
 use crate::diag::window::MAX_PROBES;
@@ -21,7 +17,7 @@ use clap::Args;
 use live::LiveLine;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Time limit where none is typed …
 const USUAL_TIMEOUT: Nanos = Nanos::from_secs(1);
@@ -41,8 +37,6 @@ pub struct PingArgs {
     /// Host names or addresses
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<String>,
-    #[command(flatten)]
-    family: FamilyArgs,
     /// Requests to each target; 0 goes on until Ctrl-C
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     count: u64,
@@ -61,17 +55,8 @@ pub struct PingArgs {
     /// An answer that takes longer is late [default: 1s, or 32768 intervals if that is shorter]
     #[arg(long, value_name = "TIME", value_parser = positive)]
     timeout: Option<Nanos>,
-    /// Allow an interval that floods other machines: for networks of your own
-    #[arg(long)]
-    flood: bool,
-    /// No line per answer, only the summary; the same where answers come faster than every 10ms
-    #[arg(short, long)]
-    quiet: bool,
-    /// What to print: text for eyes, or one JSON object (schema ringmark.ping/1, times in integer nanoseconds)
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
     #[command(flatten)]
-    outcome: OutputArgs,
+    probing: ProbingArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -94,39 +79,27 @@ fn payload_size(text: &str) -> Result<Bytes, String> {
 
 /// The command `ringmark ping`.
 pub fn run(args: &PingArgs) -> ExitCode {
-    let (targets, missing) = resolve(&args.targets, args.family.family());
+    let (targets, missing) = resolve(&args.targets, args.probing.family.family());
     missing.iter().for_each(|error| told::say(format_args!("ringmark ping: {error}")));
     if targets.is_empty() {
         return EXIT_NAME_NOT_FOUND.into();
     }
     let config = args.config(targets);
-    let problem = config.check().err().map(|error| error.to_string()).or_else(|| args.outcome.needs_comparison());
-    if let Some(problem) = problem {
-        return fail("ping", EXIT_USAGE, &problem);
-    }
-    match measure(args, &config) {
-        Err(error) => fail("ping", EXIT_SYSTEM, &told(&error)),
-        Ok(_) if !missing.is_empty() => EXIT_NAME_NOT_FOUND.into(),
-        Ok((_, false)) => EXIT_SOME_UNREACHABLE.into(),
-        Ok((result, true)) => args.outcome.verdict(&result),
-    }
+    let refused = config.check().err();
+    args.probing.conduct("ping", refused, missing.is_empty(), |stop| measure(args, &config, stop))
 }
 
 /// What was found, and whether all targets are reachable.
-fn measure(args: &PingArgs, config: &Config) -> anyhow::Result<(Stored, bool)> {
-    args.outcome.check_places()?;
-    let stop = stop_flag()?;
+fn measure(args: &PingArgs, config: &Config, stop: &AtomicBool) -> anyhow::Result<(Stored, bool)> {
     let lines = args.shows_lines(config);
-    let mut live = LiveLine::new(!lines);
-    let outcome = ping::run(config, nonce(), &stop, &mut |event: Event| match lines {
+    let mut live = LiveLine::new(!lines && !args.probing.quiet);
+    let outcome = ping::run(config, nonce(), stop, &mut |event: Event| match lines {
         // Where nobody reads any more there is nobody to ask for.
         true if print_line(&text::event(config, &event)).is_err() => stop.store(true, Ordering::Relaxed),
         true => {}
         false => live.show(&event),
     })?;
-    drop(live);
     let result = Stored::Ping(Box::new(record::report(config, &outcome)));
-    conclude(&result, &args.outcome, args.format)?;
     Ok((result, outcome.targets.iter().all(Tally::is_reachable)))
 }
 
@@ -144,13 +117,13 @@ impl PingArgs {
             size: self.size,
             hop_limit: self.ttl,
             timeout: self.timeout.unwrap_or(USUAL_TIMEOUT.min(shortest)),
-            flood: self.flood,
+            flood: self.probing.flood,
         }
     }
 
     /// Whether a person could read a line per answer, and asked for it.
     fn shows_lines(&self, config: &Config) -> bool {
         let gap = Nanos(config.interval.0 / config.targets.len() as u64);
-        !self.quiet && self.format == Format::Text && gap >= READABLE_GAP
+        !self.probing.quiet && self.probing.format == Format::Text && gap >= READABLE_GAP
     }
 }

@@ -2,14 +2,9 @@
 
 mod record;
 
-use super::diagnosis::{
-    EXIT_NAME_NOT_FOUND, EXIT_SOME_UNREACHABLE, EXIT_SYSTEM, EXIT_USAGE, FamilyArgs, conclude, fail, nonce, stop_flag,
-};
+use super::diagnosis::{EXIT_NAME_NOT_FOUND, ProbingArgs, fail, nonce};
 use super::live::Live;
 use super::load::positive;
-use super::output::OutputArgs;
-use super::report::Format;
-use crate::cli::told::told;
 use crate::diag::names::Host;
 use crate::diag::trace::{self, Config, MOST_HOPS, Way};
 use crate::report::file::Stored;
@@ -18,6 +13,7 @@ use crate::report::times::FiguresRecord;
 use crate::units::Nanos;
 use clap::Args;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
 /// Where traceroute has sent to since its first days.
 const UDP_PORT: u16 = 33_434;
@@ -34,8 +30,6 @@ const LOOK: Nanos = Nanos::from_millis(200);
 pub struct TraceArgs {
     /// Host name or address
     target: String,
-    #[command(flatten)]
-    family: FamilyArgs,
     /// Probe with UDP datagrams to a port where nobody listens (the default); needs a raw socket
     #[arg(long, group = "way")]
     udp: bool,
@@ -60,17 +54,8 @@ pub struct TraceArgs {
     /// Hops to try
     #[arg(short, long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_HOPS)))]
     max_hops: u8,
-    /// Allow an interval that floods other machines: for networks of your own
-    #[arg(long)]
-    flood: bool,
-    /// No live view on the terminal
-    #[arg(short, long)]
-    quiet: bool,
-    /// What to print: text for eyes, or one JSON object (schema ringmark.trace/1, times in integer nanoseconds)
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
     #[command(flatten)]
-    outcome: OutputArgs,
+    probing: ProbingArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -85,33 +70,22 @@ Examples:
 
 /// The command `ringmark trace`.
 pub fn run(args: &TraceArgs) -> ExitCode {
-    let host = match Host::resolve(&args.target, args.family.family()) {
+    let host = match Host::resolve(&args.target, args.probing.family.family()) {
         Ok(host) => host,
         Err(error) => return fail("trace", EXIT_NAME_NOT_FOUND, &error),
     };
     let config = args.config(host);
-    let problem = config.check().err().map(|error| error.to_string()).or_else(|| args.outcome.needs_comparison());
-    if let Some(problem) = problem {
-        return fail("trace", EXIT_USAGE, &problem);
-    }
-    match measure(args, &config) {
-        Err(error) => fail("trace", EXIT_SYSTEM, &told(&error)),
-        Ok((_, false)) => EXIT_SOME_UNREACHABLE.into(),
-        Ok((result, true)) => args.outcome.verdict(&result),
-    }
+    let refused = config.check().err();
+    args.probing.conduct("trace", refused, true, |stop| measure(args, &config, stop))
 }
 
 /// What was found, and whether the target was reached.
-fn measure(args: &TraceArgs, config: &Config) -> anyhow::Result<(Stored, bool)> {
-    args.outcome.check_places()?;
-    let stop = stop_flag()?;
-    let mut live = Live::new(LOOK).filter(|_| !args.quiet);
-    let outcome = trace::run(config, nonce(), &stop, &mut |path| {
+fn measure(args: &TraceArgs, config: &Config, stop: &AtomicBool) -> anyhow::Result<(Stored, bool)> {
+    let mut live = Live::new(LOOK).filter(|_| !args.probing.quiet);
+    let outcome = trace::run(config, nonce(), stop, &mut |path| {
         live.iter_mut().for_each(|live| live.show(|| table(&record::hops(path, FiguresRecord::brief)).join("\n")));
     })?;
-    drop(live);
     let result = Stored::Trace(Box::new(record::report(config, &outcome)));
-    conclude(&result, &args.outcome, args.format)?;
     Ok((result, outcome.path.is_reached()))
 }
 
@@ -129,7 +103,7 @@ impl TraceArgs {
             interval: self.interval,
             timeout: self.timeout,
             max_hops: self.max_hops,
-            flood: self.flood,
+            flood: self.probing.flood,
         }
     }
 }

@@ -141,58 +141,64 @@ mod tests {
         Ok(format!("{} / {}{}{siblings}", split.server, split.load, if split.shared() { " shared" } else { "" }))
     }
 
-    const FOUR: &str = "0 1 2 3";
-
-    #[test]
-    fn the_sides_are_disjoint_where_possible() {
-        for (server, load, physical, expected) in [
-            ("", "", FOUR, "0-1 / 2-3"),
-            ("", "", "0 1 2", "0-0 / 1-2"),
-            ("", "", "5", "5-5 / 5-5 shared"),
-            ("1", "", FOUR, "0-0 / 1-3"),
-            ("", "1", FOUR, "0-2 / 3-3"),
-            ("1", "2", FOUR, "0-0 / 1-2"),
-            ("2", "0-1", FOUR, "2-3 / 0-1"),
-            ("", "0-0", FOUR, "1-3 / 0-0"),
-            ("0-3", "", FOUR, "0-3 / 0-3 shared"),
-            ("0-1", "1-2", FOUR, "0-1 / 1-2 shared"),
-        ] {
-            assert_eq!(split_of(server, load, physical).unwrap(), expected, "{server} / {load} of {physical}");
+    /// A line a split: what is typed for the server and for the generator (`-` is nothing), the cores, what comes of it.
+    fn assert_splits(lines: &str) {
+        for line in lines.lines().filter(|line| !line.trim().is_empty()) {
+            let mut fields = line.split('|').map(str::trim);
+            let mut next = || fields.next().map(|field| if field == "-" { "" } else { field }).unwrap();
+            let (server, load, physical, expected) = (next(), next(), next(), next());
+            assert_eq!(split_of(server, load, physical).unwrap(), expected, "{line}");
         }
     }
 
     #[test]
+    fn the_sides_are_disjoint_where_possible() {
+        assert_splits(
+            "
+            -   | -   | 0 1 2 3         | 0-1 / 2-3
+            -   | -   | 0 1 2           | 0-0 / 1-2
+            -   | -   | 5               | 5-5 / 5-5 shared
+            1   | -   | 0 1 2 3         | 0-0 / 1-3
+            -   | 1   | 0 1 2 3         | 0-2 / 3-3
+            1   | 2   | 0 1 2 3         | 0-0 / 1-2
+            2   | 0-1 | 0 1 2 3         | 2-3 / 0-1
+            -   | 0-0 | 0 1 2 3         | 1-3 / 0-0
+            0-3 | -   | 0 1 2 3         | 0-3 / 0-3 shared
+            0-1 | 1-2 | 0 1 2 3         | 0-1 / 1-2 shared
+            ",
+        );
+    }
+
+    #[test]
     fn siblings_stay_on_one_side_where_possible() {
-        const FAR: &str = "0,4 1,5 2,6 3,7";
-        const NEAR: &str = "0-1 2-3 4-5";
-        for (server, load, physical, expected) in [
-            ("", "", FAR, "0-1,4-5 / 2-3,6-7"),
-            ("", "", "0,2 1,3", "0,2 / 1,3"),
-            ("", "", NEAR, "0-1 / 2-5"),
-            ("", "", "0-1", "0-0 / 1-1 siblings"),
-            ("", "", "0-3", "0-1 / 2-3 siblings"),
-            ("1", "", FAR, "0-0 / 1-3,5-7"),
-            ("3", "", FAR, "0-1,4 / 2-3,6-7"),
-            ("", "1", FAR, "0-2,4-6 / 3-3"),
-            ("", "3", FAR, "0-1,4-5 / 2-3,6"),
-            ("", "7", FAR, "0-0 / 1-7 siblings"),
-            ("", "1", "0-1", "0-0 / 1-1 siblings"),
-            ("2", "2", FAR, "0,4 / 1,5"),
-            ("1", "1", "0-1", "0-0 / 1-1 siblings"),
-            ("0-3", "", FAR, "0-3 / 4-7 siblings"),
-            ("0-0", "", NEAR, "0-0 / 2-5"),
-            ("", "0-0", NEAR, "2-5 / 0-0"),
-            ("0-5", "", NEAR, "0-5 / 0-5 shared siblings"),
-            ("0-0", "1-1", NEAR, "0-0 / 1-1 siblings"),
-        ] {
-            assert_eq!(split_of(server, load, physical).unwrap(), expected, "{server} / {load} of {physical}");
-        }
+        assert_splits(
+            "
+            -   | -   | 0,4 1,5 2,6 3,7 | 0-1,4-5 / 2-3,6-7
+            -   | -   | 0,2 1,3         | 0,2 / 1,3
+            -   | -   | 0-1 2-3 4-5     | 0-1 / 2-5
+            -   | -   | 0-1             | 0-0 / 1-1 siblings
+            -   | -   | 0-3             | 0-1 / 2-3 siblings
+            1   | -   | 0,4 1,5 2,6 3,7 | 0-0 / 1-3,5-7
+            3   | -   | 0,4 1,5 2,6 3,7 | 0-1,4 / 2-3,6-7
+            -   | 1   | 0,4 1,5 2,6 3,7 | 0-2,4-6 / 3-3
+            -   | 3   | 0,4 1,5 2,6 3,7 | 0-1,4-5 / 2-3,6
+            -   | 7   | 0,4 1,5 2,6 3,7 | 0-0 / 1-7 siblings
+            -   | 1   | 0-1             | 0-0 / 1-1 siblings
+            2   | 2   | 0,4 1,5 2,6 3,7 | 0,4 / 1,5
+            1   | 1   | 0-1             | 0-0 / 1-1 siblings
+            0-3 | -   | 0,4 1,5 2,6 3,7 | 0-3 / 4-7 siblings
+            0-0 | -   | 0-1 2-3 4-5     | 0-0 / 2-5
+            -   | 0-0 | 0-1 2-3 4-5     | 2-5 / 0-0
+            0-5 | -   | 0-1 2-3 4-5     | 0-5 / 0-5 shared siblings
+            0-0 | 1-1 | 0-1 2-3 4-5     | 0-0 / 1-1 siblings
+            ",
+        );
     }
 
     #[test]
     fn what_is_not_there_is_refused() {
         for (server, load) in [("3", "2"), ("9", ""), ("7-8", ""), ("", "9-9")] {
-            assert!(split_of(server, load, FOUR).is_err(), "{server} {load}");
+            assert!(split_of(server, load, "0 1 2 3").is_err(), "{server} {load}");
         }
     }
 }
