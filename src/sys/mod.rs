@@ -19,3 +19,11 @@ pub mod raw;
 pub mod socket;
 pub mod timer;
 pub mod uring;
+
+/// Where tests bind: a port of loopback over each version of IP that this machine has; says which it has not.
+#[cfg(test)]
+pub(crate) fn loopbacks() -> Vec<&'static str> {
+    let bound =
+        |at: &&str| std::net::UdpSocket::bind(at).inspect_err(|error| println!("skipped for {at}: {error}")).is_ok();
+    ["127.0.0.1:0", "[::1]:0"].into_iter().filter(bound).collect()
+}

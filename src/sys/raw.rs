@@ -126,6 +126,9 @@ mod tests {
 
     /// Sends an echo request to loopback over a raw socket, and counts what of it comes in where these types may.
     fn arriving(domain: Domain, types: &[u8]) -> Option<usize> {
+        if domain == Domain::IPV6 && !crate::sys::loopbacks().contains(&"[::1]:0") {
+            return None;
+        }
         let Ok(socket) = icmp(domain, Access::Raw) else {
             eprintln!("skipped: no raw sockets here");
             return None;
@@ -150,7 +153,8 @@ mod tests {
 
     #[test]
     fn segments_of_other_ports_stay_out() {
-        for (domain, at) in [(Domain::IPV4, "127.0.0.1:0"), (Domain::IPV6, "[::1]:0")] {
+        for at in crate::sys::loopbacks() {
+            let domain = if at.starts_with('[') { Domain::IPV6 } else { Domain::IPV4 };
             let Ok(socket) = transport(domain, Protocol::UDP) else { return eprintln!("skipped: no raw sockets here") };
             let [from, to] = [(); 2].map(|()| std::net::UdpSocket::bind(at).unwrap());
             let [from_port, to_port] = [&from, &to].map(|socket| socket.local_addr().unwrap().port());

@@ -223,6 +223,9 @@ mod tests {
 
     /// Offers three datagrams that the kernel has no memory for.
     fn loses_what_there_is_no_memory_for<E: Engine>() {
+        if !crate::sys::loopbacks().contains(&"[::1]:0") {
+            return;
+        }
         let [own, peer] = [(); 2].map(|()| UdpSocket::bind("[::1]:0").unwrap());
         own.connect(peer.local_addr().unwrap()).unwrap();
         let own = Socket::from(own);

@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn is_on_for_udp_and_nothing_for_unix_sockets() {
-        for at in ["127.0.0.1:0", "[::1]:0"] {
+        for at in crate::sys::loopbacks() {
             let socket = Socket::from(UdpSocket::bind(at).unwrap());
             assert_eq!(gro(&socket), 0);
             set_gro(&socket).unwrap();

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn sockets_are_found_over_both_versions_of_ip() {
-        for at in ["127.0.0.1:0", "[::1]:0"] {
+        for at in crate::sys::loopbacks() {
             let socket = UdpSocket::bind(at).unwrap();
             let port = socket.local_addr().unwrap().port();
             assert!(is_bound(port), "{at}");
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_a_real_socket_drops_is_read() {
-        for ip in ["127.0.0.1:0", "[::1]:0"] {
+        for ip in crate::sys::loopbacks() {
             let socket = UdpSocket::bind(ip).unwrap();
             let address = socket.local_addr().unwrap();
             socket2::SockRef::from(&socket).set_recv_buffer_size(1).unwrap();

@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn udp_is_answered_where_it_came_from() {
-        for at in ["127.0.0.1:0", "[::1]:0"] {
+        for at in crate::sys::loopbacks() {
             let server = UdpSocket::bind(at).unwrap();
             let client = UdpSocket::bind(at).unwrap();
             client.connect(server.local_addr().unwrap()).unwrap();

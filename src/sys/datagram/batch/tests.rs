@@ -34,7 +34,7 @@ fn sent(datagrams: u64, bytes: u64) -> Sent {
 
 #[test]
 fn every_datagram_of_a_batch_is_answered() {
-    for at in ["127.0.0.1:0", "[::1]:0"] {
+    for at in crate::sys::loopbacks() {
         let (server, client) = udp(at);
         let mut batch = Batch::new(BUFFER);
         for turn in 0..3 {
@@ -94,7 +94,7 @@ fn the_largest_datagram_is_whole_and_a_longer_one_is_cut() {
 
 #[test]
 fn what_came_as_one_leaves_as_one() {
-    for at in ["127.0.0.1:0", "[::1]:0"] {
+    for at in crate::sys::loopbacks() {
         let (server, client) = udp(at);
         let mut batch = Batch::new(BUFFER);
         set_gro(&server).unwrap();

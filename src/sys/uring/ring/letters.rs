@@ -65,7 +65,7 @@ mod tests {
         let Ok(mut ring) = Ring::new(&RingSettings::default()) else {
             return eprintln!("skipped: io_uring does not work here");
         };
-        for at in ["127.0.0.1:0", "[::1]:0"] {
+        for at in crate::sys::loopbacks() {
             let [a, b] = [(); 2].map(|()| UdpSocket::bind(at).unwrap());
             let to: SocketAddr = b.local_addr().unwrap();
             let mut letter = Letter::new(0);
