@@ -10,10 +10,10 @@ use super::validity::{self, Facts, Others};
 use crate::clock;
 use crate::report::histogram;
 use crate::report::schema::{
-    AccountingRecord, CountRecord, CpuRecord, DatagramRecord, EndRecord, GeneratorRecord, LOAD_SCHEMA, LoadReport,
-    ShapeRecord, UnavailableRecord, WorkloadRecord,
+    AccountingRecord, CountRecord, CpuRecord, DatagramRecord, EndRecord, GeneratorRecord, InterruptsRecord,
+    LOAD_SCHEMA, LoadReport, ShapeRecord, UnavailableRecord, WorkloadRecord,
 };
-use crate::sys::accounting::{Counted, Cpu, Switches, TreeUse, Unavailable};
+use crate::sys::accounting::{CoresTime, Counted, Cpu, Switches, TreeUse, Unavailable};
 use crate::sys::affinity;
 use crate::units::{Nanos, Share, Transport};
 use hdrhistogram::Histogram;
@@ -24,7 +24,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
     let requests = measures.service.len();
     let duration = outcome.last.since(outcome.first);
     let cpu = cpu(outcome.cpu.as_ref(), server_use(outcome), duration, requests);
-    let accounting = accounting(outcome, &cpu);
+    let accounting = accounting(outcome, &cpu, duration);
     let facts = facts(config, outcome, duration, &cpu);
     let datagrams = datagrams(outcome);
     let max_loss = config.datagrams.max_loss;
@@ -149,11 +149,27 @@ fn others(outcome: &Outcome) -> Option<Others> {
     let (before, after) = (begin.cores?, end.cores?);
     let generator = end.generator?.since(begin.generator?).total;
     let ours = generator + server_use(outcome).map_or(Nanos::ZERO, |server| server.cpu.total);
-    Some(Others {
-        capacity: Nanos(end.at.since(begin.at).0.saturating_mul(outcome.watched_cores.len() as u64)),
-        programs: after.busy.since(before.busy).since(ours),
-        hypervisor: after.stolen.since(before.stolen),
-    })
+    let capacity = Nanos(end.at.since(begin.at).0.saturating_mul(outcome.watched_cores.len() as u64));
+    Some(taken(capacity, before, after, ours))
+}
+
+/// Interrupts are the network's work and no program's. Where the kernel does not keep them apart, those that fell in our
+/// time are in `ours`, and how many these are is not known: between none and all.
+fn taken(capacity: Nanos, before: CoresTime, after: CoresTime, ours: Nanos) -> Others {
+    let programs = after.programs.since(before.programs);
+    let interrupts = after.interrupts.since(before.interrupts);
+    let least = programs.since(ours);
+    let most = if after.interrupts_apart { least } else { (programs + interrupts).since(ours) };
+    Others { capacity, programs: [least, most], hypervisor: after.stolen.since(before.stolen) }
+}
+
+/// Interrupts of the watched cores, of a piece with the counted time.
+fn interrupts(outcome: &Outcome, duration: Nanos) -> Option<InterruptsRecord> {
+    let (begin, end) = outcome.cpu.as_ref()?;
+    let (before, after) = (begin.cores?, end.cores?);
+    let read = after.interrupts.since(before.interrupts).0 as f64;
+    let scale = per(duration.0 as f64, end.at.since(begin.at).0 as f64)?;
+    Some(InterruptsRecord { cpu_ns: (read * scale).round() as u64, apart: after.interrupts_apart })
 }
 
 /// What the server's processes used between the two samples.
@@ -177,7 +193,7 @@ fn cpu(samples: Option<&(CpuSample, CpuSample)>, server: Option<TreeUse>, durati
     }
 }
 
-fn accounting(outcome: &Outcome, cpu: &CpuRecord) -> AccountingRecord {
+fn accounting(outcome: &Outcome, cpu: &CpuRecord, duration: Nanos) -> AccountingRecord {
     let Ledger { generator, server, unavailable, .. } = &outcome.ledger;
     let samples = outcome.cpu.as_ref();
     let own = samples.and_then(|(begin, end)| Some(end.generator?.since(begin.generator?)));
@@ -192,6 +208,7 @@ fn accounting(outcome: &Outcome, cpu: &CpuRecord) -> AccountingRecord {
     AccountingRecord {
         generator: end(generator, own.map(|own| (own, cpu.generator_ns))),
         server: server_wanted.then(|| end(server, server_cpu.zip(cpu.server_ns))),
+        interrupts: interrupts(outcome, duration),
         unavailable: unavailable.iter().map(unavailable_record).chain(unsplit).collect(),
     }
 }
@@ -255,6 +272,24 @@ mod tests {
             server_ns_per_request: Some(100.0),
         };
         assert_eq!(record, expected);
+    }
+
+    #[test]
+    fn interrupts_are_not_other_programs() {
+        let cores = |programs, interrupts, interrupts_apart| CoresTime {
+            programs: Nanos(programs),
+            interrupts: Nanos(interrupts),
+            interrupts_apart,
+            stolen: Nanos(0),
+        };
+        // Ours used 700; the network's work took 300, on a kernel that measures it in nobody's time …
+        let apart = taken(Nanos(2000), cores(0, 0, true), cores(720, 300, true), Nanos(700));
+        assert_eq!(apart.programs, [Nanos(20), Nanos(20)]);
+        // … and on one that sees it at its ticks in ours: 420 at other ticks, 300 at those.
+        let within = taken(Nanos(2000), cores(0, 0, false), cores(420, 300, false), Nanos(700));
+        assert_eq!(within.programs, [Nanos(0), Nanos(20)]);
+        let busy = taken(Nanos(2000), cores(0, 0, false), cores(1200, 100, false), Nanos(700));
+        assert_eq!(busy.programs, [Nanos(500), Nanos(600)]);
     }
 
     #[test]

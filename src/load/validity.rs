@@ -76,8 +76,9 @@ pub struct Facts {
 pub struct Others {
     /// All the time of these cores.
     pub capacity: Nanos,
-    /// Used by other programs than the generator and the server.
-    pub programs: Nanos,
+    /// Used by other programs than the generator and the server: at least, and at most. They differ where the kernel does
+    /// not tell whose time interrupts took.
+    pub programs: [Nanos; 2],
     /// Wanted here, but given to others by the hypervisor.
     pub hypervisor: Nanos,
 }
@@ -209,8 +210,18 @@ fn clear_drift(facts: &Facts) -> Option<f64> {
 }
 
 fn programs(facts: &Facts) -> Option<String> {
-    let percent = intolerable(facts, |others| others.programs)?;
-    Some(format!("other programs used {percent:.0} % of the cores: stop them, or differences drown in the noise"))
+    let most = intolerable(facts, |others| others.programs[1])?;
+    let advice = "stop them, or differences drown in the noise";
+    Some(match intolerable(facts, |others| others.programs[0]) {
+        Some(least) if format!("{least:.0}") == format!("{most:.0}") => {
+            format!("other programs used {most:.0} % of the cores: {advice}")
+        }
+        Some(least) => format!("other programs used {least:.0} to {most:.0} % of the cores: {advice}"),
+        None => format!(
+            "interrupts or other programs used up to {most:.0} % of the cores (a kernel with CONFIG_IRQ_TIME_ACCOUNTING \
+             tells them apart): if it was programs, {advice}"
+        ),
+    })
 }
 
 fn hypervisor(facts: &Facts) -> Option<String> {
@@ -377,8 +388,10 @@ mod tests {
             (Facts { server_processes_ended: 2, ..good() }, "2 of the server's processes"),
             (Facts { drift: drift(-0.3, -9.0), ..good() }, "changed by -30 %"),
             (Facts { clock_source: Some("hpet".into()), ..good() }, "clock source is hpet"),
-            (Facts { others: others(40, 0), ..good() }, "other programs used 40 %"),
-            (Facts { others: others(0, 7), ..good() }, "hypervisor gave 7 %"),
+            (Facts { others: others([40, 40], 0), ..good() }, "other programs used 40 %"),
+            (Facts { others: others([20, 40], 0), ..good() }, "other programs used 20 to 40 %"),
+            (Facts { others: others([5, 40], 0), ..good() }, "interrupts or other programs used up to 40 %"),
+            (Facts { others: others([0, 0], 7), ..good() }, "hypervisor gave 7 %"),
         ] {
             let warnings = warnings(&facts);
             assert!(warnings.len() == 1 && warnings[0].contains(part), "{warnings:?}");
@@ -403,8 +416,8 @@ mod tests {
         Some(Trend { mean: 1.0, slope: drift / 19.0, t, values: 20 })
     }
 
-    fn others(programs: u64, hypervisor: u64) -> Option<Others> {
-        Some(Others { capacity: Nanos(100), programs: Nanos(programs), hypervisor: Nanos(hypervisor) })
+    fn others(programs: [u64; 2], hypervisor: u64) -> Option<Others> {
+        Some(Others { capacity: Nanos(100), programs: programs.map(Nanos), hypervisor: Nanos(hypervisor) })
     }
 
     #[test]
@@ -415,7 +428,7 @@ mod tests {
             Facts { steady: steady(false), drift: drift(0.2, 9.0), ..good() },
             Facts { steady: steady(false), drift: drift(0.5, 2.0), ..good() },
             Facts { steady: steady(true), ..good() },
-            Facts { clock_source: Some("tsc".into()), others: others(5, 5), ..good() },
+            Facts { clock_source: Some("tsc".into()), others: others([5, 5], 5), ..good() },
             // In an open loop the threads poll.
             Facts { pace: pace("1k"), busiest_thread: 1.0, ..second() },
         ] {

@@ -11,8 +11,21 @@ pub struct AccountingRecord {
     pub generator: EndRecord,
     /// `None` when no server process was named.
     pub server: Option<EndRecord>,
+    /// Interrupts on the cores of both; `None` in files older than it, and where no cores were watched.
+    #[serde(default)]
+    pub interrupts: Option<InterruptsRecord>,
     /// What could not be read, each thing once.
     pub unavailable: Vec<UnavailableRecord>,
+}
+
+/// What interrupts and softirqs took of the cores of both ends within the counted time: mostly the network's work, also
+/// that for others. To 10 ms per core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InterruptsRecord {
+    pub cpu_ns: u64,
+    /// None of it is in the CPU time of the ends (CONFIG_IRQ_TIME_ACCOUNTING). Other kernels put it down to whomever it
+    /// interrupted too.
+    pub apart: bool,
 }
 
 /// What one end used: all its threads, io_uring's worker and SQPOLL threads included. `None` is unknown.

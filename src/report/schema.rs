@@ -6,7 +6,9 @@
 mod datagrams;
 mod workload;
 
-pub use super::accounting::{AccountingRecord, CountRecord, EndRecord, SYSTEM_CALLS, UnavailableRecord, UseRecord};
+pub use super::accounting::{
+    AccountingRecord, CountRecord, EndRecord, InterruptsRecord, SYSTEM_CALLS, UnavailableRecord, UseRecord,
+};
 use crate::stats::{Interval, PairedRatio};
 pub use datagrams::{DatagramRecord, TrafficRecord};
 use schemars::JsonSchema;

@@ -25,6 +25,7 @@ pub fn render(report: &LoadReport) -> String {
         .chain(latencies(report))
         .chain(bounds)
         .chain(ends(report))
+        .chain(interrupts(report))
         .chain(datagrams(report))
         .chain([outcome]);
     let notes = missing(report.accounting.iter().flat_map(|accounting| &accounting.unavailable));
@@ -119,6 +120,13 @@ fn ends(report: &LoadReport) -> Vec<String> {
         .collect()
 }
 
+/// What the kernel did for the network, where it is in neither end's time.
+fn interrupts(report: &LoadReport) -> Option<String> {
+    let apart = report.accounting.as_ref()?.interrupts.filter(|interrupts| interrupts.apart)?;
+    let each = (report.requests > 0).then(|| Nanos(apart.cpu_ns / report.requests))?;
+    Some(format!("interrupts {each} CPU per request on the cores of both, in neither's time"))
+}
+
 fn end(cpu: f64, used: &UseRecord) -> String {
     let time = |nanos: f64| Nanos(nanos.round() as u64);
     let split = used.user_ns_per_request.zip(used.system_ns_per_request);
@@ -167,7 +175,7 @@ fn errors(report: &LoadReport) -> String {
 mod tests {
     use super::*;
     use crate::report::schema::{AccountingRecord, CountRecord, CpuRecord, EndRecord, UnavailableRecord};
-    use crate::report::schema::{GeneratorRecord, ShapeRecord};
+    use crate::report::schema::{GeneratorRecord, InterruptsRecord, ShapeRecord};
 
     fn accounting() -> AccountingRecord {
         let count = |count| Some(CountRecord { count, requests: 1000, duration_ns: 1 });
@@ -183,7 +191,7 @@ mod tests {
         };
         let unavailable =
             UnavailableRecord { what: "cycles".into(), why: "no PMU".into(), remedy: "another machine".into() };
-        AccountingRecord { generator: EndRecord::default(), server: Some(server), unavailable: vec![unavailable] }
+        AccountingRecord { server: Some(server), unavailable: vec![unavailable], ..AccountingRecord::default() }
     }
 
     #[test]
@@ -236,6 +244,19 @@ mod tests {
             "corrupt 3",
         ] {
             assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn interrupts_are_shown_where_they_are_in_nobodys_time() {
+        let of = |interrupts| {
+            let accounting = Some(AccountingRecord { interrupts, ..AccountingRecord::default() });
+            render(&LoadReport { requests: 1000, accounting, ..LoadReport::default() })
+        };
+        let text = of(Some(InterruptsRecord { cpu_ns: 2_500_000, apart: true }));
+        assert!(text.contains("\ninterrupts 2.50us CPU per request on the cores of both"), "{text}");
+        for none in [None, Some(InterruptsRecord { cpu_ns: 2_500_000, apart: false })] {
+            assert!(!of(none).contains("interrupts"));
         }
     }
 }
