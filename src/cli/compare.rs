@@ -34,7 +34,7 @@ const EXIT_USAGE: u8 = 2;
 /// What a shell reports for a program that Ctrl-C ends: 128 + SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;
 
-/// Compare servers under the same load.
+/// Compare servers under the same load
 ///
 /// Starts every contestant's server once per round, in an order that changes, puts the same load on it over loopback
 /// from cores of its own, and compares throughput round by round with the baseline's.
@@ -46,16 +46,16 @@ pub struct CompareArgs {
     /// Without any: uring epoll threads tokio tokio-uring.
     #[arg(value_name = "CONTESTANT")]
     contestants: Vec<String>,
-    /// Connections; several make several cells: 1,64,1000
+    /// Connections, at most 1000000; several make several cells: 1,64,1000
     #[arg(short, long, value_name = "N,...", value_delimiter = ',', default_value = "64", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     connections: Vec<u64>,
-    /// Bytes of a request; several make several cells: 64,4k. A mix by weight makes one: 64:90,1400:9,16k:1
+    /// Bytes of a request, 1 to 64M; several make several cells: 64,4k. A mix by weight makes one: 64:90,1400:9,16k:1
     #[arg(short, long, value_name = "BYTES,...", default_value = "64", value_parser = Sizes::parse)]
     size: Vec<Sizes>,
     /// Connections beside --connections that stay open and silent
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000), conflicts_with_all = ["connect_per_request", "udp"])]
     idle: u64,
-    /// Requests in flight per connection [default: 1, or as many as --gso; with a rate at most 4096]
+    /// Requests in flight per connection, at most 4096 [default: 1, with --gso as many, with a rate 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     depth: Option<u64>,
     /// Make a new connection for every request
@@ -88,7 +88,7 @@ pub struct CompareArgs {
     pacing: PacingArgs,
     #[command(flatten)]
     tolerance: ToleranceArgs,
-    /// Rounds; every contestant runs once in each. Fewer than 6 show nothing. With --precision the least number of them
+    /// Rounds, at most 10000; every contestant runs once in each. Fewer than 6 show nothing. With --precision the least number of them
     /// [default: 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rounds: Option<u64>,
@@ -169,6 +169,8 @@ fn some_share(text: &str) -> Result<Share, String> {
 }
 
 const AFTER_HELP: &str = "\
+Durations take ns, us, ms, s, m, h (250us, 1.5s); sizes take k, M (16k, 1M = powers of 1024).
+
 Exit codes: 0 measured; 1 nothing could be measured; 2 bad options; 4 more false alarms than --aa allows; \
 99 a --fail-if holds; 130 interrupted (what was measured is kept).
 

@@ -79,10 +79,10 @@ Examples:
 pub struct LoadArgs {
     /// Echo server: tcp://IP:PORT or IP:PORT, udp://IP:PORT, unix:PATH or unixgram:PATH
     pub target: Address,
-    /// Connections, of datagrams sockets, over all threads
+    /// Connections over all threads, with datagrams sockets; at most 1000000
     #[arg(short, long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
-    /// Threads, each with its share of the connections [default: one per core of --cores, else 1]
+    /// Threads, each with its share of the connections; at most 1024 [default: one per core of --cores, else 1]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
     /// How long to measure, warm-up not included
@@ -91,7 +91,7 @@ pub struct LoadArgs {
     /// Stop after exactly N counted requests, should that come before --duration
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub requests: Option<u64>,
-    /// Bytes of a request; the answer must be the same bytes. A mix by weight: 64:90,1400:9,16k:1
+    /// Bytes of a request, 1 to 64M; the answer must be the same bytes. A mix by weight: 64:90,1400:9,16k:1
     ///
     /// A datagram has at least 16, and at most 65507 over IPv4 (IPv6 65527, unix 65536). Its size follows from its number,
     /// so that each answer's length is checked too.
@@ -102,7 +102,7 @@ pub struct LoadArgs {
     /// Each is answered once before the measuring and once after it, so that all are known to be alive.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000), conflicts_with = "connect_per_request")]
     pub idle: u32,
-    /// Requests in flight per connection [default: 1, with --gso as many; with a rate at most 4096, else a request waits to be sent]
+    /// Requests in flight per connection, at most 4096 [default: 1, with --gso as many, with a rate 4096]
     ///
     /// Slots that are free at the same time are filled with one send, as a client that batches would do.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_DEPTH))]

@@ -7,7 +7,7 @@ use clap::Args;
 /// An open loop sends when its schedule says so, however late the answers are.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct PacingArgs {
-    /// Send so many requests per second over all connections, whether or not answers come (open loop): 500, 20k, 1.5M
+    /// Send so many requests per second over all connections, whether or not answers come (open loop): 500, 20k, 1.5M; 1 to 100M
     ///
     /// Latency is then response time as well: from the instant at which a request was meant to be sent, so that what
     /// waits behind a slow answer counts. A connection whose answer is late sends its next request all the same.

@@ -46,10 +46,10 @@ pub struct PingArgs {
     /// targets together, must be 2ms apart unless --flood is given; loopback addresses may be flooded.
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = positive)]
     interval: Nanos,
-    /// Bytes of payload
+    /// Bytes of payload, at most 65507
     #[arg(short, long, value_name = "BYTES", default_value = "56", value_parser = payload_size)]
     size: Bytes,
-    /// Hops that a request may take [default: the system's]
+    /// Hops that a request may take, 1 to 255 [default: the system's]
     #[arg(long, value_name = "HOPS", value_parser = clap::value_parser!(u8).range(1..))]
     ttl: Option<u8>,
     /// An answer that takes longer is late [default: 1s, or 32768 intervals if that is shorter]

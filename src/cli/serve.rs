@@ -95,7 +95,7 @@ struct CommonArgs {
     #[arg(long, value_enum, default_value = "balanced")]
     accept: Accept,
 
-    /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn
+    /// Connections that may wait to be accepted, at most 1000000; the kernel caps it at net.core.somaxconn
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     backlog: u32,
 
@@ -115,7 +115,7 @@ struct CommonArgs {
     #[arg(long, value_name = "BYTES")]
     sndbuf: Option<Bytes>,
 
-    /// Print the counters this often
+    /// Print the counters this often; at least 10ms
     #[arg(long, value_name = "TIME", value_parser = parse_interval)]
     stats: Option<Nanos>,
 

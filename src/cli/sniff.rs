@@ -68,10 +68,10 @@ pub struct SniffArgs {
     /// End after this long
     #[arg(short, long, value_name = "TIME", value_parser = positive)]
     duration: Option<Nanos>,
-    /// Bytes of each packet to capture [default: 256k, with --latency 256]
+    /// Bytes of each packet to capture, at most 256k (0 is all) [default: 256k, with --latency 256]
     #[arg(short, long, value_name = "BYTES", value_parser = snap_length)]
     snap: Option<Bytes>,
-    /// Memory of the ring; more of it survives longer bursts
+    /// Memory of the ring, 512k to 1G; more of it survives longer bursts
     #[arg(short = 'B', long, value_name = "BYTES", default_value = "8M", value_parser = buffer_size)]
     buffer: Bytes,
     /// Show each packet at once

@@ -51,7 +51,7 @@ pub struct TraceArgs {
     /// An answer that takes longer is late, and does not count
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive)]
     timeout: Nanos,
-    /// Hops to try
+    /// Hops to try, at most 64
     #[arg(short, long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_HOPS)))]
     max_hops: u8,
     #[command(flatten)]
