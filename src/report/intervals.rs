@@ -32,6 +32,9 @@ pub fn of_run(report: &LoadReport) -> Option<String> {
     match (report.intervals.len(), known) {
         (0, _) => None,
         (_, true) => Some(quantiles(&report.quantiles).join(", ")),
+        (count, false) if count >= MIN_BATCHES => {
+            Some(format!("{INSUFFICIENT}: too few of the intervals of time have nearly all answers"))
+        }
         (_, false) => Some(format!("{INSUFFICIENT}: a run has intervals from {MIN_BATCHES}s on")),
     }
 }

@@ -11,6 +11,7 @@ pub mod file;
 mod hgrm;
 pub mod histogram;
 mod hlog;
+mod interrupts;
 pub mod intervals;
 pub mod json;
 mod markdown;

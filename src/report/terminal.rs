@@ -4,6 +4,7 @@
 
 use super::accounting::{SYSTEM_CALLS, missing};
 use super::datagrams;
+use super::interrupts;
 use super::intervals;
 use super::schema::{
     CellRecord, CompareReport, ContestantRecord, LoadReport, LoadSettings, RatioRecord, Stopped, TrialRecord, Verdict,
@@ -251,6 +252,7 @@ fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
         conclusion(cell, &report.baseline),
         stopping::line(report, cell)
             .into_iter()
+            .chain(interrupts::lines(cell))
             .chain(datagrams::lines(cell))
             .chain(intervals::lines(cell))
             .map(|line| format!("\n{line}"))
