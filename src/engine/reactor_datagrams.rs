@@ -14,6 +14,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch::Receiver;
+use tokio::task::coop;
 
 /// Where a datagram socket's task learns of the drain: it has begun when the sender is gone.
 pub(super) type Drained = Receiver<()>;
@@ -62,6 +63,8 @@ impl<S: Service> Desk<S> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE.duration()).await,
             }
+            // While datagrams arrive it is never waited for, and the shard's other tasks must get to run.
+            coop::consume_budget().await;
         }
         self.answer_rest(socket.get_ref()).await;
     }
@@ -97,5 +100,53 @@ async fn send(socket: &Socket, bytes: &[u8], to: &Arrived) -> io::Result<()> {
             Err(error) if is_transient(&error) => socket::wait_until_writable(socket).await?,
             outcome => return outcome,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::datagram::Guard;
+    use super::*;
+    use crate::service::Answer;
+    use std::net::UdpSocket;
+    use std::sync::mpsc;
+    use std::time::Duration;
+    use tokio::sync::watch;
+
+    #[derive(Debug)]
+    struct Mirror;
+
+    impl Service for Mirror {
+        type Session = ();
+
+        fn open(&mut self, _listener: usize) {}
+
+        fn received(&mut self, _session: &mut (), input: &[u8], _output: &mut Vec<u8>) -> Answer {
+            Answer::Input(0..input.len())
+        }
+    }
+
+    /// Serves a socket that answers itself for ever, until another task of the same thread has had some turns.
+    async fn serve_beside_another_task() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.send_to(b"again", socket.local_addr().unwrap()).unwrap();
+        let (_serving, drained) = watch::channel(());
+        let desk = Desk::new(Responder::new(Mirror, 0, Guard::new(false, [].into())), Arc::default());
+        let serving = tokio::spawn(desk.serve(watch(socket.into()).unwrap(), drained));
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(!serving.is_finished());
+    }
+
+    #[test]
+    fn a_socket_at_which_datagrams_never_end_leaves_other_tasks_their_turns() {
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(serve_beside_another_task());
+            tell.send(()).unwrap();
+        });
+        told.recv_timeout(Duration::from_secs(20)).expect("the other task got to run");
     }
 }
