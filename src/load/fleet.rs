@@ -191,7 +191,9 @@ impl<'a> Fleet<'a> {
         self.recorder.publish(self.shared);
     }
 
+    /// Whatever frees a connection for another request wakes it too.
     fn wake(&mut self, index: usize) {
+        self.rota.freed();
         self.ready.wake(index);
     }
 

@@ -10,6 +10,10 @@
 use super::pacer::{Pacer, Plan, Schedule};
 use super::shared::{Phase, Shared};
 use crate::units::Nanos;
+use std::collections::VecDeque;
+
+/// So many requests that wait are known by their instants. Tests go beyond it at every turn.
+const KNOWN: usize = if cfg!(test) { 3 } else { 256 };
 
 #[derive(Debug)]
 pub struct Rota {
@@ -21,26 +25,78 @@ pub struct Rota {
     course: Option<Course>,
     /// The member whose turn is next.
     next_in_turn: usize,
+    /// No member could take a request when they were asked, and none was freed since.
+    all_taken: bool,
 }
 
-/// The same schedule twice, each at another place: no memory is needed for the requests between them, however many.
+/// A schedule, and those of its requests that were noticed and wait to be handed out.
 #[derive(Debug)]
 struct Course {
     noticed: Schedule,
-    handed_out: Schedule,
+    /// The first of those that wait.
+    waiting: VecDeque<Nanos>,
+    beyond: Option<Beyond>,
+}
+
+/// Those that wait behind the known ones. The schedule tells their instants once more, so that they need no memory,
+/// however many.
+#[derive(Debug)]
+struct Beyond {
+    schedule: Schedule,
+    requests: u64,
 }
 
 impl Course {
     fn new(plan: Plan, start: Nanos) -> Course {
-        let noticed = Schedule::new(plan, start);
-        Course { handed_out: noticed.clone(), noticed }
+        Course { noticed: Schedule::new(plan, start), waiting: VecDeque::with_capacity(KNOWN), beyond: None }
+    }
+
+    fn open_window(&mut self, first: Nanos) {
+        self.noticed.open_window(first);
+        if let Some(beyond) = &mut self.beyond {
+            beyond.schedule.open_window(first);
+        }
+    }
+
+    /// The instant of the next request that is due by `now`, which waits from then on.
+    #[inline]
+    fn notice(&mut self, now: Nanos) -> Option<Nanos> {
+        let intended = self.noticed.next();
+        if intended > now {
+            return None;
+        }
+        match &mut self.beyond {
+            Some(beyond) => beyond.requests += 1,
+            None if self.waiting.len() < KNOWN => self.waiting.push_back(intended),
+            none => *none = Some(Beyond { schedule: self.noticed.clone(), requests: 1 }),
+        }
+        self.noticed.due(now)
+    }
+
+    /// The instant of the first that waits, which does so no longer.
+    #[inline]
+    fn take(&mut self) -> Option<Nanos> {
+        let first = self.waiting.pop_front()?;
+        if self.beyond.is_some() {
+            self.know_one_more();
+        }
+        Some(first)
+    }
+
+    fn know_one_more(&mut self) {
+        let Some(beyond) = &mut self.beyond else { return };
+        self.waiting.extend(beyond.schedule.due(Nanos(u64::MAX)));
+        beyond.requests -= 1;
+        if beyond.requests == 0 {
+            self.beyond = None;
+        }
     }
 }
 
 impl Rota {
     /// Members are the numbers below `members`.
     pub fn new(pacer: Pacer, members: usize) -> Rota {
-        Rota { pacer, members, running: false, course: None, next_in_turn: 0 }
+        Rota { pacer, members, running: false, course: None, next_in_turn: 0, all_taken: false }
     }
 
     /// A turn begins, in this phase. Begins an open loop's schedule with the load, and tells it when the counted window
@@ -52,8 +108,7 @@ impl Rota {
         let course = self.course.get_or_insert_with(|| Course::new(plan, shared.start()));
         let first = shared.first();
         if first < Nanos(u64::MAX) {
-            course.noticed.open_window(first);
-            course.handed_out.open_window(first);
+            course.open_window(first);
         }
     }
 
@@ -73,19 +128,26 @@ impl Rota {
     #[inline]
     pub fn notice(&mut self, now: Nanos) -> Option<Nanos> {
         let course = self.course.as_mut().filter(|_| self.running)?;
-        course.noticed.due(now).map(|intended| now.since(intended))
+        course.notice(now).map(|intended| now.since(intended))
     }
 
-    /// The next request that is due by `now`, by its instant, and the member that is to send it. Call it until there is
-    /// none: either none is due, or no member can take it.
+    /// The first request that was noticed and waits, by its instant, and the member that is to send it. Call it until
+    /// there is none: either none waits, or no member can take it. Then nobody is asked again until one is
+    /// [`Rota::freed`].
     #[inline]
-    pub fn hand_out(&mut self, now: Nanos, can_take: impl FnMut(usize) -> bool) -> Option<(usize, Nanos)> {
-        if !self.running || self.course.as_ref()?.handed_out.next() > now {
+    pub fn hand_out(&mut self, can_take: impl FnMut(usize) -> bool) -> Option<(usize, Nanos)> {
+        if !self.running || self.all_taken || self.course.as_ref()?.waiting.is_empty() {
             return None;
         }
-        let member = self.taker(can_take)?;
-        let intended = self.course.as_mut()?.handed_out.due(now)?;
-        Some((member, intended))
+        let member = self.taker(can_take);
+        self.all_taken = member.is_none();
+        Some((member?, self.course.as_mut()?.take()?))
+    }
+
+    /// A member that could not take a request may be able to now.
+    #[inline]
+    pub fn freed(&mut self) {
+        self.all_taken = false;
     }
 
     /// The next member in turn that can take a request.
@@ -157,7 +219,9 @@ mod tests {
                     let member: &mut u64 = &mut in_flight[at.index(members)];
                     *member = member.saturating_sub(1);
                 }
-                while let Some((member, intended)) = rota.hand_out(now, |member| in_flight[member] < depth) {
+                rota.freed();
+                while rota.notice(now).is_some() {}
+                while let Some((member, intended)) = rota.hand_out(|member| in_flight[member] < depth) {
                     let expected = (1..=members).map(|step| (last + step) % members).find(|member| in_flight[*member] < depth);
                     prop_assert_eq!(Some(member), expected);
                     last = member;
@@ -182,7 +246,7 @@ mod tests {
                 let due = instants(plan, now);
                 prop_assert_eq!(late, due[before..].iter().map(|intended| now.since(*intended)).collect::<Vec<_>>());
                 before = due.len();
-                while rota.hand_out(now, |_| takes).is_some() {}
+                while rota.hand_out(|_| takes).is_some() {}
                 prop_assert!(rota.next().is_some_and(|next| next > now), "it is to look again when the next is due");
             }
         }
@@ -192,19 +256,39 @@ mod tests {
     fn a_closed_loop_has_none() {
         let mut rota = rota(Pacer::ClosedLoop, 2);
         assert_eq!((rota.paces(), rota.next(), rota.notice(Nanos(1 << 40))), (false, None, None));
-        assert_eq!(rota.hand_out(Nanos(1 << 40), |_| true), None);
+        assert_eq!(rota.hand_out(|_| true), None);
     }
 
     #[test]
     fn once_the_run_is_over_nothing_is_due_any_more() {
         let (mut rota, now) = (rota(Pacer::Open(plan("constant")), 1), Nanos(10_000));
-        assert!(rota.notice(now).is_some() && rota.hand_out(now, |_| true).is_some());
+        assert!(rota.notice(now).is_some() && rota.hand_out(|_| true).is_some());
         rota.follow(Phase::Drain, &Shared::new(None, std::thread::current()));
-        assert_eq!((rota.next(), rota.notice(now), rota.hand_out(now, |_| true)), (None, None, None));
+        assert_eq!((rota.next(), rota.notice(now), rota.hand_out(|_| true)), (None, None, None));
+    }
+
+    /// Else every request that comes due while all are busy costs a look at each.
+    #[test]
+    fn where_none_can_take_a_request_none_is_asked_again_until_one_is_freed() {
+        let (mut rota, mut asked) = (rota(Pacer::Open(plan("constant")), 100), 0);
+        for now in 1..=50 {
+            assert!(rota.notice(Nanos(now * 2_000)).is_some());
+            let mut busy = |_| {
+                asked += 1;
+                false
+            };
+            assert_eq!(rota.hand_out(&mut busy), None);
+        }
+        assert_eq!(asked, 100);
+        rota.freed();
+        assert_eq!(rota.hand_out(|member| member == 7).map(|(member, _)| member), Some(7));
+        assert!(rota.hand_out(|_| true).is_some_and(|(member, _)| member == 8));
     }
 
     #[test]
     fn without_members_nothing_is_handed_out() {
-        assert_eq!(rota(Pacer::Open(plan("constant")), 0).hand_out(Nanos(1_000_000), |_| true), None);
+        let mut rota = rota(Pacer::Open(plan("constant")), 0);
+        assert!(rota.notice(Nanos(1_000_000)).is_some());
+        assert_eq!(rota.hand_out(|_| true), None);
     }
 }

@@ -182,7 +182,9 @@ impl<'a> Swarm<'a> {
         Haul { recorder: self.recorder, ports_exhausted: false, busy: None, datagrams: Some(self.tally) }
     }
 
+    /// Whatever frees a socket for another request wakes it too.
     fn wake(&mut self, number: usize) {
+        self.rota.freed();
         self.ready.wake(number);
     }
 

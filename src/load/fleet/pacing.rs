@@ -18,7 +18,7 @@ impl Fleet<'_> {
         while let Some(late) = rota.notice(now) {
             recorder.timer_error(late, turn.counting);
         }
-        while let Some((index, intended)) = rota.hand_out(now, |index| connections[index].can_take(orders, turn.done)) {
+        while let Some((index, intended)) = rota.hand_out(|index| connections[index].can_take(orders, turn.done)) {
             connections[index].flow.issue(Stamp { intended, sent: now });
             ready.wake(index);
         }

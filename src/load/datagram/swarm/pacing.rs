@@ -17,7 +17,7 @@ impl Swarm<'_> {
         while let Some(late) = rota.notice(now) {
             recorder.timer_error(late, turn.counting);
         }
-        while let Some((number, intended)) = rota.hand_out(now, |number| seats[number].can_take()) {
+        while let Some((number, intended)) = rota.hand_out(|number| seats[number].can_take()) {
             seats[number].due.push_back(intended);
             ready.wake(number);
         }
