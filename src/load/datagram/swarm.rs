@@ -371,32 +371,41 @@ impl<'a> Swarm<'a> {
 
     /// Looks for what is overdue and for pauses that have passed.
     pub fn check_deadlines(&mut self, now: Nanos) {
-        let earliest = (0..self.begun).filter_map(|number| self.check(number, now)).min();
         let exactness = (self.orders.timeout.0 / EXACTNESS).clamp(*CHECKS.start(), *CHECKS.end());
         // What is sent from now on is due later.
-        self.next_deadline = earliest.unwrap_or(now + self.orders.timeout).max(now + Nanos(exactness));
+        self.next_deadline = now + self.orders.timeout.max(Nanos(exactness));
+        for number in 0..self.begun {
+            let overdue = self.check_overdue(number, now).map(|at| at.max(now + Nanos(exactness)));
+            // A pause may be shorter than timeouts are exact.
+            let resumed = self.check_pause(number, now).map(|at| at.max(now + Nanos(*CHECKS.start())));
+            self.next_deadline = overdue.into_iter().chain(resumed).fold(self.next_deadline, Nanos::min);
+        }
     }
 
-    /// Looks after one socket; when the next request that it waits for will be overdue.
-    fn check(&mut self, number: usize, now: Nanos) -> Option<Nanos> {
-        let seat = &mut self.seats[number];
-        let mut next = None;
-        match seat.obstacle {
-            Obstacle::Until(end) if now >= end => {
-                seat.obstacle = Obstacle::None;
+    /// Ends a socket's pause if that has passed; otherwise when it will have.
+    fn check_pause(&mut self, number: usize, now: Nanos) -> Option<Nanos> {
+        let obstacle = &mut self.seats[number].obstacle;
+        match *obstacle {
+            Obstacle::Until(end) if now < end => return Some(end),
+            Obstacle::Until(_) => {
+                *obstacle = Obstacle::None;
                 self.wake(number);
             }
-            Obstacle::Until(end) => next = Some(end),
             Obstacle::None | Obstacle::Full => {}
         }
-        let seat = &mut self.seats[number];
-        let expired = seat.tracker.expire(now);
-        let overdue = seat.tracker.oldest().map(|sent| sent + self.orders.timeout);
+        None
+    }
+
+    /// Frees the slots of a socket's requests whose time is over; when that of the next will be.
+    fn check_overdue(&mut self, number: usize, now: Nanos) -> Option<Nanos> {
+        let tracker = &mut self.seats[number].tracker;
+        let expired = tracker.expire(now);
+        let overdue = tracker.oldest().map(|sent| sent + self.orders.timeout);
         if expired > 0 {
             self.tally.overdue += expired;
             self.on_overdue(number);
         }
-        next.into_iter().chain(overdue).min()
+        overdue
     }
 
     fn on_overdue(&mut self, number: usize) {

@@ -227,3 +227,28 @@ fn a_generator_that_was_away_is_late_whatever_the_sockets_state() {
         assert!(measures.service.max() <= 11_000, "{}", measures.service.max());
     }
 }
+
+/// Timeouts are kept less exactly than so short a pause.
+#[test]
+fn a_socket_that_rests_goes_on_when_its_own_pause_is_over() {
+    let at = |micros: u64| Nanos(micros * 1_000);
+    let shared = Shared::new(None, std::thread::current());
+    shared.open_window(Nanos(1), SECOND);
+    let orders = orders(2, 1, Sizes::All(64));
+    let mut sim = Sim::new(&orders, 5_000, 0);
+    let mut swarm = Swarm::new(orders, &shared);
+    swarm.begin_turn(at(100));
+    swarm.advance(&mut sim, at(100));
+    swarm.check_deadlines(at(100));
+    for (number, now) in [(0, 1_000), (1, 1_500)] {
+        swarm.begin_turn(at(now));
+        swarm.on_event(number, Event::Failed(io::Error::from_raw_os_error(libc::ENOBUFS)));
+    }
+    for (now, rest) in [(1_999, [true, true]), (2_000, [false, true]), (2_500, [false, false])] {
+        swarm.begin_turn(at(now));
+        if swarm.waiting() {
+            swarm.check_deadlines(at(now));
+        }
+        assert_eq!([0, 1].map(|number: usize| swarm.seats[number].obstacle != Obstacle::None), rest, "at {now} us");
+    }
+}
