@@ -356,6 +356,16 @@ impl<'a> Fleet<'a> {
     pub fn advance(&mut self, engine: &mut impl Engine, now: Nanos) {
         self.begin_more();
         self.assign_due(now);
+        self.advance_ready(engine, now);
+        if self.orders.connect_per_request {
+            // Those that were closed just now can take what waits, and no event will tell.
+            self.assign_due(now);
+            self.advance_ready(engine, now);
+        }
+    }
+
+    #[inline]
+    fn advance_ready(&mut self, engine: &mut impl Engine, now: Nanos) {
         while let Some(index) = self.ready.next() {
             match self.connections[index].state {
                 State::Open => self.advance_open(engine, index, now),

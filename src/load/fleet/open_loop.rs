@@ -228,6 +228,14 @@ fn a_connection_per_request_waits_for_its_turn() {
     assert!(timer_error.max() < 1_000_000, "{}", timer_error.max());
 }
 
+/// One that was closed takes the next request that waits at once, not when another is due.
+#[test]
+fn a_connection_per_request_takes_the_next_that_waits_when_it_is_free() {
+    let client = Client { connections: 1, depth: 1, alone: true, ..Client::paced("burst:5", "1k") };
+    let measures = run(client, serving(100_000, Nanos::ZERO), 4);
+    assert_near("response max", paced(&measures).response.max() as f64, 500e3, 0.02);
+}
+
 #[test]
 fn an_overloaded_server_falls_behind_and_the_schedule_does_not_wait() {
     let client = Client { connections: 4, depth: 8, ..Client::paced("constant", "2k") };
