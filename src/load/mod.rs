@@ -3,8 +3,9 @@
 //! From the inside out: `payload` (what is sent), `verifier` (is it what came back), `flow` (one connection's requests),
 //! `pacer` (when requests are meant to be sent), `rota` (who sends them), `recorder` and `timeline` (what was measured, by
 //! interval), `fleet` (one thread's connections), `streams` (a fleet on its engine), `datagram` (all of these for
-//! datagrams), `worker` and `turn` (a thread's turns), `engine` (I/O: epoll or io_uring), `conduct` (the phases), `ledger` (what both ends use), `summary` and
-//! `validity` (the report). Only `engine` and `datagram` touch sockets, only `worker` and `conduct` read the clock.
+//! datagrams), `worker` and `turn` (a thread's turns), `engine` (I/O: epoll or io_uring), `conduct` (the phases), `ledger`
+//! (what both ends use), `summary` and `validity` (the report). Only `engine` and `datagram` touch sockets, only `worker`
+//! and `conduct` read the clock.
 //!
 //! A run: every connection is made and answered once (admission), all load at full depth (warm-up), answers that arrive
 //! within the counted window are recorded, the load goes on a moment for what else is counted, nothing new begins and
