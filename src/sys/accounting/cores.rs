@@ -86,7 +86,7 @@ mod tests {
         cpu0 143173 351847 251750 390267 35606 0 89849 671 0 0\n\
         cpu1 150530 374870 250971 353979 37469 0 94506 655 0 0\n\
         intr 37460793 0 0 1\nctxt 1\n";
-    /// The same with it: interrupts of the timer and of devices have time of their own.
+    /// The form it has with it, made up: interrupts of the timer and of devices have time of their own.
     const MEASURED: &str = "cpu  132711 8734 132842 5087374 3846 18756 6812 0 0 0\n\
         cpu0 66355 4367 66421 2543687 1923 9378 3406 0 0 0\n\
         cpu1 66356 4367 66421 2543687 1923 9378 3406 0 0 0\n\
