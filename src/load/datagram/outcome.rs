@@ -84,7 +84,7 @@ pub fn silent(target: &Address, dialect: Dialect, admitted: u64, timeouts: u64) 
         Dialect::Sockperf => "start sockperf server there, or leave out --speak if it is a plain echo",
     };
     (admitted == 0 && timeouts > 0).then(|| {
-        format!("nobody answered at {target}, {ADMISSION_TRIES} requests in a row on the same socket: {remedy}")
+        format!("nobody answered at {target} within --timeout, {ADMISSION_TRIES} requests in a row on the same socket: {remedy}")
     })
 }
 

@@ -217,9 +217,11 @@ impl<'a> Swarm<'a> {
         };
         match verdict {
             Verdict::Answered(stamp) => self.on_answered(number, stamp),
-            Verdict::Late => {
+            Verdict::Late { expired } => {
                 self.unanswered -= 1;
-                self.wake(number);
+                if !expired {
+                    self.on_overdue(number, 1);
+                }
             }
             Verdict::Duplicate => {}
             Verdict::Unknown => self.on_corrupt(),
@@ -402,13 +404,14 @@ impl<'a> Swarm<'a> {
         let expired = tracker.expire(now);
         let overdue = tracker.oldest().map(|sent| sent + self.orders.timeout);
         if expired > 0 {
-            self.tally.overdue += expired;
-            self.on_overdue(number);
+            self.on_overdue(number, expired);
         }
         overdue
     }
 
-    fn on_overdue(&mut self, number: usize) {
+    /// So many requests took longer than the timeout, whether or not they were answered since.
+    fn on_overdue(&mut self, number: usize, requests: u64) {
+        self.tally.overdue += requests;
         let seat = &mut self.seats[number];
         if self.turn.phase == Phase::Admit && !seat.admitted {
             seat.tries += 1;

@@ -27,8 +27,8 @@ const _: () = assert!(MAX_DEPTH < OVER as u64);
 pub enum Verdict {
     /// The first answer, and in time.
     Answered(Stamp),
-    /// The first answer, after the timeout.
-    Late,
+    /// The first answer, after the timeout. Whether [`Tracker::expire`] has counted its request before.
+    Late { expired: bool },
     /// There was an answer before.
     Duplicate,
     /// To a request that was never sent.
@@ -164,9 +164,9 @@ impl Tracker {
             return Verdict::Unknown;
         }
         let counted = self.cohort.contains(&sequence);
-        let stamp = match self.take(sequence) {
-            Some(slot) => self.release(slot, done),
-            None if self.overdue.remove(sequence) => None,
+        let (stamp, expired) = match self.take(sequence) {
+            Some(slot) => (self.release(slot, done), false),
+            None if self.overdue.remove(sequence) => (None, true),
             None => {
                 self.counts.duplicated += u64::from(counted);
                 return Verdict::Duplicate;
@@ -174,7 +174,7 @@ impl Tracker {
         };
         let Some(stamp) = stamp else {
             self.counts.late += u64::from(counted);
-            return Verdict::Late;
+            return Verdict::Late { expired };
         };
         let extent = self.order.arrived(sequence);
         if counted {

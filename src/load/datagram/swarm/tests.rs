@@ -252,3 +252,23 @@ fn a_socket_that_rests_goes_on_when_its_own_pause_is_over() {
         assert_eq!([0, 1].map(|number: usize| swarm.seats[number].obstacle != Obstacle::None), rest, "at {now} us");
     }
 }
+
+/// Each answer comes when its time is over, but before anyone looked for what is overdue.
+#[test]
+fn a_target_that_always_answers_late_is_given_up_and_each_of_its_answers_is_told() {
+    let shared = Shared::new(None, std::thread::current());
+    let orders = Orders { timeout: Nanos::from_millis(20), ..orders(1, 1, Sizes::All(64)) };
+    let mut sim = Sim::new(&orders, 20_000_001, 0);
+    let mut swarm = Swarm::new(orders, &shared);
+    for try_number in 1..=u64::from(ADMISSION_TRIES) {
+        assert!(!shared.abandoned());
+        let now = sim.now;
+        swarm.advance(&mut sim, now);
+        sim.now = sim.next_event().expect("it was asked");
+        swarm.begin_turn(sim.now);
+        sim.events(|number, event| swarm.on_event(number, event));
+        swarm.check_deadlines(sim.now);
+        assert_eq!(swarm.tally.overdue, try_number);
+    }
+    assert!(matches!(shared.take_failure(), Some(StartFailure::Answer)));
+}

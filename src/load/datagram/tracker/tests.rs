@@ -50,7 +50,7 @@ impl Model {
         let in_time = now.since(known.sent) <= TIMEOUT && !known.expired;
         known.answered = Some(in_time);
         if !in_time {
-            return Verdict::Late;
+            return Verdict::Late { expired: known.expired };
         }
         self.arrivals.push(sequence);
         Verdict::Answered(stamp(known.sent))
@@ -175,10 +175,10 @@ fn what_is_overdue_is_remembered_to_the_end_and_costs_next_to_nothing() {
         assert_eq!((tracker.expire(Nanos(1000 * lost + 500)), tracker.room()), (1 + u64::from(lost == 1), 2));
     }
     pass(&mut tracker, 1000, Nanos(1000 * LOST));
-    let now = Nanos(1000 * LOST);
+    let (now, late) = (Nanos(1000 * LOST), Verdict::Late { expired: true });
     assert_eq!(
         [0, LOST - 1, 0, LOST].map(|sequence| tracker.received(sequence, now)),
-        [Verdict::Late, Verdict::Late, Verdict::Duplicate, Verdict::Duplicate]
+        [late, late, Verdict::Duplicate, Verdict::Duplicate]
     );
     assert_eq!((tracker.counts().late, tracker.counts().lost()), (2, LOST - 2));
     let bytes = tracker.overdue.serialized_size() as u64 + 16 * tracker.older.len() as u64;
@@ -190,7 +190,7 @@ fn an_answer_after_the_timeout_is_late_even_if_nobody_has_looked_yet() {
     let mut tracker = Tracker::new(1, TIMEOUT);
     tracker.begin_cohort();
     tracker.sent(stamp(Nanos(7)));
-    assert_eq!(tracker.received(0, Nanos(108)), Verdict::Late);
+    assert_eq!(tracker.received(0, Nanos(108)), Verdict::Late { expired: false });
     assert_eq!((tracker.room(), tracker.counts().late), (1, 1));
     tracker.sent(stamp(Nanos(200)));
     assert_eq!(tracker.received(1, Nanos(300)), Verdict::Answered(stamp(Nanos(200))));
