@@ -194,9 +194,10 @@ fn drive(orders: Orders, shared: &Shared, sim: &mut Sim, window: Nanos) -> Haul 
 /// Faults begin with the run: in the admission they would end it.
 fn drive_with_faults(orders: Orders, seed: u64, faults: Faults) -> (Haul, u64) {
     let shared = Shared::new(None, std::thread::current());
-    shared.open_window(Nanos::ZERO, Nanos::from_millis(300));
+    // A connection that fails rests for 100 ms: long enough that not all of its first requests fail.
+    shared.open_window(Nanos::ZERO, Nanos::from_millis(1500));
     let mut sim = Sim::new(orders.connections, seed, faults);
-    (drive(orders, &shared, &mut sim, Nanos::from_secs(1)), sim.broken)
+    (drive(orders, &shared, &mut sim, Nanos::from_secs(2)), sim.broken)
 }
 
 proptest! {
