@@ -22,6 +22,8 @@ use std::io;
 const RECONNECT_PAUSE: Nanos = Nanos::from_millis(100);
 /// Pause before a unix socket's full backlog is tried again.
 const BACKLOG_PAUSE: Nanos = Nanos::from_millis(1);
+/// How exactly pauses are kept at most.
+const RESUME_EXACTNESS: Nanos = Nanos(100_000);
 /// How long an idle connection that we ended may take to end its side; surplus bytes show until then.
 const FINISH_GRACE: Nanos = Nanos::from_millis(250);
 
@@ -98,8 +100,8 @@ pub struct Fleet<'a> {
     /// Connections begun, and those of them not yet admitted.
     begun: usize,
     admitting: usize,
-    /// Connections that wait for an instant.
-    waiting: bool,
+    /// The first end of a connection's pause; `u64::MAX` where none has one.
+    next_resume: Nanos,
     gone: usize,
     ports_exhausted: bool,
     rota: Rota,
@@ -142,7 +144,7 @@ impl<'a> Fleet<'a> {
             turn: Turn::NONE,
             begun: 0,
             admitting: 0,
-            waiting: false,
+            next_resume: Nanos(u64::MAX),
             gone: 0,
             ports_exhausted: false,
             rota: Rota::new(orders.pacer, orders.active),
@@ -176,9 +178,10 @@ impl<'a> Fleet<'a> {
         self.turn.phase == Phase::Abandon || self.gone == self.connections.len()
     }
 
-    /// Whether connections wait for an instant that is sooner than the timeouts' check.
-    pub fn waiting(&self) -> bool {
-        self.waiting
+    /// When deadlines are to be checked sooner than they regularly are: a connection's pause is over then.
+    #[inline]
+    pub fn next_deadline(&self) -> Option<Nanos> {
+        Some(self.next_resume).filter(|at| *at < Nanos(u64::MAX))
     }
 
     pub fn into_haul(mut self) -> Haul {
@@ -331,7 +334,7 @@ impl<'a> Fleet<'a> {
 
     /// Looks for what is overdue and for pauses that have passed.
     pub fn check_deadlines(&mut self, now: Nanos) {
-        self.waiting = false;
+        self.next_resume = Nanos(u64::MAX);
         for index in 0..self.begun {
             if self.connections[index]
                 .flow
@@ -346,7 +349,10 @@ impl<'a> Fleet<'a> {
                 }
                 State::Finishing { since } if now.since(since) > FINISH_GRACE => self.leave(index, Nanos::ZERO),
                 State::Idle { not_before } if now >= not_before => self.wake(index),
-                State::Idle { .. } => self.waiting = true,
+                // Not for each of many by itself: every check looks at all connections.
+                State::Idle { not_before } => {
+                    self.next_resume = self.next_resume.min(not_before.max(now + RESUME_EXACTNESS));
+                }
                 _ => {}
             }
         }
@@ -447,7 +453,7 @@ impl<'a> Fleet<'a> {
             Phase::Drain => return self.go(index),
             Phase::Admit if self.connections[index].admitted => return,
             _ if now < not_before => {
-                self.waiting = true;
+                self.next_resume = self.next_resume.min(not_before);
                 return;
             }
             Phase::Run if self.waits_for_schedule(index) => return,

@@ -26,8 +26,8 @@ impl<E: Engine> Crew for Streams<'_, E> {
         self.fleet.check_deadlines(now);
     }
 
-    fn waiting(&self) -> bool {
-        self.fleet.waiting()
+    fn next_deadline(&self) -> Option<Nanos> {
+        self.fleet.next_deadline()
     }
 
     #[inline]

@@ -79,8 +79,8 @@ pub trait Crew {
     /// Looks for what is overdue and for pauses that have passed.
     fn check_deadlines(&mut self, now: Nanos);
 
-    /// Whether something waits for an instant that is sooner than the next regular check.
-    fn waiting(&self) -> bool;
+    /// When deadlines are to be checked sooner than they regularly are: something is overdue then, or a pause over.
+    fn next_deadline(&self) -> Option<Nanos>;
 
     /// The next instant at which a request is due. `None` where only an event lets it go on, as in a closed loop.
     fn next_send(&self) -> Option<Nanos> {
@@ -139,7 +139,7 @@ fn turns<C: Crew>(mut crew: C, post: Post, clock: Clock) -> Result<Haul, WorkerE
     let mut next_check = Nanos::ZERO;
     loop {
         let now = clock.now();
-        if now >= next_check || crew.waiting() {
+        if now >= next_check || crew.next_deadline().is_some_and(|deadline| now >= deadline) {
             crew.check_deadlines(now);
             crew.publish();
             next_check = now + DEADLINE_CHECK;
@@ -148,7 +148,7 @@ fn turns<C: Crew>(mut crew: C, post: Post, clock: Clock) -> Result<Haul, WorkerE
         if crew.finished() {
             return Ok(Haul { busy: usage.share(), ..crew.into_haul() });
         }
-        wait(&mut crew, post, clock).map_err(WorkerError::Wait)?;
+        wait(&mut crew, post, clock, now).map_err(WorkerError::Wait)?;
         let done = clock.now();
         crew.begin_turn(done);
         usage.note(crew.counting(), done);
@@ -195,11 +195,13 @@ impl Usage {
     }
 }
 
+/// Waits for events, the next request or the next deadline; `now` was read in this turn.
 #[inline]
-fn wait(crew: &mut impl Crew, post: Post, clock: Clock) -> io::Result<()> {
+fn wait(crew: &mut impl Crew, post: Post, clock: Clock, now: Nanos) -> io::Result<()> {
+    let deadline = crew.next_deadline().unwrap_or(Nanos(u64::MAX));
     match crew.next_send() {
-        Some(next) => wait_until(next, post.timer, |wait| crew.wait(wait), || clock.now()),
-        None => wait_for_events(crew, post.spin, clock),
+        Some(next) => wait_until(next.min(deadline), post.timer, |wait| crew.wait(wait), || clock.now()),
+        None => wait_for_events(crew, post.spin, clock, deadline.since(now).min(TICK)),
     }
 }
 
@@ -221,9 +223,9 @@ fn wait_until(
     Ok(())
 }
 
-/// Looks for events for `spin`, then sleeps until there are some.
+/// Looks for events for `spin`, then sleeps until there are some, for at most `longest`.
 #[inline]
-fn wait_for_events(crew: &mut impl Crew, spin: Nanos, clock: Clock) -> io::Result<()> {
+fn wait_for_events(crew: &mut impl Crew, spin: Nanos, clock: Clock, longest: Nanos) -> io::Result<()> {
     if spin > Nanos::ZERO {
         let begun = clock.now();
         while clock.now().since(begun) < spin {
@@ -232,7 +234,7 @@ fn wait_for_events(crew: &mut impl Crew, spin: Nanos, clock: Clock) -> io::Resul
             }
         }
     }
-    crew.wait(Wait::AtMost(TICK)).map(drop)
+    crew.wait(Wait::AtMost(longest)).map(drop)
 }
 
 #[cfg(test)]
@@ -347,6 +349,59 @@ mod tests {
         }
         // Never longer than a tick: phases change.
         assert_eq!(waited(NEVER, Timer::Sleep, 0, NEVER), (vec![TICK.0], 0, 1_000_000 + TICK.0));
+    }
+
+    /// At which nothing ever happens.
+    struct Idle {
+        deadline: Option<Nanos>,
+        longest: Nanos,
+    }
+
+    impl Crew for Idle {
+        fn check_deadlines(&mut self, _: Nanos) {}
+
+        fn next_deadline(&self) -> Option<Nanos> {
+            self.deadline
+        }
+
+        fn publish(&mut self) {}
+
+        fn advance(&mut self, _: Nanos) {}
+
+        fn finished(&self) -> bool {
+            false
+        }
+
+        fn wait(&mut self, wait: Wait) -> io::Result<bool> {
+            self.longest = Nanos(wait.timeout().as_nanos() as u64);
+            Ok(false)
+        }
+
+        fn begin_turn(&mut self, _: Nanos) {}
+
+        fn take_in(&mut self, _: Clock) {}
+
+        fn counting(&self) -> bool {
+            false
+        }
+
+        fn into_haul(self) -> Haul {
+            unreachable!("it never ends")
+        }
+    }
+
+    #[test]
+    fn nobody_sleeps_beyond_the_next_deadline() {
+        let post = Post { core: None, spin: Nanos::ZERO, timer: Timer::Hybrid };
+        let now = Nanos::from_secs(1);
+        let ms = Nanos::from_millis;
+        for (deadline, longest) in
+            [(None, TICK), (Some(now + ms(50)), TICK), (Some(now + ms(1)), ms(1)), (Some(ms(999)), Nanos::ZERO)]
+        {
+            let mut crew = Idle { deadline, longest: Nanos(u64::MAX) };
+            wait(&mut crew, post, Clock::start(), now).unwrap();
+            assert_eq!(crew.longest, longest, "{deadline:?}");
+        }
     }
 
     #[test]

@@ -28,8 +28,8 @@ impl<E: Engine> Crew for Datagrams<'_, E> {
         self.swarm.check_deadlines(now);
     }
 
-    fn waiting(&self) -> bool {
-        self.swarm.waiting()
+    fn next_deadline(&self) -> Option<Nanos> {
+        self.swarm.next_deadline()
     }
 
     #[inline]

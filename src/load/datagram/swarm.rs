@@ -162,9 +162,10 @@ impl<'a> Swarm<'a> {
         self.turn.phase == Phase::Abandon || self.drained()
     }
 
-    /// Whether a request is overdue, or a pause over.
-    pub fn waiting(&self) -> bool {
-        self.turn.done >= self.next_deadline
+    /// When deadlines are to be checked: a request may be overdue then, or a pause over.
+    #[inline]
+    pub fn next_deadline(&self) -> Option<Nanos> {
+        Some(self.next_deadline)
     }
 
     /// Updates the live line's figures.

@@ -272,3 +272,30 @@ fn a_chunk_that_is_received_later_in_a_turn_is_done_later() {
     let recorder = fleet.into_haul().recorder;
     assert_eq!((recorder.requests(), recorder.service().min(), recorder.last_done()), (2, 999, Nanos(5_000)));
 }
+
+/// A check looks at all connections, so a pause of one must not cause one every turn.
+#[test]
+fn deadlines_are_checked_when_a_pause_ends_and_not_before() {
+    let shared = Shared::new(None, std::thread::current());
+    shared.open_window(Nanos::ZERO, Nanos::from_secs(1));
+    let mut sim = Sim::new(2, 1, Faults::default());
+    let mut fleet = Fleet::new(orders(2, 10, 1), &shared);
+    fleet.begin_turn(Nanos(1));
+    fleet.advance(&mut sim, Nanos(1));
+    assert_eq!(fleet.next_deadline(), None);
+    fleet.on_event(0, Event::Failed(io::ErrorKind::ConnectionRefused.into()));
+    let resumed = Nanos(1) + RECONNECT_PAUSE;
+    for _ in 0..2 {
+        fleet.advance(&mut sim, Nanos(2));
+        sim.wires[0].closing = false;
+        fleet.on_event(0, Event::Closed);
+        fleet.advance(&mut sim, Nanos(2));
+        assert_eq!(fleet.next_deadline(), Some(resumed));
+        fleet.check_deadlines(Nanos(3));
+    }
+    fleet.check_deadlines(resumed);
+    assert_eq!((fleet.next_deadline(), fleet.connections[0].state), (None, State::Idle { not_before: resumed }));
+    fleet.begin_turn(resumed);
+    fleet.advance(&mut sim, resumed);
+    assert_eq!(fleet.connections[0].state, State::Connecting { since: resumed });
+}

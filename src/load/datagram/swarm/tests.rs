@@ -140,7 +140,7 @@ fn drive(orders: Orders, shared: &Shared, sim: &mut Sim, window: Nanos, frozen: 
     let mut swarm = Swarm::new(orders, shared);
     let mut now = Nanos(1);
     loop {
-        if swarm.waiting() {
+        if swarm.next_deadline().is_some_and(|deadline| now >= deadline) {
             swarm.check_deadlines(now);
         }
         swarm.advance(sim, now);
@@ -246,7 +246,7 @@ fn a_socket_that_rests_goes_on_when_its_own_pause_is_over() {
     }
     for (now, rest) in [(1_999, [true, true]), (2_000, [false, true]), (2_500, [false, false])] {
         swarm.begin_turn(at(now));
-        if swarm.waiting() {
+        if swarm.next_deadline().is_some_and(|deadline| at(now) >= deadline) {
             swarm.check_deadlines(at(now));
         }
         assert_eq!([0, 1].map(|number: usize| swarm.seats[number].obstacle != Obstacle::None), rest, "at {now} us");
