@@ -287,8 +287,13 @@ fn running_out_of_descriptors_is_survived(cell: &Cell) {
     let server = Server::spawn(shell, 1);
     let mut busy = server.connect(1);
     let mut crowd = server.connect_many(0..CROWD);
-    let served = who_is_served(&server.process, &mut crowd).iter().filter(|state| **state == Served::Yes).count();
-    assert!((8..=3 * LIMIT).contains(&served), "{served} of {CROWD} are served with {LIMIT} descriptors");
+    let states = who_is_served(&server.process, &mut crowd);
+    let [served, waiting, closed] =
+        [Served::Yes, Served::NotYet, Served::Closed].map(|one| states.iter().filter(|state| **state == one).count());
+    assert!(
+        (8..=3 * LIMIT).contains(&served),
+        "of {CROWD} with {LIMIT} descriptors {served} are served, {waiting} wait, {closed} were closed"
+    );
     does_not_spin(&server);
     // Somebody who is served all the time must not keep those who wait for a place from being accepted.
     let over = AtomicBool::new(false);

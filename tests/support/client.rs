@@ -7,7 +7,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
 /// What TCP and unix streams have in common here.
 pub trait Stream: Read + Write + Send + Sized + 'static {
@@ -135,7 +136,7 @@ impl<S: Stream> Peer<S> {
     pub fn echo_in_pieces(&mut self, count: usize, random: &mut Random) {
         let mut writer = self.stream.duplicate();
         let (seed, start, mut sizes) = (self.seed, self.sent, random.clone());
-        let sending = std::thread::spawn(move || {
+        let sending = thread::spawn(move || {
             let message = pattern::bytes(seed, start, count);
             let mut rest = message.as_slice();
             while !rest.is_empty() {
@@ -163,22 +164,26 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
     }
 }
 
+/// Pause between two looks at a server. How long nothing has happened is counted in looks: while the whole machine stands
+/// still nobody looks.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Sends on all of them without receiving until none takes any more, and not because the server has had no core; each at
 /// most `limit` bytes.
 pub fn send_until_stuck(server: &Process, peers: &mut [Peer], limit: u64) {
-    const STUCK: Duration = Duration::from_millis(300);
+    /// So many looks at an idle server in which nothing was taken.
+    const STUCK: u32 = 60;
     set_nonblocking(peers, true);
-    let mut progress = Instant::now();
+    let mut idle = 0;
     wait_until("slow readers are held back", || {
         let mut pushed = 0;
         for peer in peers.iter_mut() {
             assert!(peer.sent < limit, "the server took {limit} bytes of a client that reads nothing");
             pushed += usize::from(peer.push(limit));
         }
-        if pushed > 0 || !server.is_asleep() {
-            progress = Instant::now();
-        }
-        progress.elapsed() > STUCK
+        idle = if pushed > 0 || !server.is_asleep() { 0 } else { idle + 1 };
+        thread::sleep(LOOK);
+        idle > STUCK
     });
     set_nonblocking(peers, false);
 }
@@ -199,26 +204,24 @@ pub enum Served {
 /// Sends a byte on each and looks which answer; gives up on the others once none has answered for half a second of a
 /// server that waits.
 pub fn who_is_served(server: &Process, peers: &mut [Peer]) -> Vec<Served> {
-    /// For a server that has always something else to do.
-    const LONGEST: Duration = Duration::from_secs(4);
+    /// Looks at a server that waits (half a second), and at one that always has something else to do.
+    const IDLE: u32 = 100;
+    const ANY: u32 = 800;
     set_nonblocking(peers, true);
     peers.iter_mut().for_each(|peer| drop(peer.stream.write(b"?")));
     let mut served = vec![Served::NotYet; peers.len()];
-    let begun = Instant::now();
-    let mut progress = begun;
-    while served.contains(&Served::NotYet) && progress.elapsed() < Duration::from_millis(500) {
+    let (mut idle, mut looks) = (0, 0);
+    while served.contains(&Served::NotYet) && idle < IDLE && looks < ANY {
+        (idle, looks) = if server.is_asleep() { (idle + 1, looks + 1) } else { (0, looks + 1) };
         for (peer, state) in peers.iter_mut().zip(&mut served).filter(|(_, state)| **state == Served::NotYet) {
             *state = match uninterrupted(|| peer.stream.read(&mut [0])) {
                 Ok(1..) => Served::Yes,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Ok(0) | Err(_) => Served::Closed,
             };
-            progress = Instant::now();
+            (idle, looks) = (0, 0);
         }
-        if !server.is_asleep() && begun.elapsed() < LONGEST {
-            progress = Instant::now();
-        }
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(LOOK);
     }
     set_nonblocking(peers, false);
     served
