@@ -9,7 +9,7 @@ use super::datagram::{BUFFER_BYTES, Responder};
 use crate::service::Service;
 use crate::sys::datagram::{self, Arrived};
 use crate::sys::socket::{self, Blocking, is_transient};
-use socket2::Socket;
+use socket2::{Domain, Socket};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
@@ -27,7 +27,7 @@ pub(super) fn serves(drained: &Drained) -> bool {
 
 /// Whether a bound socket is one of those that the module's head speaks of.
 pub(super) fn needs_more(socket: &Socket) -> io::Result<bool> {
-    Ok(socket.local_addr()?.as_socket().is_none_or(|bound| bound.ip().to_canonical().is_unspecified()))
+    Ok(socket.domain()? == Domain::UNIX || datagram::may_arrive_anywhere(socket)?)
 }
 
 /// Registers a socket with the runtime that the calling code runs in.
@@ -58,7 +58,7 @@ impl<S: Service> Desk<S> {
             };
             // An error is the end of the runtime.
             let Ok(mut ready) = ready else { return };
-            match datagram::receive(socket.get_ref(), &mut self.buffer, Blocking::No) {
+            match datagram::receive_with_local(socket.get_ref(), &mut self.buffer, Blocking::No) {
                 Ok(arrived) => self.answer(socket.get_ref(), &arrived).await,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE.duration()).await,
@@ -72,7 +72,7 @@ impl<S: Service> Desk<S> {
     /// Answers what has arrived, without waiting for more.
     pub(super) async fn answer_rest(&mut self, socket: &Socket) {
         loop {
-            match datagram::receive(socket, &mut self.buffer, Blocking::No) {
+            match datagram::receive_with_local(socket, &mut self.buffer, Blocking::No) {
                 Ok(arrived) => self.answer(socket, &arrived).await,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,

@@ -5,9 +5,10 @@ use crate::engine::ACCEPT_PAUSE;
 use crate::engine::counters::Counters;
 use crate::engine::datagram::{BUFFER_BYTES, DatagramSocket, Responder};
 use crate::service::Service;
-use crate::sys::datagram;
+use crate::sys::datagram::{self, Arrived};
 use crate::sys::socket::{Blocking, is_transient};
 use socket2::Socket;
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -15,6 +16,8 @@ use std::time::Instant;
 /// A datagram socket and all that its thread needs.
 pub(super) struct Post<S> {
     socket: Arc<Socket>,
+    /// Answers leave from where requests arrived, which the kernel tells.
+    anywhere: bool,
     responder: Responder<S>,
     counters: Arc<Counters>,
     crowd: Arc<Crowd>,
@@ -25,7 +28,9 @@ impl<S: Service> Post<S> {
     pub(super) fn new(datagrams: DatagramSocket, service: S, counters: Arc<Counters>, crowd: &Arc<Crowd>) -> Post<S> {
         let DatagramSocket { number, socket, guard } = datagrams;
         let responder = Responder::new(service, number, guard);
-        Post { socket: socket.into(), responder, counters, crowd: crowd.clone(), buffer: vec![0; BUFFER_BYTES] }
+        let anywhere = datagram::may_arrive_anywhere(&socket).unwrap_or(true);
+        let buffer = vec![0; BUFFER_BYTES];
+        Post { socket: socket.into(), anywhere, responder, counters, crowd: crowd.clone(), buffer }
     }
 
     /// The socket, to wake the thread by shutting it down.
@@ -39,7 +44,7 @@ impl<S: Service> Post<S> {
 
     /// Receives a datagram and answers it. `false` when nothing more has arrived before the drain.
     fn turn(&mut self) -> bool {
-        let arrived = match datagram::receive(&self.socket, &mut self.buffer, Blocking::Yes) {
+        let arrived = match self.receive() {
             Ok(arrived) if arrived.is_nothing() && self.crowd.drain_ends.get().is_some() => return false,
             Ok(arrived) => arrived,
             Err(error) if is_transient(&error) => return true,
@@ -57,6 +62,13 @@ impl<S: Service> Post<S> {
         }
         self.counters.add(&self.responder.take_counts());
         true
+    }
+
+    fn receive(&mut self) -> io::Result<Arrived> {
+        match self.anywhere {
+            true => datagram::receive_with_local(&self.socket, &mut self.buffer, Blocking::Yes),
+            false => datagram::receive(&self.socket, &mut self.buffer, Blocking::Yes),
+        }
     }
 
     fn drain_is_over(&self) -> bool {

@@ -46,6 +46,11 @@ pub fn tell_arrival_addresses(socket: &Socket) -> io::Result<()> {
     set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, &1i32)
 }
 
+/// Whether a bound socket is a UDP socket that is bound to every address.
+pub fn may_arrive_anywhere(socket: &Socket) -> io::Result<bool> {
+    Ok(socket.local_addr()?.as_socket().is_some_and(|bound| bound.ip().to_canonical().is_unspecified()))
+}
+
 impl Along {
     /// Reads what the kernel says of a datagram that came.
     #[inline]

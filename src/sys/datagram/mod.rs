@@ -13,7 +13,7 @@ mod proc;
 mod segments;
 mod single;
 
-pub use along::{Local, tell_arrival_addresses};
+pub use along::{Local, may_arrive_anywhere, tell_arrival_addresses};
 pub use answers::{Answers, Sent};
 pub use batch::{BATCH, Batch, Message, Received};
 pub use close::close_to_newcomers;
@@ -22,7 +22,7 @@ pub use mark::mark_answers;
 pub use outbox::Outbox;
 pub use proc::{UdpRow, drops_at, is_bound, udp_sockets};
 pub use segments::{parts, segments};
-pub use single::{Arrived, is_writable, receive, send, send_waiting};
+pub use single::{Arrived, is_writable, receive, receive_with_local, send, send_waiting};
 
 use socket2::Socket;
 use std::io;

@@ -1,7 +1,7 @@
 //! Bytes that the kernel might write, and sockets that it does write for: answers leave from where the request arrived.
 
 use super::*;
-use crate::sys::datagram::{Batch, receive, send, set_gro};
+use crate::sys::datagram::{Batch, receive_with_local, send, set_gro};
 use crate::sys::socket::Blocking;
 use proptest::prelude::*;
 use socket2::{Protocol, Type};
@@ -120,7 +120,7 @@ fn connected_clients_get_their_answers_one_by_one_and_by_the_batch() {
             let client = client(ip, port);
             let mut buffer = [0; 9];
             client.send(b"single").unwrap();
-            let arrived = receive(&server, &mut buffer, Blocking::Yes).unwrap();
+            let arrived = receive_with_local(&server, &mut buffer, Blocking::Yes).unwrap();
             send(&server, &buffer[..arrived.len], &arrived.source, arrived.local).unwrap();
             assert_eq!((client.recv(&mut buffer).unwrap(), &buffer[..6]), (6, &b"single"[..]), "{ip}");
             client.send(b"batch").unwrap();
@@ -163,7 +163,7 @@ fn a_broadcast_is_answered_from_an_address_of_the_interface() {
         client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         client.send_to(b"who is there?", ("127.255.255.255", port)).unwrap();
         let mut buffer = [0; 20];
-        let arrived = receive(&server, &mut buffer, Blocking::Yes).unwrap();
+        let arrived = receive_with_local(&server, &mut buffer, Blocking::Yes).unwrap();
         send(&server, b"me", &arrived.source, arrived.local).unwrap();
         assert_eq!(client.recv_from(&mut buffer).unwrap(), (2, SocketAddr::from(([127, 0, 0, 1], port))));
     }
