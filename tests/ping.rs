@@ -149,7 +149,7 @@ fn who_is_silent_is_told_from_who_answers() {
         "ip addr add 10.77.0.3/24 dev back; nft -f - <<END
         table ip silence { chain input { type filter hook input priority 0; ip daddr 10.77.0.3 drop; }; }\nEND",
     );
-    let words = ["ping", "-c", "5", "-i", "10ms", "--timeout", "100ms", "--format", "json", "10.77.0.3", "10.77.0.2"];
+    let words = ["ping", "-c", "5", "-i", "10ms", "--timeout", "1500ms", "--format", "json", "10.77.0.3", "10.77.0.2"];
     let ended = chain.ringmark(0, &words);
     expect_code(&ended, 1);
     let record = json(&ended);

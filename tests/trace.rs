@@ -32,7 +32,7 @@ fn address(hop: &Value) -> Option<IpAddr> {
 
 /// Traces from the first namespace, five rounds.
 fn trace(chain: &Chain, words: &[&str]) -> Ended {
-    let common = ["trace", "-c", "5", "-i", "100ms", "--timeout", "400ms", "--format", "json"];
+    let common = ["trace", "-c", "5", "-i", "100ms", "--timeout", "1500ms", "--format", "json"];
     chain.ringmark(0, &[&common, words].concat())
 }
 
@@ -104,7 +104,7 @@ fn a_hop_that_keeps_silent_is_no_loss() {
         assert_eq!((found[0], found[1].2, found[2].2), ((None, 5, 0), 5, 5), "{record}");
         assert_eq!(record["losing_only_answers"], serde_json::json!([1]));
     }
-    let text = chain.ringmark(0, &["trace", "-c", "2", "-i", "100ms", "--timeout", "300ms", "10.77.2.2"]);
+    let text = chain.ringmark(0, &["trace", "-c", "2", "-i", "100ms", "--timeout", "1500ms", "10.77.2.2"]);
     let lines = text.stdout.join("\n");
     for part in ["no answer", "Loss at hop 1 alone is usually rate limiting"] {
         assert!(lines.contains(part), "{part}: {lines}");
@@ -122,8 +122,8 @@ fn a_hop_that_drops_shows_in_all_that_follow() {
             ip daddr 10.77.2.2 numgen inc mod 2 0 drop
         }; }\nEND",
     );
-    let ended =
-        chain.ringmark(0, &["trace", "-c", "20", "-i", "100ms", "--timeout", "300ms", "--format", "json", "10.77.2.2"]);
+    let ended = chain
+        .ringmark(0, &["trace", "-c", "20", "-i", "100ms", "--timeout", "1500ms", "--format", "json", "10.77.2.2"]);
     expect_code(&ended, 0);
     let record = json(&ended);
     let found = hops(&record);

@@ -17,8 +17,8 @@ pub struct DatagramArgs {
     ///
     /// Datagrams that are to go out on a socket at the same time are handed to the kernel as one super-packet, which stays
     /// whole as far as it can: on this machine to a server that has UDP_GRO (ringmark serve --gro), otherwise to the
-    /// network device. Answers that come back whole are split again, and each is checked. All have one --size. --depth is then N by
-    /// default.
+    /// network device. Answers that come back whole are split again, and each is checked. All have one --size, of which two
+    /// must fit (IPv6: 65527 bytes). --depth is then N by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
     pub gso: Option<u64>,
     /// What the server is
