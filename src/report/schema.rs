@@ -72,8 +72,8 @@ pub struct LoadReport {
     #[serde(default)]
     pub send_lag_histogram: Option<String>,
     /// The generator's own share of the send lag: by how much later than intended it looked at a request, whether or not
-    /// a connection could take that then. It is the error of the timer, and what the generator did meanwhile. Reports
-    /// written before 2026-11-25 have it of those requests only for which a connection was free. Open loop only.
+    /// a connection could take that then. It is the error of the timer, and what the generator did meanwhile. The first
+    /// reports, of 2026-11-24, have it of those requests only for which a connection was free. Open loop only.
     #[serde(default)]
     pub timer_error_ns: Option<LatencyRecord>,
     /// How the warm-up ended; `None` where none was asked for.

@@ -164,15 +164,11 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
     }
 }
 
-/// Pause between two looks at a server. How long nothing has happened is counted in looks: while the whole machine stands
-/// still nobody looks.
-const LOOK: Duration = Duration::from_millis(5);
-
 /// Sends on all of them without receiving until none takes any more, and not because the server has had no core; each at
 /// most `limit` bytes.
 pub fn send_until_stuck(server: &Process, peers: &mut [Peer], limit: u64) {
-    /// So many looks at an idle server in which nothing was taken.
-    const STUCK: u32 = 60;
+    /// So many looks at an idle server in which nothing was taken; while the whole machine stands still nobody looks.
+    const STUCK: u32 = 30;
     set_nonblocking(peers, true);
     let mut idle = 0;
     wait_until("slow readers are held back", || {
@@ -182,7 +178,6 @@ pub fn send_until_stuck(server: &Process, peers: &mut [Peer], limit: u64) {
             pushed += usize::from(peer.push(limit));
         }
         idle = if pushed > 0 || !server.is_asleep() { 0 } else { idle + 1 };
-        thread::sleep(LOOK);
         idle > STUCK
     });
     set_nonblocking(peers, false);
@@ -204,6 +199,7 @@ pub enum Served {
 /// Sends a byte on each and looks which answer; gives up on the others once none has answered for half a second of a
 /// server that waits.
 pub fn who_is_served(server: &Process, peers: &mut [Peer]) -> Vec<Served> {
+    const LOOK: Duration = Duration::from_millis(5);
     /// Looks at a server that waits (half a second), and at one that always has something else to do.
     const IDLE: u32 = 100;
     const ANY: u32 = 800;
