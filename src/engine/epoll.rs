@@ -9,7 +9,7 @@ use super::counters::Counts;
 use super::datagram::DatagramOptions;
 use super::pace::{Pace, Wait};
 use super::shard::{Message, Shard};
-use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, accepting_must_rest};
+use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, accepting_must_rest, recycle};
 use crate::service::{Answer, Service};
 use crate::sys::epoll::{Epoll as Poller, Events, Interest, Ready};
 use crate::sys::socket::{self, Blocking, is_transient};
@@ -83,6 +83,8 @@ impl Payload {
 struct Pool {
     buffers: Vec<Vec<u8>>,
     buffer_size: usize,
+    /// More are freed: what a crowd of slow readers needed is not kept for ever.
+    max_buffers: usize,
     outputs: Vec<Vec<u8>>,
 }
 
@@ -90,7 +92,7 @@ impl Pool {
     fn new(options: &BufferOptions) -> Pool {
         let buffer_size = options.buffer_size.0 as usize;
         let buffers = (0..options.buffers).map(|_| vec![0; buffer_size]).collect();
-        Pool { buffers, buffer_size, outputs: Vec::new() }
+        Pool { buffers, buffer_size, max_buffers: options.buffers as usize, outputs: Vec::new() }
     }
 
     #[inline]
@@ -101,11 +103,12 @@ impl Pool {
     #[inline]
     fn give_back(&mut self, payload: Payload) {
         match payload {
-            Payload::Buffer(buffer) => self.buffers.push(buffer),
-            Payload::Output(mut output) => {
-                output.clear();
-                self.outputs.push(output);
+            Payload::Buffer(buffer) => {
+                if self.buffers.len() < self.max_buffers {
+                    self.buffers.push(buffer);
+                }
             }
+            Payload::Output(output) => recycle(&mut self.outputs, output),
         }
     }
 }

@@ -162,6 +162,20 @@ fn parse_buffer_size(text: &str) -> Result<Bytes, String> {
     }
 }
 
+/// Vectors that a free list keeps …
+const MAX_FREE: usize = 64;
+/// … and the largest of them, in bytes.
+const MAX_FREE_BYTES: usize = 64 << 10;
+
+/// Keeps a vector for later use, as far as a free list may grow: more, or larger ones, are freed.
+#[inline]
+pub(crate) fn recycle(free_list: &mut Vec<Vec<u8>>, mut vector: Vec<u8>) {
+    if free_list.len() < MAX_FREE && vector.capacity() <= MAX_FREE_BYTES {
+        vector.clear();
+        free_list.push(vector);
+    }
+}
+
 /// Whether to try accepting again at once would be useless: descriptors or memory ran out, or something lasting. The
 /// others concern the one connection that was to be accepted (accept(2)).
 pub(crate) fn accepting_must_rest(errno: i32) -> bool {

@@ -9,7 +9,7 @@
 //! takes the bytes before it sees that the destination has no room; io_uring then tries again, and sends an empty datagram
 //! (seen on Linux 6.18). So there is waited for room first, and then sent.
 
-use crate::engine::EngineError;
+use crate::engine::{EngineError, recycle};
 use crate::engine::counters::Counts;
 use crate::engine::datagram::{DatagramOptions, DatagramSocket, Reply, converse};
 use crate::service::Service;
@@ -298,7 +298,7 @@ impl Datagrams {
             }
             output.clear();
         }
-        self.spare.push(output);
+        self.keep(output);
         unchanged
     }
 
@@ -397,9 +397,8 @@ impl Datagrams {
         ring.release(lease);
     }
 
-    fn keep(&mut self, mut room: Vec<u8>) {
-        room.clear();
-        self.spare.push(room);
+    fn keep(&mut self, room: Vec<u8>) {
+        recycle(&mut self.spare, room);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::engine::connection::{Connection, Segment};
 use crate::engine::counters::Counts;
 use crate::engine::pace::{Pace, Wait};
 use crate::engine::shard::{Message, Shard};
-use crate::engine::{ACCEPT_PAUSE, EngineError, accepting_must_rest};
+use crate::engine::{ACCEPT_PAUSE, EngineError, accepting_must_rest, recycle};
 use crate::service::{Answer, Service};
 use crate::sys::uring::{self, Completion, Errno, Lease, Payload, Ring, RingSettings, Target, Token};
 use socket2::Socket;
@@ -335,7 +335,7 @@ impl<S: Service> UringShard<S> {
                 return;
             }
         };
-        self.spare.push(output);
+        recycle(&mut self.spare, output);
         back.into_iter().for_each(|payload| self.give_back(payload));
     }
 
@@ -498,10 +498,7 @@ fn give_back(ring: &mut Ring, leased: &mut u32, spare: &mut Vec<Vec<u8>>, payloa
             *leased -= 1;
             ring.release(lease);
         }
-        Payload::Owned(mut room) => {
-            room.clear();
-            spare.push(room);
-        }
+        Payload::Owned(room) => recycle(spare, room),
         Payload::Static(_) | Payload::Letter(_) => {}
     }
 }

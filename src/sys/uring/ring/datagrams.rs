@@ -12,6 +12,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
+/// Messages that are kept for later use.
+const MAX_FREE: usize = 256;
 const USE_EPOLL: &str = "Use the epoll engine there.";
 
 /// What a ring needs to serve datagrams, and owns.
@@ -149,7 +151,7 @@ impl Ring {
     }
 
     pub(super) fn keep_message(&mut self, message: Box<Message>) {
-        if let Some(datagrams) = self.datagrams.as_mut() {
+        if let Some(datagrams) = self.datagrams.as_mut().filter(|datagrams| datagrams.messages.len() < MAX_FREE) {
             datagrams.messages.push(message);
         }
     }
