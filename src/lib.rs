@@ -12,9 +12,9 @@
 //! | [`units`] | what people type and what figures mean: durations, sizes, cores, addresses | – |
 //! | [`clock`] | the one place that reads time | units |
 //! | [`sys`] | the only unsafe code: the ring, epoll, sockets, datagrams by the batch, packet rings, affinity, accounting, processes | units |
-//! | [`service`] | what a server says, with no sockets and no clock | units |
-//! | [`engine`] | how a server does I/O: one module per engine, and the connection's state that they share | sys, clock, units, service |
-//! | [`server`] | listeners, shards, placement of connections, drain, counters | engine, service, sys, clock, units |
+//! | [`protocol`] | what a server says, with no sockets and no clock | units |
+//! | [`engine`] | how a server does I/O: one module per engine, and the connection's state that they share | sys, clock, units, protocol |
+//! | [`server`] | listeners, shards, placement of connections, drain, counters | engine, protocol, sys, clock, units |
 //! | [`stats`] | pure functions: medians, paired ratios, bootstrap intervals, quantiles, outliers | units, clock |
 //! | [`report`] | the stored schema, reading it, verdicts, one exporter per format | stats, units |
 //! | [`load`] | the generator: pacer, flows of streams, windows of datagrams, verifier, recorder, validity, its two engines | sys, clock, units, stats, report::{schema, histogram} |
@@ -58,9 +58,9 @@ pub mod clock;
 pub mod diag;
 pub mod engine;
 pub mod load;
+pub mod protocol;
 pub mod report;
 pub mod server;
-pub mod service;
 pub mod stats;
 pub mod sys;
 pub mod trial;

@@ -7,7 +7,7 @@ use ringmark::clock::Clock;
 use ringmark::engine::counters::{Counters, Counts};
 use ringmark::engine::shard::{self, Listener, Message, Outbox, Placement, Shard};
 use ringmark::engine::{Engine, EngineError};
-use ringmark::service::{Answer, Service};
+use ringmark::protocol::{Answer, Service};
 use ringmark::units::Nanos;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};

@@ -7,7 +7,7 @@ use ringmark::engine::arena::Arena;
 use ringmark::engine::connection::Connection;
 use ringmark::engine::counters::Counts;
 use ringmark::engine::datagram::{Came, Guard, converse};
-use ringmark::service::{Kind, Service, Services};
+use ringmark::protocol::{Kind, Service, Services};
 use ringmark::sys::datagram::segments;
 use std::hint::black_box;
 

@@ -4,8 +4,8 @@
 
 use crate::engine::Engine;
 use crate::for_each_engine;
+use crate::protocol::Kind;
 use crate::server::{self, Accept, Config, SocketOptions};
-use crate::service::Kind;
 use crate::sys::affinity;
 use crate::units::{Bytes, CoreSelection, Endpoint, Nanos, Place};
 use anyhow::Context;

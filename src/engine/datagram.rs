@@ -6,7 +6,7 @@
 //! gets here at all: [`crate::sys::datagram::mark_answers`].
 
 use super::counters::Counts;
-use crate::service::{Answer, Service};
+use crate::protocol::{Answer, Service};
 use socket2::Socket;
 use std::ops::Range;
 use std::sync::Arc;

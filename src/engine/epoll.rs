@@ -10,7 +10,7 @@ use super::datagram::DatagramOptions;
 use super::pace::{Pace, Wait};
 use super::shard::{Message, Shard};
 use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, accepting_must_rest, recycle};
-use crate::service::{Answer, Service};
+use crate::protocol::{Answer, Service};
 use crate::sys::epoll::{Epoll as Poller, Events, Interest, Ready};
 use crate::sys::socket::{self, Blocking, is_transient};
 use crate::units::Nanos;

@@ -47,7 +47,7 @@ pub mod tokio;
 pub mod tokio_uring;
 pub mod uring;
 
-use crate::service::Service;
+use crate::protocol::Service;
 use crate::sys::affinity::AffinityError;
 use crate::sys::uring::RingError;
 use crate::units::{Bytes, Nanos};

@@ -6,7 +6,7 @@
 use super::ACCEPT_PAUSE;
 use super::counters::Counters;
 use super::datagram::{BUFFER_BYTES, Responder};
-use crate::service::Service;
+use crate::protocol::Service;
 use crate::sys::datagram::{self, Arrived};
 use crate::sys::socket::{self, Blocking, is_transient};
 use socket2::{Domain, Socket};
@@ -107,7 +107,7 @@ async fn send(socket: &Socket, bytes: &[u8], to: &Arrived) -> io::Result<()> {
 mod tests {
     use super::super::datagram::Guard;
     use super::*;
-    use crate::service::Answer;
+    use crate::protocol::Answer;
     use std::net::UdpSocket;
     use std::sync::mpsc;
     use std::time::Duration;

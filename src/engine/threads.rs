@@ -6,7 +6,7 @@ mod datagrams;
 use super::counters::{Counters, Counts};
 use super::shard::{Message, Shard};
 use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, accepting_must_rest};
-use crate::service::{Answer, Service};
+use crate::protocol::{Answer, Service};
 use crate::sys::affinity;
 use crate::sys::epoll::{Epoll as Poller, Events, Interest};
 use crate::sys::socket::{self, Blocking};

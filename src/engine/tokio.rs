@@ -9,7 +9,7 @@ use super::reactor_datagrams::{Desk, Drained};
 use super::reception::{Arrival, Reception};
 use super::shard::Shard;
 use super::{BufferOptions, Engine, EngineError, Layout};
-use crate::service::{Answer, Service};
+use crate::protocol::{Answer, Service};
 use crate::sys::socket::Blocking;
 use datagrams::Post;
 use socket2::{Domain, SockRef, Socket};

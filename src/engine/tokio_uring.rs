@@ -12,7 +12,7 @@ use super::reactor_datagrams::{Desk, Drained};
 use super::reception::{Arrival, Reception};
 use super::shard::Shard;
 use super::{BufferOptions, Engine, EngineError, Layout, Unsupported};
-use crate::service::{Answer, Service};
+use crate::protocol::{Answer, Service};
 use crate::sys::socket::Blocking;
 use crate::sys::uring::{Ring, RingSettings, Taskrun};
 use datagrams::Post;

@@ -1,7 +1,7 @@
 //! A service that is slower than it need be, by a known amount: to test that `compare` finds what is there to find.
 
 use crate::clock::Clock;
-use crate::service::{Answer, Service};
+use crate::protocol::{Answer, Service};
 use crate::units::Nanos;
 
 /// Keeps the processor busy for a while per message before it lets `inner` answer. Without a handicap it costs a
@@ -47,7 +47,7 @@ impl<S: Service> Service for Handicapped<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::{Kind, Services};
+    use crate::protocol::{Kind, Services};
 
     #[test]
     fn each_message_takes_at_least_the_handicap_and_is_answered_all_the_same() {

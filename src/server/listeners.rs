@@ -7,7 +7,7 @@ pub use open::ListenError;
 use super::SocketOptions;
 use crate::engine::datagram::{DatagramSocket, Guard};
 use crate::engine::shard::Listener;
-use crate::service::Kind;
+use crate::protocol::Kind;
 use crate::units::{Address, Endpoint, Place, Transport};
 use open::{failed, listen, open_datagrams};
 use socket2::Socket;

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::engine::counters::{Counters, Counts};
 use crate::engine::shard::{self, Message, Outbox, Placement, Shard};
 use crate::engine::{Engine, EngineError, Layout, Unsupported};
-use crate::service::{Kind, Services};
+use crate::protocol::{Kind, Services};
 use crate::sys::affinity::{self, AffinityError};
 use crate::sys::datagram;
 use crate::sys::limits;

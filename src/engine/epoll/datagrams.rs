@@ -4,7 +4,7 @@ use super::DATAGRAMS;
 use crate::engine::EngineError;
 use crate::engine::counters::Counts;
 use crate::engine::datagram::{BUFFER_BYTES, Came, DatagramOptions, DatagramSocket, Reply, converse};
-use crate::service::Service;
+use crate::protocol::Service;
 use crate::sys::datagram::{Answers, BATCH, Batch, Message, segments, set_gro};
 use crate::sys::epoll::{Epoll as Poller, Interest};
 use std::io::{self, ErrorKind};

@@ -4,7 +4,7 @@ use super::Crowd;
 use crate::engine::ACCEPT_PAUSE;
 use crate::engine::counters::Counters;
 use crate::engine::datagram::{BUFFER_BYTES, DatagramSocket, Responder};
-use crate::service::Service;
+use crate::protocol::Service;
 use crate::sys::datagram::{self, Arrived};
 use crate::sys::socket::{Blocking, is_transient};
 use socket2::Socket;

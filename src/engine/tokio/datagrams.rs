@@ -3,7 +3,7 @@
 
 use crate::engine::ACCEPT_PAUSE;
 use crate::engine::reactor_datagrams::{Desk, Drained, needs_more, serves, watch};
-use crate::service::Service;
+use crate::protocol::Service;
 use socket2::{SockRef, Socket};
 use std::io;
 use tokio::io::unix::AsyncFd;

@@ -4,7 +4,7 @@
 use crate::engine::ACCEPT_PAUSE;
 use crate::engine::datagram::{BUFFER_BYTES, Reply};
 use crate::engine::reactor_datagrams::{Desk, Drained, needs_more, watch};
-use crate::service::Service;
+use crate::protocol::Service;
 use socket2::Socket;
 use std::io;
 use std::net::SocketAddr;

@@ -9,10 +9,10 @@
 //! takes the bytes before it sees that the destination has no room; io_uring then tries again, and sends an empty datagram
 //! (seen on Linux 6.18). So there is waited for room first, and then sent.
 
-use crate::engine::{EngineError, recycle};
 use crate::engine::counters::Counts;
 use crate::engine::datagram::{DatagramOptions, DatagramSocket, Reply, converse};
-use crate::service::Service;
+use crate::engine::{EngineError, recycle};
+use crate::protocol::Service;
 use crate::sys::datagram::{is_writable, port_of, segments, set_gro};
 use crate::sys::uring::{Completion, Datagram, Errno, Lease, Payload, Ring, Token, WhenFull};
 use socket2::Domain;

@@ -6,7 +6,7 @@ mod shard;
 
 use super::datagram::{self, DatagramOptions};
 use super::{BufferOptions, Engine, EngineError, Layout, Unsupported};
-use crate::service::Service;
+use crate::protocol::Service;
 use crate::sys::limits;
 use crate::sys::uring::{BufferSettings, Ring, RingSettings, Sqpoll, Taskrun};
 use crate::units::Nanos;

@@ -8,7 +8,7 @@ use crate::engine::counters::Counts;
 use crate::engine::pace::{Pace, Wait};
 use crate::engine::shard::{Message, Shard};
 use crate::engine::{ACCEPT_PAUSE, EngineError, accepting_must_rest, recycle};
-use crate::service::{Answer, Service};
+use crate::protocol::{Answer, Service};
 use crate::sys::uring::{self, Completion, Errno, Lease, Payload, Ring, RingSettings, Target, Token};
 use socket2::Socket;
 use std::collections::VecDeque;
