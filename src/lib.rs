@@ -16,10 +16,11 @@
 //! | [`engine`] | how a server does I/O: one module per engine, and the connection's state that they share | sys, clock, units, protocol |
 //! | [`server`] | listeners, shards, placement of connections, drain, counters | engine, protocol, sys, clock, units |
 //! | [`stats`] | pure functions: medians, paired ratios, bootstrap intervals, quantiles, outliers | units, clock |
-//! | [`report`] | the stored schema, reading it, verdicts, one exporter per format | stats, units |
-//! | [`load`] | the generator: pacer, flows of streams, windows of datagrams, verifier, recorder, validity, its two engines | sys, clock, units, stats, report::{schema, histogram} |
-//! | [`trial`] | one trial = one server process + one generator process; rounds, order, stop | units, clock, sys, stats, report::schema |
-//! | [`diag`] | diagnostics on raw sockets: ping, trace, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats |
+//! | [`record`] | the stored form of every result and its codecs: what load, trial and diag write and report reads | stats, units |
+//! | [`report`] | reading results: figures, verdicts, one exporter per format | record, stats, units |
+//! | [`load`] | the generator: pacer, flows of streams, windows of datagrams, verifier, recorder, validity, its two engines | sys, clock, units, stats, record |
+//! | [`trial`] | one trial = one server process + one generator process; rounds, order, stop | units, clock, sys, stats, record |
+//! | [`diag`] | diagnostics on raw sockets: ping, trace, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats, record |
 //! | [`cli`] | clap structs, one file per command: what was typed turned into validated settings | all |
 //!
 //! `tests/architecture.rs` holds the table.
@@ -59,6 +60,7 @@ pub mod diag;
 pub mod engine;
 pub mod load;
 pub mod protocol;
+pub mod record;
 pub mod report;
 pub mod server;
 pub mod stats;

@@ -7,7 +7,7 @@ mod program;
 
 use peers::{Manner, Peer};
 use program::{command, engines, report, ringload};
-use ringmark::report::schema::LoadReport;
+use ringmark::record::LoadReport;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::Ordering;
 use std::thread;

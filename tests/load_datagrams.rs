@@ -12,7 +12,7 @@ mod program;
 
 use faults::{Fault, Peer};
 use program::{engines, report};
-use ringmark::report::schema::{DatagramRecord, LoadReport};
+use ringmark::record::{DatagramRecord, LoadReport};
 use ringmark::sys::{datagram, process};
 use std::collections::BTreeMap;
 use std::net::UdpSocket;

@@ -9,7 +9,7 @@ mod program;
 
 use peers::{Manner, Peer};
 use program::{engines, report, ringload};
-use ringmark::report::schema::LoadReport;
+use ringmark::record::LoadReport;
 use std::time::Duration;
 
 const MILLISECOND: u64 = 1_000_000;

@@ -1,6 +1,6 @@
 //! What machine this is, for the record.
 
-use crate::report::schema::HostRecord;
+use crate::record::HostRecord;
 use std::fs;
 
 const UNKNOWN: &str = "unknown";

@@ -1,8 +1,9 @@
 //! What `ringload`, `compare` and `report` share of what becomes of a result: exports into files, bounds.
 
 use crate::cli::told;
+use crate::record::file;
 use crate::report::export::{Form, Part};
-use crate::report::file::{self, Stored};
+use crate::report::file::Stored;
 use crate::report::threshold::{Metric, Subject, Threshold, subjects};
 use anyhow::{Context, Result};
 use clap::Args;

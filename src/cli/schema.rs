@@ -1,13 +1,9 @@
 //! `ringmark schema`: what the JSON looks like, for programs.
 
 use super::report::print;
-use crate::report::aa::AaReport;
+use crate::record::{AaReport, CompareReport, LoadReport, PingReport, TraceReport, WireReport};
 use crate::report::against::AgainstReport;
 use crate::report::json;
-use crate::report::probes::ping::PingReport;
-use crate::report::probes::trace::TraceReport;
-use crate::report::schema::{CompareReport, LoadReport};
-use crate::report::wire::WireReport;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use schemars::{Schema, schema_for};

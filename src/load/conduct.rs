@@ -13,7 +13,7 @@ use super::timeline::Timeline;
 use super::worker::{self, WorkerError};
 use super::{Config, EngineKind, LoadError, Progress, Sockets, Stage, Task};
 use crate::clock::Clock;
-use crate::report::schema::{IntervalRecord, SteadyRecord};
+use crate::record::{IntervalRecord, SteadyRecord};
 use crate::stats::{Trend, trend};
 use crate::sys::accounting::{self, CoresTime, Cpu, TreeCpu};
 use crate::sys::affinity;

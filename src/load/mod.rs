@@ -39,7 +39,7 @@ pub use error::LoadError;
 pub use pacer::{Arrival, Pace, PaceError};
 pub use worker::Timer;
 
-use crate::report::schema::LoadReport;
+use crate::record::LoadReport;
 use crate::stats::mix;
 use crate::sys::{accounting, limits};
 use crate::units::{Address, Bytes, CoreList, Nanos, Share, SizeMix, Transport};

@@ -8,10 +8,9 @@ use super::measures::Paced;
 use super::recorder::{ErrorKind, all_errors};
 use super::validity::{self, Facts, Others};
 use crate::clock;
-use crate::report::histogram;
-use crate::report::schema::{
+use crate::record::{
     AccountingRecord, CountRecord, CpuRecord, DatagramRecord, EndRecord, GeneratorRecord, InterruptsRecord,
-    LOAD_SCHEMA, LoadReport, ShapeRecord, UnavailableRecord, WorkloadRecord,
+    LOAD_SCHEMA, LoadReport, ShapeRecord, UnavailableRecord, WorkloadRecord, histogram,
 };
 use crate::sys::accounting::{CoresTime, Counted, Cpu, Switches, TreeUse, Unavailable};
 use crate::sys::affinity;
@@ -294,7 +293,7 @@ mod tests {
 
     #[test]
     fn the_reports_name_for_system_calls_is_ours() {
-        assert_eq!(Counted::SystemCalls.name(), crate::report::schema::SYSTEM_CALLS);
+        assert_eq!(Counted::SystemCalls.name(), crate::record::SYSTEM_CALLS);
     }
 
     #[test]

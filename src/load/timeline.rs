@@ -6,8 +6,7 @@
 use super::Waited;
 use super::measures::Measures;
 use super::recorder::Recorder;
-use crate::report::histogram;
-use crate::report::schema::IntervalRecord;
+use crate::record::{IntervalRecord, histogram};
 use crate::units::Nanos;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

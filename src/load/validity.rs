@@ -2,7 +2,7 @@
 //! facts of a run and changes nothing.
 
 use super::pacer::Pace;
-use crate::report::schema::SteadyRecord;
+use crate::record::SteadyRecord;
 use crate::stats::Trend;
 use crate::units::{Nanos, Share, three_digits};
 use std::collections::BTreeMap;

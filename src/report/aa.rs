@@ -1,62 +1,13 @@
 //! A contestant compared with itself, again and again: how often a difference is claimed where there is none.
 
-use super::histogram::HistogramError;
-use super::schema::{CellRecord, RatioRecord, SceneRecord, Stopped, Verdict};
 use super::verdict::{short_name, verdict};
+use crate::record::histogram::HistogramError;
+use crate::record::{AaComparison, AaReport, RateRecord, RatioRecord, Stopped, Verdict};
 use crate::stats::{paired_ratio, proportion_interval};
 use crate::units::{Nanos, counted};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-/// Version of [`AaReport`].
-pub const AA_SCHEMA: &str = "ringmark.aa/1";
 /// Comparisons at 95 % may raise one false alarm in so many.
 const ALLOWED_ONE_IN: u64 = 20;
-
-/// What `ringmark compare --aa` prints and saves.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AaReport {
-    #[serde(flatten)]
-    pub scene: SceneRecord,
-    /// The workload; it lists no contestants.
-    pub cell: CellRecord,
-    /// The contestant, as typed.
-    pub words: String,
-    /// Rounds of each comparison.
-    pub rounds: u64,
-    /// Comparisons asked for.
-    pub asked: u64,
-    pub stopped: Stopped,
-    pub comparisons: Vec<AaComparison>,
-    /// Derived: comparisons with a verdict.
-    pub decided: u64,
-    /// Derived: verdicts other than "no difference shown".
-    pub false_alarms: u64,
-    /// Derived: the share of false alarms, and its 95 % interval (Wilson). `None` without a verdict.
-    pub rate: Option<RateRecord>,
-}
-
-/// A share and its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct RateRecord {
-    pub share: f64,
-    pub low: f64,
-    pub high: f64,
-}
-
-/// One comparison of the contestant with itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AaComparison {
-    pub seed: u64,
-    /// Requests per second of both in each round in which both are valid.
-    pub pairs: Vec<(f64, f64)>,
-    /// Why the other rounds do not count, each reason once.
-    pub problems: Vec<String>,
-    /// Derived.
-    pub ratio: Option<RatioRecord>,
-    /// Derived.
-    pub verdict: Option<Verdict>,
-}
 
 impl AaComparison {
     pub fn is_alarm(&self) -> bool {
@@ -169,8 +120,8 @@ fn conclusion(report: &AaReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::derive::tests::report as compare_report;
-    use super::super::schema::ShapeRecord;
     use super::*;
+    use crate::record::{AA_SCHEMA, CellRecord, SceneRecord, ShapeRecord};
 
     /// Comparisons in which one contestant is this much faster in every round.
     fn report(ratios: &[f64]) -> AaReport {

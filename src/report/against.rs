@@ -3,9 +3,9 @@
 
 use super::file::Stored;
 use super::intervals;
-use super::schema::{CellRecord, CompareReport, ContestantRecord, LoadReport, QuantileRecord, RatioRecord, Verdict};
 use super::threshold::{Metric, Subject, of_contestant, subjects};
 use super::verdict::{short_name, verdict};
+use crate::record::{CellRecord, CompareReport, ContestantRecord, LoadReport, QuantileRecord, RatioRecord, Verdict};
 use crate::stats::{MIN_PAIRS, median_ratio, mix};
 use crate::units::Nanos;
 use schemars::JsonSchema;
@@ -254,8 +254,8 @@ fn latency(ours: &QuantileRecord, base: &QuantileRecord) -> String {
 mod tests {
     use super::super::derive::tests::{contestant, report, steady};
     use super::super::export::tests::{comparison, single};
-    use super::super::schema::LatencyRecord;
     use super::*;
+    use crate::record::LatencyRecord;
 
     fn compare(contestants: &[(&str, f64)]) -> Stored {
         let contestants = contestants.iter().map(|(name, rate)| contestant(name, steady(*rate)));

@@ -21,8 +21,8 @@ mod diagnoses;
 
 use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
-use super::schema::{LatencyRecord, WorkloadRecord};
 use super::trials::{Row, rows};
+use crate::record::{LatencyRecord, WorkloadRecord};
 
 /// One line per trial.
 pub struct Csv;

@@ -1,7 +1,7 @@
 //! What became of the datagrams, in words: the same for a run and for a comparison.
 
-use super::schema::{CellRecord, DatagramRecord};
 use super::verdict::short_name;
+use crate::record::{CellRecord, DatagramRecord};
 use crate::units::three_digits;
 
 /// The share of the requests that was lost or late: `0`, `3 ppm`, `1.2 %`.
@@ -41,7 +41,7 @@ pub fn lines(cell: &CellRecord) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::schema::ContestantRecord;
+    use crate::record::ContestantRecord;
 
     fn lossy() -> DatagramRecord {
         DatagramRecord {

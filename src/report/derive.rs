@@ -2,13 +2,13 @@
 //! `report` alike, so a stored file renders to the same text again.
 
 use super::accounting::{EndOfRun, usage};
-use super::histogram::{self, HistogramError};
-use super::schema::{
+use super::verdict::verdict;
+use super::{outliers, quantiles};
+use crate::record::histogram::{self, HistogramError};
+use crate::record::{
     AccountingRecord, CellRecord, CompareReport, ContestantRecord, EndRecord, IntervalRecord, LoadReport, RatioRecord,
     TrialRecord, UseRecord,
 };
-use super::verdict::verdict;
-use super::{outliers, quantiles};
 use crate::stats::{median, mix, paired_ratio};
 
 /// Computes all figures of a report again.
@@ -106,9 +106,9 @@ fn per_request(trials: impl Iterator<Item = (u64, u64)>) -> Option<f64> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::histogram::tests::stored;
-    use super::super::schema::*;
     use super::*;
+    use crate::record::histogram::tests::stored;
+    use crate::record::*;
     use proptest::prelude::*;
 
     /// A trial with this throughput, every request 1 us long.

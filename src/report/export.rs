@@ -3,10 +3,10 @@
 use super::csv::Csv;
 use super::file::Stored;
 use super::hgrm::Hgrm;
-use super::histogram::HistogramError;
 use super::hlog::Hlog;
 use super::json::Json;
 use super::markdown::Markdown;
+use crate::record::histogram::HistogramError;
 use std::str::FromStr;
 
 /// Turns a result into text of some format.
@@ -89,9 +89,9 @@ pub fn plain(name: &str) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::derive::tests::{contestant, failed, report, steady, trial};
-    use super::super::histogram::tests::stored;
-    use super::super::schema::LoadReport;
     use super::*;
+    use crate::record::LoadReport;
+    use crate::record::histogram::tests::stored;
 
     /// A comparison with trials that count, one that does not, and one that failed.
     pub fn comparison() -> Stored {
@@ -110,13 +110,13 @@ pub(super) mod tests {
     }
 
     pub fn wire() -> Stored {
-        Stored::Wire(Box::new(super::super::wire::tests::report()))
+        Stored::Wire(Box::new(crate::record::wire::tests::report()))
     }
 
     /// A result of each kind that every format takes.
     pub fn all() -> [Stored; 5] {
-        let ping = Stored::Ping(Box::new(super::super::probes::ping::tests::report()));
-        let trace = Stored::Trace(Box::new(super::super::probes::trace::tests::report()));
+        let ping = Stored::Ping(Box::new(crate::record::ping::tests::report()));
+        let trace = Stored::Trace(Box::new(crate::record::trace::tests::report()));
         [single(), comparison(), wire(), ping, trace]
     }
 

@@ -3,9 +3,9 @@
 
 use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
-use super::histogram::{read, read_all, sum};
 use super::times::{Times, times};
 use super::trials::{Row, rows};
+use crate::record::histogram::{read, read_all, sum};
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 

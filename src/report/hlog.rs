@@ -3,9 +3,9 @@
 
 use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
-use super::histogram::{HistogramError, read};
 use super::times::{Times, times};
 use super::trials::{Row, rows};
+use crate::record::histogram::{HistogramError, read};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use std::time::Duration;
@@ -88,9 +88,9 @@ fn write(intervals: &[Interval]) -> Result<String, HistogramError> {
 #[cfg(test)]
 mod tests {
     use super::super::export::tests::{comparison, only, single};
-    use super::super::histogram::tests::stored;
-    use super::super::schema::IntervalRecord;
     use super::*;
+    use crate::record::IntervalRecord;
+    use crate::record::histogram::tests::stored;
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
     fn lines(result: &Stored) -> Vec<String> {

@@ -1,8 +1,8 @@
 //! What interrupts took while a contestant was measured, for eyes: shown where the kernel keeps it out of the CPU time of
 //! both ends, which then lacks what the network's softirqs did for them.
 
-use super::schema::{CellRecord, ContestantRecord, TrialRecord};
 use super::verdict::short_name;
+use crate::record::{CellRecord, ContestantRecord, TrialRecord};
 use crate::units::Nanos;
 
 /// A line per contestant below a title; none where the time is in that of the programs, or not known.
@@ -28,8 +28,8 @@ fn of_contestant(contestant: &ContestantRecord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::derive::tests::{contestant, failed, report, trial};
-    use super::super::schema::{AccountingRecord, InterruptsRecord};
     use super::*;
+    use crate::record::{AccountingRecord, InterruptsRecord};
 
     #[test]
     fn only_time_that_is_in_nobodys_is_shown() {

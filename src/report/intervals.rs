@@ -1,7 +1,7 @@
 //! How far each figure of a cell can be trusted, for eyes: the quantiles' intervals and the rounds that stand apart.
 
-use super::schema::{CellRecord, ContestantRecord, LoadReport, OutlierRecord, QuantileRecord, Verdict};
 use super::verdict::short_name;
+use crate::record::{CellRecord, ContestantRecord, LoadReport, OutlierRecord, QuantileRecord, Verdict};
 use crate::stats::MIN_BATCHES;
 use crate::units::{Nanos, three_digits};
 
@@ -82,9 +82,9 @@ fn outliers(contestant: &ContestantRecord) -> Option<String> {
 mod tests {
     use super::super::derive::fill_load;
     use super::super::derive::tests::{contestant, report, steady, trial};
-    use super::super::histogram::tests::stored;
-    use super::super::schema::{IntervalRecord, LatencyRecord};
     use super::*;
+    use crate::record::histogram::tests::stored;
+    use crate::record::{IntervalRecord, LatencyRecord};
 
     #[test]
     fn what_the_data_cannot_carry_is_called_insufficient() {

@@ -4,8 +4,8 @@ mod diagnoses;
 
 use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
-use super::schema::{CellRecord, CompareReport, ContestantRecord, LatencyRecord, LoadReport, LoadSettings, Verdict};
 use super::verdict::{conclusion, short_name};
+use crate::record::{CellRecord, CompareReport, ContestantRecord, LatencyRecord, LoadReport, LoadSettings, Verdict};
 use crate::units::{Nanos, counted};
 
 /// A table per workload.

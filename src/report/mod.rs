@@ -1,4 +1,4 @@
-//! Results: the schema they are stored in, reading them, verdicts, one exporter per format.
+//! Reading results: figures, verdicts, one exporter per format.
 
 pub mod aa;
 pub mod accounting;
@@ -9,7 +9,6 @@ pub mod derive;
 pub mod export;
 pub mod file;
 mod hgrm;
-pub mod histogram;
 mod hlog;
 mod interrupts;
 pub mod intervals;
@@ -18,7 +17,6 @@ mod markdown;
 mod outliers;
 pub mod probes;
 pub mod quantiles;
-pub mod schema;
 pub mod stopping;
 pub mod terminal;
 pub mod threshold;

@@ -1,6 +1,6 @@
 //! Rounds that stand apart from the others: recorded, never dropped.
 
-use super::schema::OutlierRecord;
+use crate::record::OutlierRecord;
 use crate::stats::{MIN_PAIRS, OUTLIER_SCORE, modified_z_scores};
 
 /// The rounds whose value stands apart; none among too few to tell.

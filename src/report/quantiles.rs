@@ -1,6 +1,6 @@
 //! Quantiles of a histogram and how far they can be trusted, judged by the histograms that it was added up from.
 
-use super::schema::QuantileRecord;
+use crate::record::QuantileRecord;
 use crate::stats::{Batch, Ranks, ranks, worth};
 use hdrhistogram::Histogram;
 
@@ -34,8 +34,8 @@ fn record(quantile: f64, all: &Histogram<u64>, batches: &[Histogram<u64>]) -> Qu
 
 #[cfg(test)]
 mod tests {
-    use super::super::histogram::sum;
     use super::*;
+    use crate::record::histogram::sum;
 
     fn histogram(values: impl Iterator<Item = u64>) -> Histogram<u64> {
         let mut histogram = Histogram::new(3).unwrap();

@@ -1,6 +1,6 @@
 //! When enough rounds were run: how narrow the intervals are, and a line that tells which rule ended the rounds.
 
-use super::schema::{CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, Stopped, TrialRecord};
+use crate::record::{CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, Stopped, TrialRecord};
 use crate::stats::{Interval, MIN_PAIRS, median, median_interval, relative_half_width};
 use crate::units::{Nanos, counted, three_digits};
 
@@ -90,8 +90,8 @@ pub fn line(report: &CompareReport, cell: &CellRecord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::derive::tests::{contestant, failed, report, steady, trial};
-    use super::super::schema::LimitsRecord;
     use super::*;
+    use crate::record::LimitsRecord;
 
     #[test]
     fn the_widest_interval_decides_and_who_never_answers_is_not_waited_for() {

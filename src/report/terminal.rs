@@ -2,16 +2,17 @@
 //!
 //! Plain ASCII, at most 120 columns, and the same bytes wherever it is written, so that two renderings can be compared.
 
-use super::accounting::{SYSTEM_CALLS, missing};
+use super::accounting::missing;
 use super::datagrams;
 use super::interrupts;
 use super::intervals;
-use super::schema::{
-    CellRecord, CompareReport, ContestantRecord, LoadReport, LoadSettings, RatioRecord, Stopped, TrialRecord, Verdict,
-};
 use super::stopping;
 use super::tolerance;
 use super::verdict::{conclusion, short_name};
+use crate::record::{
+    CellRecord, CompareReport, ContestantRecord, LoadReport, LoadSettings, RatioRecord, SYSTEM_CALLS, Stopped,
+    TrialRecord, Verdict,
+};
 use crate::stats::MIN_PAIRS;
 use crate::units::{Bytes, Nanos, counted, few, three_digits};
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table};
@@ -290,7 +291,7 @@ fn aligned(column: usize, text: String) -> Cell {
 }
 
 fn row(report: &CompareReport, cell: &CellRecord, contestant: &ContestantRecord) -> [String; HEADER.len()] {
-    let latency = |pick: fn(&super::schema::LatencyRecord) -> u64| {
+    let latency = |pick: fn(&crate::record::LatencyRecord) -> u64| {
         contestant.latency_ns.as_ref().map_or(ABSENT.to_owned(), |latency| Nanos(pick(latency)).to_string())
     };
     let cpu = |nanos: Option<f64>| nanos.map_or(ABSENT.to_owned(), |nanos| Nanos(nanos.round() as u64).to_string());
@@ -351,9 +352,9 @@ fn short(cell: &CellRecord) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::accounting::{AccountingRecord, CountRecord, EndRecord, UnavailableRecord};
     use super::super::derive::tests::{contestant, failed, report, steady, trial};
     use super::*;
+    use crate::record::{AccountingRecord, CountRecord, EndRecord, UnavailableRecord};
 
     fn table_lines(text: &str) -> impl Iterator<Item = &str> {
         text.lines().skip_while(|line| !line.contains("contestant  ")).take_while(|line| !line.ends_with('.'))

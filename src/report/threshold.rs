@@ -1,13 +1,11 @@
 //! Bounds that a result must not cross: `p99>300us`, `ratio<0.95`. A bound names what is *not* wanted.
 
 use super::file::Stored;
-use super::probes::ping::TargetRecord;
-use super::probes::trace::TraceReport;
-use super::schema::{
-    CellRecord, CompareReport, ContestantRecord, DatagramRecord, LatencyRecord, LoadReport, TrialRecord,
-};
 use super::verdict::short_name;
-use super::wire::WireReport;
+use crate::record::{
+    CellRecord, CompareReport, ContestantRecord, DatagramRecord, LatencyRecord, LoadReport, TargetRecord, TraceReport,
+    TrialRecord, WireReport,
+};
 use crate::units::{Nanos, three_digits};
 use std::fmt;
 use std::str::FromStr;
@@ -246,8 +244,8 @@ fn lost(datagrams: &DatagramRecord) -> (Metric, f64) {
 #[cfg(test)]
 mod tests {
     use super::super::export::tests::{comparison, single};
-    use super::super::schema::ShapeRecord;
     use super::*;
+    use crate::record::ShapeRecord;
     use proptest::prelude::*;
 
     fn crossed(bound: &str, result: &Stored) -> Vec<String> {

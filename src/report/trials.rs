@@ -2,8 +2,8 @@
 
 use super::export::{ExportError, plain};
 use super::file::Stored;
-use super::schema::{CellRecord, LoadReport, LoadSettings, WorkloadRecord};
 use super::verdict::short_name;
+use crate::record::{CellRecord, LoadReport, LoadSettings, WorkloadRecord};
 
 /// A trial and where it belongs.
 pub struct Row<'a> {
@@ -95,9 +95,8 @@ mod tests {
     #[test]
     fn a_tag_names_the_mix_of_sizes() {
         let mut report = report(vec![contestant("epoll", vec![failed(1, "x")])]);
-        let tag = |report: &super::super::schema::CompareReport| {
-            rows(&Stored::Compare(Box::new(report.clone()))).unwrap()[0].tag()
-        };
+        let tag =
+            |report: &crate::record::CompareReport| rows(&Stored::Compare(Box::new(report.clone()))).unwrap()[0].tag();
         assert_eq!(tag(&report), "epoll-64c-64Bx1");
         report.cells[0].shape.size_mix = Some("64:90,1k:10".into());
         assert_eq!(tag(&report), "epoll-64c-64=90-1k=10Bx1");

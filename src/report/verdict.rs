@@ -1,6 +1,6 @@
 //! What a ratio says, in a word and in a sentence.
 
-use super::schema::{CellRecord, ContestantRecord, RatioRecord, Verdict};
+use crate::record::{CellRecord, ContestantRecord, RatioRecord, Verdict};
 use crate::stats::MIN_PAIRS;
 
 /// Faster or slower only where the whole interval is on that side of 1.

@@ -27,10 +27,7 @@ pub enum TrialError {
     Generator { command: String, status: ExitStatus, said: Said },
     #[error("the generator '{command}' was not done within {} and was killed{said}", whole(.waited))]
     GeneratorHung { command: String, waited: Nanos, said: Said },
-    #[error(
-        "the generator '{command}' printed no report of the form {}: {problem}",
-        crate::report::schema::LOAD_SCHEMA
-    )]
+    #[error("the generator '{command}' printed no report of the form {}: {problem}", crate::record::LOAD_SCHEMA)]
     NoReport { command: String, problem: String },
     #[error(
         "process {pid} ('{command}') is still there {} after SIGKILL: end it yourself (a program that changes its user, such as sudo, cannot be ended from here)",

@@ -3,7 +3,7 @@
 use super::error::TrialError;
 use super::process::Process;
 use super::{Cancel, Load};
-use crate::report::schema::{LOAD_SCHEMA, LoadReport, ShapeRecord};
+use crate::record::{LOAD_SCHEMA, LoadReport, ShapeRecord};
 use crate::units::{Address, Nanos, Transport};
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! One trial is one server process and one generator process; a comparison is rounds of trials.
 //!
 //! This module starts processes, waits for them and ends them, all of them, whatever happens. It sends no load and
-//! reads no file: what it returns are the records in [`crate::report::schema`].
+//! reads no file: what it returns are the records in [`crate::record`].
 
 mod capture;
 mod error;
@@ -13,7 +13,7 @@ mod server;
 pub use error::TrialError;
 pub use rounds::{Observer, Schedule, check, run};
 
-use crate::report::schema::ShapeRecord;
+use crate::record::ShapeRecord;
 use crate::units::{CoreList, Nanos, Share, Transport};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

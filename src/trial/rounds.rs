@@ -9,7 +9,7 @@ use super::generator::{self, Target};
 use super::server::Server;
 use super::{Cancel, Plan, Rounds};
 use crate::clock::Clock;
-use crate::report::schema::{LoadReport, Stopped, TrialRecord};
+use crate::record::{LoadReport, Stopped, TrialRecord};
 use crate::stats::{Random, mix};
 use crate::units::Nanos;
 

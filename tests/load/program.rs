@@ -1,7 +1,7 @@
 //! ringload as a process, and what it reports.
 #![allow(dead_code, reason = "each suite uses a part of it")]
 
-use ringmark::report::schema::LoadReport;
+use ringmark::record::LoadReport;
 use ringmark::sys::uring;
 use std::process::{Command, Output, Stdio};
 

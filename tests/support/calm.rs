@@ -1,7 +1,7 @@
 //! Runs whose figures other programs or a hypervisor may spoil: repeated only where something says that they did.
 #![allow(dead_code, reason = "each suite uses a part of it")]
 
-use ringmark::report::schema::LoadReport;
+use ringmark::record::LoadReport;
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -5,10 +5,11 @@ use super::{CompareArgs, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED};
 use crate::cli::progress::Progress;
 use crate::cli::report::{print, render};
 use crate::cli::told::{self, told};
-use crate::report::aa::{AA_SCHEMA, AaComparison, AaReport};
-use crate::report::file::{self, Stored};
+use crate::record::{
+    AA_SCHEMA, AaComparison, AaReport, CompareReport, SceneRecord, Stopped, TrialRecord, Verdict, file,
+};
+use crate::report::file::Stored;
 use crate::report::json;
-use crate::report::schema::{CompareReport, SceneRecord, Stopped, TrialRecord, Verdict};
 use crate::stats::mix;
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
 use crate::units::Nanos;

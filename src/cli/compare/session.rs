@@ -3,8 +3,8 @@
 use super::settings::{Settings, default_baseline};
 use crate::cli::progress::Progress;
 use crate::cli::told::told;
-use crate::report::schema::{CompareReport, Stopped, TrialRecord};
-use crate::report::{derive, file, json, stopping};
+use crate::record::{CompareReport, Stopped, TrialRecord, file};
+use crate::report::{derive, json, stopping};
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
 use crate::units::{Nanos, counted};
 use anyhow::{Context, Result};

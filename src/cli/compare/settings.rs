@@ -6,8 +6,10 @@ use crate::cli::load::{MAX_DEPTH, SEGMENTS_ARE_EQUAL};
 use crate::cli::{contestant, host};
 use crate::clock;
 use crate::load::{EngineKind, max_datagram_size};
-use crate::report::schema::{COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord};
-use crate::report::schema::{GeneratorRecord, LimitsRecord, LoadSettings, SceneRecord, ShapeRecord, Stopped};
+use crate::record::{
+    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, GeneratorRecord, LimitsRecord, LoadSettings,
+    SceneRecord, ShapeRecord, Stopped,
+};
 use crate::sys::affinity;
 use crate::sys::uring;
 use crate::trial::{Contestant, Load, Pacing, Plan, Rounds};

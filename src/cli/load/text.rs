@@ -1,10 +1,10 @@
 //! The report for eyes. Everything in it is in the JSON too.
 
-use crate::report::accounting::{UseRecord, missing};
+use crate::record::{LatencyRecord, LoadReport, TrafficRecord, UseRecord, WorkloadRecord};
+use crate::report::accounting::missing;
 use crate::report::datagrams::describe;
 use crate::report::derive::use_of;
 use crate::report::intervals;
-use crate::report::schema::{LatencyRecord, LoadReport, TrafficRecord, WorkloadRecord};
 use crate::report::tolerance;
 use crate::units::{Bytes, Nanos, counted, few, three_digits};
 
@@ -174,8 +174,8 @@ fn errors(report: &LoadReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::schema::{AccountingRecord, CountRecord, CpuRecord, EndRecord, UnavailableRecord};
-    use crate::report::schema::{GeneratorRecord, InterruptsRecord, ShapeRecord};
+    use crate::record::{AccountingRecord, CountRecord, CpuRecord, EndRecord, UnavailableRecord};
+    use crate::record::{GeneratorRecord, InterruptsRecord, ShapeRecord};
 
     fn accounting() -> AccountingRecord {
         let count = |count| Some(CountRecord { count, requests: 1000, duration_ns: 1 });

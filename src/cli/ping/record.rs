@@ -6,8 +6,7 @@ use crate::diag::icmp::Family;
 use crate::diag::names::Host;
 use crate::diag::ping::{Config, Outcome};
 use crate::diag::tally::Tally;
-use crate::report::probes::ping::{PING_SCHEMA, PingReport, SocketRecord, TargetRecord};
-use crate::report::times::FiguresRecord;
+use crate::record::{FiguresRecord, PING_SCHEMA, PingReport, SocketRecord, TargetRecord};
 use crate::sys::raw::Access;
 
 pub fn report(config: &Config, outcome: &Outcome) -> PingReport {

@@ -3,8 +3,7 @@
 use crate::cli::diagnosis::{errors, kind};
 use crate::clock;
 use crate::diag::trace::{Config, Hop, Outcome, Path, Way};
-use crate::report::probes::trace::{AddressRecord, HopRecord, TRACE_SCHEMA, TraceReport};
-use crate::report::times::FiguresRecord;
+use crate::record::{AddressRecord, FiguresRecord, HopRecord, TRACE_SCHEMA, TraceReport};
 use std::net::IpAddr;
 
 pub fn report(config: &Config, outcome: &Outcome) -> TraceReport {

@@ -4,7 +4,7 @@ use super::engine::Traffic;
 use super::message::Dialect;
 use super::swarm::ADMISSION_TRIES;
 use super::tracker::Counts;
-use crate::report::schema::{DatagramRecord, TrafficRecord};
+use crate::record::{DatagramRecord, TrafficRecord};
 use crate::units::{Address, three_digits};
 use std::io;
 

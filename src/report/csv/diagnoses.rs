@@ -1,10 +1,7 @@
 //! What ping, trace and sniff found, as comma-separated values.
 
-use super::super::probes::ping::PingReport;
-use super::super::probes::trace::TraceReport;
-use super::super::times::FiguresRecord;
-use super::super::wire::WireReport;
 use super::{latencies, quoted, table};
+use crate::record::{FiguresRecord, PingReport, TraceReport, WireReport};
 
 const WIRE_HEADER: &str = "device,port,duration_ns,kind,samples,min_ns,mean_ns,p50_ns,p90_ns,p99_ns,p999_ns,max_ns";
 const PING_HEADER: &str = "target,address,reachable,size,interval_ns,timeout_ns,duration_ns,sent,answered,late,refused,\
@@ -56,9 +53,8 @@ fn figures(times: &FiguresRecord) -> impl Iterator<Item = String> + use<> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::probes::{ping, trace};
-    use super::super::super::wire;
     use super::*;
+    use crate::record::{ping, trace, wire};
 
     #[test]
     fn a_line_has_as_many_fields_as_the_header() {

@@ -1,10 +1,7 @@
 //! What ping, trace and sniff found, as Markdown.
 
-use super::super::probes::ping::{PingReport, TargetRecord};
-use super::super::probes::trace::{HopRecord, TraceReport};
-use super::super::times::FiguresRecord;
-use super::super::wire::WireReport;
 use super::{LATENCIES, latencies};
+use crate::record::{FiguresRecord, HopRecord, PingReport, TargetRecord, TraceReport, WireReport};
 use crate::units::{Nanos, three_digits};
 
 /// A row per kind of time.

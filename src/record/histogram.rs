@@ -1,7 +1,7 @@
 //! Histograms in their stored form (HdrHistogram V2 deflate, base64, as `.hlog` files carry it): writing and adding
 //! them, and the figures read off them.
 
-use super::schema::LatencyRecord;
+use super::LatencyRecord;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
@@ -64,7 +64,7 @@ pub fn figures(histogram: &Histogram<u64>) -> LatencyRecord {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A stored histogram of these values.

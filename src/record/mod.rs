@@ -1,0 +1,34 @@
+//! The stored form of every result: the bottom layer, which `load`, `trial` and `diag` write and `report` reads. Scripts
+//! rely on these names; add fields, never rename or reuse them.
+//!
+//! Times are integer nanoseconds. Histograms are stored whole (HdrHistogram V2 deflate, base64), so that every figure
+//! derived from them can be computed again and several runs can be added; percentiles are never averaged.
+
+mod aa;
+mod accounting;
+mod comparison;
+mod datagrams;
+mod figures;
+pub mod file;
+pub mod histogram;
+mod load;
+pub mod ping;
+mod probes;
+pub mod trace;
+pub mod wire;
+mod workload;
+
+pub use aa::{AA_SCHEMA, AaComparison, AaReport, RateRecord};
+pub use accounting::{
+    AccountingRecord, CountRecord, EndRecord, InterruptsRecord, SYSTEM_CALLS, UnavailableRecord, UseRecord,
+};
+pub use comparison::*;
+pub use datagrams::{DatagramRecord, TrafficRecord};
+pub use figures::FiguresRecord;
+pub use load::*;
+pub use ping::{PING_SCHEMA, PingReport, SocketRecord, TargetRecord};
+pub use probes::ErrorRecord;
+use probes::{label, share_lost};
+pub use trace::{AddressRecord, HopRecord, TRACE_SCHEMA, TraceReport};
+pub use wire::{ConnectionRecord, PacketsRecord, SeenRecord, WIRE_SCHEMA, WireReport};
+pub use workload::{GeneratorRecord, LoadSettings, ShapeRecord, WorkloadRecord};
