@@ -68,17 +68,17 @@ fn empty_header() -> libc::msghdr {
 }
 
 /// What sendmsg(2) is told of an answer: where to, where from, which bytes, and in what pieces. Used again and again.
-pub(super) struct Message {
+pub(super) struct SendMsg {
     header: libc::msghdr,
     data: libc::iovec,
     name: [u8; NAME],
     control: AlongControl,
 }
 
-impl Message {
-    pub(super) fn new() -> Box<Message> {
+impl SendMsg {
+    pub(super) fn new() -> Box<SendMsg> {
         let data = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        Box::new(Message { header: empty_header(), data, name: [0; NAME], control: AlongControl::EMPTY })
+        Box::new(SendMsg { header: empty_header(), data, name: [0; NAME], control: AlongControl::EMPTY })
     }
 
     /// Makes it say: these bytes, to that name, with this along. The bytes are read when the message is sent; they and the

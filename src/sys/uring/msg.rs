@@ -18,7 +18,7 @@ pub enum Queue {
 }
 
 /// One datagram, to send or to receive into. Used again and again.
-pub struct Letter {
+pub struct Msg {
     header: libc::msghdr,
     data: libc::iovec,
     name: libc::sockaddr_storage,
@@ -29,18 +29,18 @@ pub struct Letter {
     bytes: Vec<u8>,
 }
 
-impl std::fmt::Debug for Letter {
+impl std::fmt::Debug for Msg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Letter").field("bytes", &self.bytes.len()).field("from", &self.from()).finish()
+        f.debug_struct("Msg").field("bytes", &self.bytes.len()).field("from", &self.from()).finish()
     }
 }
 
-impl Letter {
+impl Msg {
     /// An empty one with room for this many bytes.
-    pub fn new(room: usize) -> Box<Letter> {
+    pub fn new(room: usize) -> Box<Msg> {
         // SAFETY: structs of integers and pointers, for both of which zero is a value.
         let (header, name) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        Box::new(Letter {
+        Box::new(Msg {
             header,
             data: libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 },
             name,
@@ -92,7 +92,7 @@ impl Letter {
         unsafe { std::slice::from_raw_parts((&raw const self.name).cast::<u8>(), len) }
     }
 
-    /// The header of a send. All it points to is in this letter, which must stay where it is until the send has completed.
+    /// The header of a send. All it points to is in this value, which must stay where it is until the send has completed.
     pub(super) fn outbound(&mut self) -> *const libc::msghdr {
         self.point(self.name_len);
         self.outgoing.attach(&mut self.header);
@@ -114,9 +114,5 @@ impl Letter {
         self.header.msg_iov = &raw mut self.data;
         self.header.msg_iovlen = 1;
         self.header.msg_flags = 0;
-    }
-
-    pub(super) fn body(&self) -> &[u8] {
-        &self.bytes
     }
 }
