@@ -4,7 +4,7 @@
 
 use super::DiagError;
 use crate::clock::Clock;
-use crate::sys::ancillary::{Ancillary, ExtendedError};
+use crate::sys::recv_meta::{ExtendedError, RecvMeta};
 use crate::sys::uring::{Completion, Errno, Msg, Queue, Ring, RingError, RingSettings, Taskrun, UserData, Wait};
 use crate::units::Nanos;
 use socket2::{SockAddr, Socket};
@@ -204,7 +204,7 @@ impl Post {
     }
 
     fn arrival<'a>(&self, socket: usize, msg: &'a Msg, len: u32) -> Arrival<'a> {
-        let Ancillary { stamp, hop_limit, error } = msg.ancillary();
+        let RecvMeta { stamp, hop_limit, error } = msg.meta();
         let at = stamp.map_or_else(|| self.clock.now(), |stamp| self.clock.instant_of(stamp));
         let (from, bytes) = (msg.from(), msg.received(len));
         Arrival { socket, from, bytes, at, stamped: stamp.is_some(), hop_limit, error }

@@ -41,7 +41,7 @@ pub use worker::Timer;
 
 use crate::record::LoadReport;
 use crate::stats::mix;
-use crate::sys::{accounting, limits};
+use crate::sys::{accounting, rlimit};
 use crate::units::{Address, Bytes, CoreList, Nanos, Share, SizeMix, Transport};
 use engine::Setup;
 use fleet::Orders;
@@ -179,7 +179,7 @@ pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress
 
 fn check_descriptors(config: &Config) -> Result<(), LoadError> {
     let needed = config.all_connections() as u64 + SPARE_DESCRIPTORS;
-    match limits::raise_open_files() {
+    match rlimit::raise_open_files() {
         Ok(limit) if limit < needed => Err(LoadError::Descriptors { needed, limit }),
         _ => Ok(()),
     }

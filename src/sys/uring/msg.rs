@@ -1,8 +1,8 @@
 //! A datagram with all that sendmsg(2) and recvmsg(2) know of it: bytes, address, ancillary data. Goes into the ring
 //! with an operation and comes back with its completion.
 
-use crate::sys::ancillary::{Ancillary, ip_of};
-use crate::sys::control::{Control, space};
+use crate::sys::cmsg::{CmsgBuffer, space};
+use crate::sys::recv_meta::{RecvMeta, ip_of};
 use socket2::SockAddr;
 use std::net::IpAddr;
 
@@ -23,9 +23,9 @@ pub struct Msg {
     data: libc::iovec,
     name: libc::sockaddr_storage,
     name_len: libc::socklen_t,
-    incoming: Control<INCOMING>,
+    incoming: CmsgBuffer<INCOMING>,
     /// A hop limit, or nothing.
-    outgoing: Control<{ space(size_of::<libc::c_int>()) }>,
+    outgoing: CmsgBuffer<{ space(size_of::<libc::c_int>()) }>,
     bytes: Vec<u8>,
 }
 
@@ -45,8 +45,8 @@ impl Msg {
             data: libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 },
             name,
             name_len: 0,
-            incoming: Control::EMPTY,
-            outgoing: Control::EMPTY,
+            incoming: CmsgBuffer::EMPTY,
+            outgoing: CmsgBuffer::EMPTY,
             bytes: vec![0; room],
         })
     }
@@ -82,8 +82,8 @@ impl Msg {
     }
 
     /// What came along with it.
-    pub fn ancillary(&self) -> Ancillary {
-        Ancillary::parse(self.incoming.received(&self.header))
+    pub fn meta(&self) -> RecvMeta {
+        RecvMeta::parse(self.incoming.received(&self.header))
     }
 
     fn name_bytes(&self) -> &[u8] {

@@ -6,7 +6,7 @@
 
 use super::{Engine, Event, Refused, Setup, Traffic, prepare_segments, refuses_segments};
 use crate::load::engine::{EngineError, Wait, enter};
-use crate::sys::datagram::{offload, parts};
+use crate::sys::datagram::{gso, parts};
 use crate::sys::socket::is_transient;
 use crate::sys::uring::{
     BufferSettings, Completion, Descriptor, Errno, Lease, Ring, RingSettings, SendBuffer, Taskrun, UserData,
@@ -23,7 +23,7 @@ const WRITABLE: u8 = 4;
 
 /// Receive buffers are a multiple of this, and begin on one.
 const BUFFER_ALIGN: usize = 64;
-const SUPER_PACKET_ROOM: usize = offload::MAX_SUPER_PACKET.next_power_of_two();
+const SUPER_PACKET_ROOM: usize = gso::MAX_SUPER_PACKET.next_power_of_two();
 /// Receive buffers: one for each datagram that may be in flight, within limits of number and of memory per thread.
 const BUFFERS: std::ops::RangeInclusive<usize> = 64..=32 << 10;
 const BUFFER_MEMORY: usize = 16 << 20;
@@ -253,7 +253,7 @@ impl UringEngine {
         let Some(seat) = &mut self.sockets[number] else { return false };
         seat.segmented = false;
         self.traffic.unsegmented = error.raw_os_error();
-        offload::segment_sends(&seat.socket, 0).is_ok()
+        gso::set_gso(&seat.socket, 0).is_ok()
     }
 
     #[cold]

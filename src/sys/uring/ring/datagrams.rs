@@ -1,7 +1,7 @@
 //! Datagrams: a multishot recvmsg into buffers of their own, and answers that go to where a datagram came from.
 
 use super::{DATAGRAMS, Errno, OpMemory, Ring, SendBuffer, UserData, Wait};
-use crate::sys::datagram::along::Along;
+use crate::sys::datagram::pktinfo::PktInfo;
 use crate::sys::uring::buffers::{BufferSettings, Buffers, Group, Lease};
 use crate::sys::uring::datagram::{Datagram, HEADROOM, SendMsg, receive_header};
 use crate::sys::uring::error::{RingError, kernel_release};
@@ -86,7 +86,7 @@ impl Ring {
     pub fn answer(&mut self, fd: RawFd, lease: Lease, on_full: OnFull, user_data: UserData) {
         let Datagram { name, payload, segment, local, .. } = self.datagram(&lease);
         if segment.is_some() || local.is_some() {
-            return self.answer_along(fd, lease, on_full, user_data);
+            return self.answer_with_pktinfo(fd, lease, on_full, user_data);
         }
         let entry = opcode::Send::new(Fd(fd), payload.as_ptr(), payload.len() as u32)
             .dest_addr(name.as_ptr().cast())
@@ -97,10 +97,10 @@ impl Ring {
     }
 
     /// As `answer`, where there is more to be said than an address.
-    fn answer_along(&mut self, fd: RawFd, lease: Lease, on_full: OnFull, user_data: UserData) {
+    fn answer_with_pktinfo(&mut self, fd: RawFd, lease: Lease, on_full: OnFull, user_data: UserData) {
         let mut send_msg = self.take_send_msg();
         let Datagram { name, payload, segment, local, .. } = self.datagram(&lease);
-        let header = send_msg.set(name, payload, Along { segment, local });
+        let header = send_msg.set(name, payload, PktInfo { segment, local });
         let entry = opcode::SendMsg::new(Fd(fd), header).flags(on_full as u32).build();
         self.push_with_memory(entry, user_data, OpMemory::SendMsg(send_msg, SendBuffer::Lease(lease), None));
     }
@@ -127,7 +127,7 @@ impl Ring {
     ) -> (Box<SendMsg>, squeue::Entry) {
         let mut send_msg = self.take_send_msg();
         let Datagram { name, local, .. } = self.datagram(lease);
-        let header = send_msg.set(name, bytes, Along { segment: None, local });
+        let header = send_msg.set(name, bytes, PktInfo { segment: None, local });
         let entry = opcode::SendMsg::new(Fd(fd), header).flags(on_full as u32).build();
         (send_msg, entry)
     }

@@ -136,7 +136,7 @@ fn a_batch_comes_and_goes_as_one() {
         let name = unsafe { std::slice::from_raw_parts(name.as_ptr().cast::<u8>(), name.len() as usize) };
         // SAFETY: what the message names lives until the call has returned.
         let outcome = unsafe {
-            libc::sendmsg(client.as_raw_fd(), send_msg.set(name, &sent, Along { segment: Some(100), local: None }), 0)
+            libc::sendmsg(client.as_raw_fd(), send_msg.set(name, &sent, PktInfo { segment: Some(100), local: None }), 0)
         };
         assert_eq!(outcome, 6_001);
         let lease = take(&mut ring, &server);
