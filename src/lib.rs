@@ -48,7 +48,7 @@
 //! 7. Raw data is stored; derived figures are computed from it again. Percentiles are never averaged: histograms add.
 //! 8. An error says what was tried, on what, why it failed, and what to do next. Nothing panics on input or the network.
 //! 9. Default addresses are loopback. No server answers what may be the answer of another
-//!    ([`engine::datagram::Guard`], [`sys::datagram::mark_answers`]).
+//!    ([`engine::datagram::ReflectionGuard`], [`sys::datagram::mark_answers`]).
 //!
 //! Deliberately absent: an async runtime of our own, a plug-in interface, `dyn` in a message's path, configuration
 //! files, and a drain inside the kernel (`IORING_OP_SHUTDOWN` runs on a worker thread and is used at the end only).

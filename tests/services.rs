@@ -4,8 +4,8 @@
 mod support;
 
 use ringmark::clock::Clock;
-use ringmark::engine::counters::{Counters, Counts};
 use ringmark::engine::shard::{self, Listener, Message, Outbox, Placement, Shard};
+use ringmark::engine::stats::{SharedStats, Stats};
 use ringmark::engine::{Engine, EngineError};
 use ringmark::protocol::{Answer, Service};
 use ringmark::units::Nanos;
@@ -110,7 +110,7 @@ impl Service for Gate {
 struct Running {
     address: SocketAddr,
     outbox: Outbox,
-    counters: Arc<Counters>,
+    shared_stats: Arc<SharedStats>,
     thread: JoinHandle<Result<(), EngineError>>,
 }
 
@@ -125,24 +125,24 @@ fn start<E: Engine>(
     let address = socket.local_addr().expect("getsockname").as_socket().expect("an IP address");
     let (inbox, outbox) = shard::mailbox().expect("a socket pair");
     let (ready, is_ready) = mpsc::channel();
-    let counters = Arc::new(Counters::default());
+    let shared_stats = Arc::new(SharedStats::default());
     let shard = Shard {
         listeners: vec![Listener { number, socket }],
         datagrams: Vec::new(),
         inbox,
         placement: Placement::Local,
         service,
-        counters: counters.clone(),
+        shared_stats: shared_stats.clone(),
         cores: Vec::new(),
         core: None,
-        drain_patience: PATIENCE,
+        drain_timeout: PATIENCE,
         clock: Clock::start(),
         ready,
     };
     let options = options::<E>(words);
     let thread = thread::spawn(move || E::run(&options, shard));
     is_ready.recv_timeout(WATCHDOG).expect("the shard says that it is ready");
-    Running { address, outbox, counters, thread }
+    Running { address, outbox, shared_stats, thread }
 }
 
 impl Running {
@@ -153,15 +153,15 @@ impl Running {
     }
 
     /// Waits for the end of a shard that was told to drain.
-    fn ended(self) -> Counts {
+    fn ended(self) -> Stats {
         let begun = Instant::now();
         wait_until("the shard has drained", || self.thread.is_finished());
         assert!(begun.elapsed() < WATCHDOG);
         self.thread.join().expect("no panic").expect("no error");
-        self.counters.read()
+        self.shared_stats.read()
     }
 
-    fn drain(self) -> Counts {
+    fn drain(self) -> Stats {
         self.outbox.deliver(Message::Drain);
         self.ended()
     }
@@ -192,9 +192,9 @@ fn services_get_and_say_every_byte<E: Engine>(words: &[&str]) {
     let twice = start::<E>(Twice, words, 0);
     let doubled: Vec<u8> = message.iter().flat_map(|byte| [*byte, *byte]).collect();
     assert!(converse(twice.connect(), &message) == doubled, "answers in bytes of the service's own");
-    let counts = twice.drain();
-    assert_eq!((counts.opened, counts.closed, counts.failed), (1, 1, 0));
-    assert_eq!((counts.bytes_in, counts.bytes_out), (500_000, 1_000_000));
+    let stats = twice.drain();
+    assert_eq!((stats.opened, stats.closed, stats.failed), (1, 1, 0));
+    assert_eq!((stats.bytes_in, stats.bytes_out), (500_000, 1_000_000));
 
     let window = start::<E>(Window { from: 12_345, to: 400_001 }, words, 0);
     assert!(converse(window.connect(), &message) == message[12_345..400_001], "a range of the input");
@@ -236,8 +236,8 @@ fn connections_through_the_mailbox_are_served_and_drained<E: Engine>(words: &[&s
     running.outbox.deliver(Message::Drain);
     // Its end must not wait for the client's, which does not come.
     assert_eq!(all_of(idle), b"ddee");
-    let counts = running.ended();
-    assert_eq!((counts.opened, counts.closed, counts.failed), (2, 2, 0));
+    let stats = running.ended();
+    assert_eq!((stats.opened, stats.closed, stats.failed), (2, 2, 0));
 }
 
 /// A connection that was handed on while the drain began is answered or closed, but not kept.
@@ -252,8 +252,8 @@ fn a_connection_after_the_drain_does_not_hold_it_up<E: Engine>(words: &[&str]) {
     running.outbox.deliver(message);
     open_gate.send(()).expect("the service waits");
     assert_eq!(all_of(first), b"a");
-    let counts = running.ended();
-    assert_eq!(counts.opened, counts.closed);
+    let stats = running.ended();
+    assert_eq!(stats.opened, stats.closed);
     assert_eq!(all_of(late), b"");
 }
 
@@ -263,7 +263,7 @@ fn shutting_down_both_ways_frees_the_connection<E: Engine>(words: &[&str]) {
         let stream = running.connect();
         stream.shutdown(Shutdown::Both).expect("shutting down");
     }
-    wait_until("all connections are closed", || running.counters.read().closed == 20);
+    wait_until("all connections are closed", || running.shared_stats.read().closed == 20);
     running.drain();
 }
 

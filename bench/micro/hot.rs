@@ -5,8 +5,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use ringmark::clock::Clock;
 use ringmark::engine::arena::Arena;
 use ringmark::engine::connection::Connection;
-use ringmark::engine::counters::Counts;
-use ringmark::engine::datagram::{Came, Guard, converse};
+use ringmark::engine::datagram::{ReceivedMeta, ReflectionGuard, handle_datagram};
+use ringmark::engine::stats::Stats;
 use ringmark::protocol::{Kind, Service, Services};
 use ringmark::sys::datagram::segments;
 use std::hint::black_box;
@@ -48,15 +48,15 @@ fn service(c: &mut Criterion) {
 /// What a datagram costs between recvmmsg and sendmmsg.
 fn datagram(c: &mut Criterion) {
     let mut services = Services::new(vec![Kind::Echo]);
-    let guard = Guard::new(true, [7007].into());
-    let (mut counts, mut output) = (Counts::default(), Vec::new());
+    let guard = ReflectionGuard::new(true, [7007].into());
+    let (mut stats, mut output) = (Stats::default(), Vec::new());
     c.bench_function("datagram: admit, echo 64 bytes", |bench| {
         bench.iter(|| {
             let input = black_box(&[7; 64]);
             let datagrams = segments(input.len(), None).len();
-            let came = Came { datagrams, bytes: input.len(), truncated: false, source_port: Some(40_000) };
-            let admitted = guard.admits(came, &mut counts);
-            black_box(admitted.then(|| converse(&mut services, 0, &guard, input, &mut output)))
+            let meta = ReceivedMeta { datagrams, bytes: input.len(), truncated: false, source_port: Some(40_000) };
+            let admitted = guard.admits(meta, &mut stats);
+            black_box(admitted.then(|| handle_datagram(&mut services, 0, &guard, input, &mut output)))
         });
     });
 }

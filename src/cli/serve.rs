@@ -165,7 +165,7 @@ impl CommonArgs {
                 sndbuf: self.sndbuf,
             },
             stats: self.stats,
-            drain_patience: self.drain,
+            drain_timeout: self.drain,
             handicap: self.handicap,
         })
     }

@@ -182,7 +182,7 @@ mod tests {
     }
 
     impl Driver {
-        fn give_back(&mut self, payload: usize) {
+        fn recycle(&mut self, payload: usize) {
             assert!(self.back.insert(payload), "payload {payload} came back twice");
         }
 
@@ -193,7 +193,7 @@ mod tests {
             let payload = self.starts.len();
             self.starts.push(self.received);
             if let Some(payload) = self.connection.received(payload, 0..len) {
-                self.give_back(payload);
+                self.recycle(payload);
             }
             self.received += len as u64;
         }
@@ -204,7 +204,7 @@ mod tests {
                 let count = at_most.min(segment.range.len());
                 self.sent += count as u64;
                 let back = self.connection.sent(segment, count);
-                back.into_iter().for_each(|payload| self.give_back(payload));
+                back.into_iter().for_each(|payload| self.recycle(payload));
             }
             self.in_flight = self.connection.next_send();
             if let Some(segment) = &self.in_flight {
@@ -221,7 +221,7 @@ mod tests {
                 Event::Abort => {
                     self.aborted = true;
                     let back: Vec<_> = self.connection.abort().collect();
-                    back.into_iter().for_each(|payload| self.give_back(payload));
+                    back.into_iter().for_each(|payload| self.recycle(payload));
                 }
             }
         }

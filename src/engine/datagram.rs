@@ -5,7 +5,7 @@
 //! one, is never answered, and no answer is longer than what it answers. What another ringmark server has answered never
 //! gets here at all: [`crate::sys::datagram::mark_answers`].
 
-use super::counters::Counts;
+use super::stats::Stats;
 use crate::protocol::{Answer, Service};
 use socket2::Socket;
 use std::ops::Range;
@@ -33,20 +33,20 @@ pub struct DatagramOptions {
 pub struct DatagramSocket {
     pub number: usize,
     pub socket: Socket,
-    pub guard: Guard,
+    pub guard: ReflectionGuard,
 }
 
 /// Whom a socket answers, and how much. A clone shares the list of ports.
 #[derive(Clone, Debug)]
-pub struct Guard {
+pub struct ReflectionGuard {
     exposed: bool,
     own_ports: Arc<[u16]>,
 }
 
-impl Guard {
+impl ReflectionGuard {
     /// `exposed`: others than this machine can reach the socket. `own_ports`: on which this server serves datagrams.
-    pub fn new(exposed: bool, own_ports: Arc<[u16]>) -> Guard {
-        Guard { exposed, own_ports }
+    pub fn new(exposed: bool, own_ports: Arc<[u16]>) -> ReflectionGuard {
+        ReflectionGuard { exposed, own_ports }
     }
 
     /// Whether to answer a datagram from this port; `None` is a source without one (a unix socket).
@@ -58,22 +58,22 @@ impl Guard {
 
     /// Counts what came, and tells whether it is to be answered.
     #[inline]
-    pub fn admits(&self, came: Came, counts: &mut Counts) -> bool {
-        counts.datagrams_in += came.datagrams as u64;
-        counts.bytes_in += came.bytes as u64;
-        if came.truncated {
-            counts.truncated += came.datagrams as u64;
+    pub fn admits(&self, meta: ReceivedMeta, stats: &mut Stats) -> bool {
+        stats.datagrams_in += meta.datagrams as u64;
+        stats.bytes_in += meta.bytes as u64;
+        if meta.truncated {
+            stats.truncated += meta.datagrams as u64;
             return false;
         }
-        let answers = self.answers(came.source_port);
-        counts.refused += if answers { 0 } else { came.datagrams as u64 };
+        let answers = self.answers(meta.source_port);
+        stats.refused += if answers { 0 } else { meta.datagrams as u64 };
         answers
     }
 }
 
 /// What one receive brought from one source.
 #[derive(Clone, Copy, Debug)]
-pub struct Came {
+pub struct ReceivedMeta {
     pub datagrams: usize,
     /// Of all of them.
     pub bytes: usize,
@@ -105,10 +105,10 @@ impl Reply {
 
 /// Gives a datagram to the service as a conversation of its own. `output` must be empty; `None` is no answer.
 #[inline]
-pub fn converse<S: Service>(
+pub fn handle_datagram<S: Service>(
     service: &mut S,
     number: usize,
-    guard: &Guard,
+    guard: &ReflectionGuard,
     input: &[u8],
     output: &mut Vec<u8>,
 ) -> Option<Reply> {
@@ -130,42 +130,42 @@ pub fn converse<S: Service>(
 pub struct Responder<S> {
     service: S,
     number: usize,
-    guard: Guard,
+    guard: ReflectionGuard,
     /// What the service wrote last.
     pub output: Vec<u8>,
-    counts: Counts,
+    stats: Stats,
 }
 
 impl<S: Service> Responder<S> {
     /// For the socket of this number and guard.
-    pub fn new(service: S, number: usize, guard: Guard) -> Responder<S> {
-        Responder { service, number, guard, output: Vec::new(), counts: Counts::default() }
+    pub fn new(service: S, number: usize, guard: ReflectionGuard) -> Responder<S> {
+        Responder { service, number, guard, output: Vec::new(), stats: Stats::default() }
     }
 
     /// What to send in answer to a datagram from this port; `truncated`: it was longer than the buffer.
     pub fn answer(&mut self, input: &[u8], source_port: Option<u16>, truncated: bool) -> Option<Reply> {
-        let came = Came { datagrams: 1, bytes: input.len(), truncated, source_port };
-        if !self.guard.admits(came, &mut self.counts) {
+        let meta = ReceivedMeta { datagrams: 1, bytes: input.len(), truncated, source_port };
+        if !self.guard.admits(meta, &mut self.stats) {
             return None;
         }
         self.output.clear();
-        converse(&mut self.service, self.number, &self.guard, input, &mut self.output)
+        handle_datagram(&mut self.service, self.number, &self.guard, input, &mut self.output)
     }
 
     /// Counts an answer of so many bytes, that was sent or could not be sent.
     pub fn answered(&mut self, bytes: usize, sent: bool) {
         match sent {
             true => {
-                self.counts.datagrams_out += 1;
-                self.counts.bytes_out += bytes as u64;
+                self.stats.datagrams_out += 1;
+                self.stats.bytes_out += bytes as u64;
             }
-            false => self.counts.unsent += 1,
+            false => self.stats.unsent += 1,
         }
     }
 
     /// What was counted since the last time.
-    pub fn take_counts(&mut self) -> Counts {
-        std::mem::take(&mut self.counts)
+    pub fn take_stats(&mut self) -> Stats {
+        std::mem::take(&mut self.stats)
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn sources_that_could_answer_back_for_ever_are_refused() {
-        let guard = |exposed| Guard::new(exposed, [7007, 7008].into());
+        let guard = |exposed| ReflectionGuard::new(exposed, [7007, 7008].into());
         for (exposed, port, answered) in [
             (false, Some(40_000), true),
             (false, Some(7), true),
@@ -212,29 +212,30 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_refused_is_counted_and_not_answered() {
-        let mut counts = Counts::default();
-        let guard = Guard::new(false, [7].into());
-        let came = |truncated, port| Came { datagrams: 3, bytes: 30, truncated, source_port: Some(port) };
+        let mut stats = Stats::default();
+        let guard = ReflectionGuard::new(false, [7].into());
+        let meta = |truncated, port| ReceivedMeta { datagrams: 3, bytes: 30, truncated, source_port: Some(port) };
         let admitted = [(true, 9), (false, 7), (true, 7), (false, 9)]
-            .map(|(truncated, port)| guard.admits(came(truncated, port), &mut counts));
+            .map(|(truncated, port)| guard.admits(meta(truncated, port), &mut stats));
         assert_eq!(admitted, [false, false, false, true]);
-        let expected = Counts { datagrams_in: 12, bytes_in: 120, truncated: 6, refused: 3, ..Counts::default() };
-        assert_eq!(counts, expected);
+        let expected = Stats { datagrams_in: 12, bytes_in: 120, truncated: 6, refused: 3, ..Stats::default() };
+        assert_eq!(stats, expected);
     }
 
     #[test]
     fn an_exposed_socket_answers_no_more_than_it_was_asked() {
         for (exposed, len) in [(true, 3), (false, 100)] {
             let mut output = Vec::new();
-            let reply = converse(&mut Chatter, 0, &Guard::new(exposed, [].into()), b"abc", &mut output);
+            let reply =
+                handle_datagram(&mut Chatter, 0, &ReflectionGuard::new(exposed, [].into()), b"abc", &mut output);
             assert_eq!((reply, output.len()), (Some(Reply::Output), len));
         }
     }
 
     #[test]
     fn an_empty_answer_is_one_and_silence_is_none() {
-        let guard = Guard::new(true, [].into());
-        assert_eq!(converse(&mut Chatter, 0, &guard, b"a", &mut Vec::new()), Some(Reply::Input(0..0)));
-        assert_eq!(converse(&mut Chatter, 0, &guard, b"", &mut Vec::new()), None);
+        let guard = ReflectionGuard::new(true, [].into());
+        assert_eq!(handle_datagram(&mut Chatter, 0, &guard, b"a", &mut Vec::new()), Some(Reply::Input(0..0)));
+        assert_eq!(handle_datagram(&mut Chatter, 0, &guard, b"", &mut Vec::new()), None);
     }
 }

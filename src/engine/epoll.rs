@@ -5,16 +5,16 @@ mod datagrams;
 
 use super::arena::{Arena, Key};
 use super::connection::{Connection, Segment};
-use super::counters::Counts;
 use super::datagram::DatagramOptions;
-use super::pace::{Pace, Wait};
+use super::idle_policy::{IdlePolicy, Wait};
 use super::shard::{Message, Shard};
-use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, accepting_must_rest, recycle};
+use super::stats::Stats;
+use super::{ACCEPT_BACKOFF, BufferOptions, Engine, EngineError, ThreadingModel, is_accept_backoff, recycle_vec};
 use crate::protocol::{Answer, Service};
 use crate::sys::epoll::{Epoll as Poller, Events, Interest, Ready};
 use crate::sys::socket::{self, Blocking, is_transient};
 use crate::units::Nanos;
-use datagrams::{Context, Datagrams};
+use datagrams::{Datagrams, ShardContext};
 use socket2::Socket;
 use std::io::{self, Read};
 use std::net::Shutdown;
@@ -52,7 +52,7 @@ pub struct Epoll;
 
 impl Engine for Epoll {
     const NAME: &'static str = "epoll";
-    const LAYOUT: Layout = Layout::ShardPerCore;
+    const THREADING: ThreadingModel = ThreadingModel::ShardPerCore;
     type Options = Options;
 
     fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
@@ -83,7 +83,7 @@ impl Payload {
 struct Pool {
     buffers: Vec<Vec<u8>>,
     buffer_size: usize,
-    /// More are freed: what a crowd of slow readers needed is not kept for ever.
+    /// More are freed: what many slow readers needed is not kept for ever.
     max_buffers: usize,
     outputs: Vec<Vec<u8>>,
 }
@@ -101,20 +101,20 @@ impl Pool {
     }
 
     #[inline]
-    fn give_back(&mut self, payload: Payload) {
+    fn recycle(&mut self, payload: Payload) {
         match payload {
             Payload::Buffer(buffer) => {
                 if self.buffers.len() < self.max_buffers {
                     self.buffers.push(buffer);
                 }
             }
-            Payload::Output(output) => recycle(&mut self.outputs, output),
+            Payload::Output(output) => recycle_vec(&mut self.outputs, output),
         }
     }
 }
 
 /// A connection and what epoll was told about it.
-struct Link<Session> {
+struct ConnectionSlot<Session> {
     socket: Socket,
     session: Session,
     state: Connection<Payload>,
@@ -124,11 +124,11 @@ struct Link<Session> {
 struct EpollShard<S: Service> {
     poller: Poller,
     shard: Shard<S>,
-    links: Arena<Link<S::Session>>,
+    connections: Arena<ConnectionSlot<S::Session>>,
     datagrams: Datagrams,
     pool: Pool,
-    counts: Counts,
-    pace: Pace,
+    stats: Stats,
+    idle_policy: IdlePolicy,
     draining: bool,
 }
 
@@ -137,11 +137,11 @@ impl<S: Service> EpollShard<S> {
         let sockets = std::mem::take(&mut shard.datagrams);
         Ok(EpollShard {
             poller: Poller::new().map_err(EngineError::io("epoll_create1"))?,
-            links: Arena::default(),
+            connections: Arena::default(),
             datagrams: Datagrams::new(sockets, &options.datagrams)?,
             pool: Pool::new(&options.buffers),
-            counts: Counts::default(),
-            pace: Pace::new(shard.clock, options.spin),
+            stats: Stats::default(),
+            idle_policy: IdlePolicy::new(shard.clock, options.spin),
             draining: false,
             shard,
         })
@@ -157,12 +157,12 @@ impl<S: Service> EpollShard<S> {
             let count = self.poller.wait(&mut events, wait).map_err(EngineError::io("epoll_wait"))?;
             idle = count == 0;
             events.iter().for_each(|ready| self.handle(ready));
-            self.shard.counters.publish(&self.counts);
+            self.shard.shared_stats.publish(&self.stats);
         }
-        self.counts.failed += self.links.len() as u64;
-        self.counts.closed += self.links.len() as u64;
-        self.counts.unsent += self.datagrams.waiting();
-        self.shard.counters.publish(&self.counts);
+        self.stats.failed += self.connections.len() as u64;
+        self.stats.closed += self.connections.len() as u64;
+        self.stats.unsent += self.datagrams.waiting();
+        self.shard.shared_stats.publish(&self.stats);
         Ok(())
     }
 
@@ -178,15 +178,15 @@ impl<S: Service> EpollShard<S> {
     }
 
     fn is_over(&self) -> bool {
-        let empty = self.links.is_empty() && self.datagrams.is_empty();
-        self.draining && (empty || self.pace.deadline_passed())
+        let empty = self.connections.is_empty() && self.datagrams.is_empty();
+        self.draining && (empty || self.idle_policy.deadline_passed())
     }
 
     fn wait(&mut self, idle: bool) -> Option<std::time::Duration> {
-        if self.pace.rest_is_over() {
+        if self.idle_policy.backoff_ended() {
             self.set_accepting(true);
         }
-        match self.pace.wait(idle) {
+        match self.idle_policy.wait(idle) {
             Wait::Poll => Some(std::time::Duration::ZERO),
             Wait::AtMost(time) => Some(time.duration()),
             Wait::Forever => None,
@@ -198,14 +198,14 @@ impl<S: Service> EpollShard<S> {
             INBOX => self.on_inbox(),
             key if key & LISTENER != 0 => self.on_listener((key & !LISTENER) as usize),
             key if key & DATAGRAMS != 0 => self.on_datagrams((key & !DATAGRAMS) as usize),
-            key => self.on_link(unpack(key), ready),
+            key => self.on_connection(unpack(key), ready),
         }
     }
 
     #[inline]
     fn on_datagrams(&mut self, index: usize) {
         let (service, poller) = (&mut self.shard.service, &self.poller);
-        self.datagrams.on_ready(index, &mut Context { service, poller, counts: &mut self.counts });
+        self.datagrams.on_ready(index, &mut ShardContext { service, poller, stats: &mut self.stats });
     }
 
     // Accepting
@@ -220,8 +220,8 @@ impl<S: Service> EpollShard<S> {
                     kept.into_iter().for_each(|socket| self.open(socket, number));
                 }
                 Err(error) => match error.raw_os_error() {
-                    Some(errno) if accepting_must_rest(errno) => {
-                        self.pace.rest(ACCEPT_PAUSE);
+                    Some(errno) if is_accept_backoff(errno) => {
+                        self.idle_policy.start_backoff(ACCEPT_BACKOFF);
                         return self.set_accepting(false);
                     }
                     _ => return,
@@ -240,11 +240,18 @@ impl<S: Service> EpollShard<S> {
     fn open(&mut self, socket: Socket, listener: usize) {
         let session = self.shard.service.open(listener);
         let interest = Interest::READ;
-        let key = self.links.insert_with(|_| Link { socket, session, state: Connection::default(), interest });
-        self.counts.opened += 1;
-        let Some(link) = self.links.get_mut(key) else { return };
-        let watched =
-            link.socket.set_nonblocking(true).and_then(|()| self.poller.add(link.socket.as_fd(), interest, pack(key)));
+        let key = self.connections.insert_with(|_| ConnectionSlot {
+            socket,
+            session,
+            state: Connection::default(),
+            interest,
+        });
+        self.stats.opened += 1;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let watched = connection
+            .socket
+            .set_nonblocking(true)
+            .and_then(|()| self.poller.add(connection.socket.as_fd(), interest, pack(key)));
         if watched.is_err() {
             self.abort(key);
             self.settle(key);
@@ -268,15 +275,16 @@ impl<S: Service> EpollShard<S> {
 
     fn begin_drain(&mut self) {
         self.draining = true;
-        self.pace.deadline = Some(self.shard.clock.now() + self.shard.drain_patience);
+        self.idle_policy.deadline = Some(self.shard.clock.now() + self.shard.drain_timeout);
         self.shard.listeners.clear();
-        self.links.keys().into_iter().for_each(|key| self.end_input(key));
+        self.connections.keys().into_iter().for_each(|key| self.end_input(key));
         self.datagrams.begin_drain().for_each(|index| self.on_datagrams(index));
     }
 
     /// Treats the connection as if the peer had sent its end of stream.
     fn end_input(&mut self, key: Key) {
-        let failed = self.links.get_mut(key).is_some_and(|link| link.socket.shutdown(Shutdown::Read).is_err());
+        let failed =
+            self.connections.get_mut(key).is_some_and(|connection| connection.socket.shutdown(Shutdown::Read).is_err());
         if failed {
             self.abort(key);
             self.settle(key);
@@ -286,9 +294,9 @@ impl<S: Service> EpollShard<S> {
     // Connections
 
     #[inline]
-    fn on_link(&mut self, key: Key, ready: Ready) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if ready.readable() && link.state.wants_receive() {
+    fn on_connection(&mut self, key: Key, ready: Ready) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if ready.readable() && connection.state.wants_receive() {
             self.receive(key);
         } else if ready.writable() {
             self.send(key);
@@ -298,23 +306,23 @@ impl<S: Service> EpollShard<S> {
 
     #[inline]
     fn receive(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let mut buffer = self.pool.buffer();
-        match link.socket.read(&mut buffer) {
-            Ok(0) => link.state.receive_ended(),
+        match connection.socket.read(&mut buffer) {
+            Ok(0) => connection.state.receive_ended(),
             Ok(count) => return self.answer(key, buffer, count),
             Err(error) if is_transient(&error) => {}
             Err(_) => self.abort(key),
         }
-        self.pool.give_back(Payload::Buffer(buffer));
+        self.pool.recycle(Payload::Buffer(buffer));
     }
 
     #[inline]
     fn answer(&mut self, key: Key, buffer: Vec<u8>, count: usize) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        self.counts.bytes_in += count as u64;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        self.stats.bytes_in += count as u64;
         let mut output = self.pool.outputs.pop().unwrap_or_default();
-        let answer = self.shard.service.received(&mut link.session, &buffer[..count], &mut output);
+        let answer = self.shard.service.received(&mut connection.session, &buffer[..count], &mut output);
         let (payload, range, unused) = match answer {
             Answer::Nothing => (Payload::Buffer(buffer), 0..0, Payload::Output(output)),
             Answer::Input(range) => (Payload::Buffer(buffer), range, Payload::Output(output)),
@@ -323,21 +331,21 @@ impl<S: Service> EpollShard<S> {
                 (Payload::Output(output), range, Payload::Buffer(buffer))
             }
         };
-        self.pool.give_back(unused);
-        link.state.received(payload, range).into_iter().for_each(|payload| self.pool.give_back(payload));
+        self.pool.recycle(unused);
+        connection.state.received(payload, range).into_iter().for_each(|payload| self.pool.recycle(payload));
         self.send(key);
     }
 
     /// Sends until nothing is left or the socket takes no more.
     #[inline]
     fn send(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        while let Some(segment) = link.state.next_send() {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        while let Some(segment) = connection.state.next_send() {
             let Segment { payload, range } = &segment;
-            let result = link.socket.send_with_flags(&payload.bytes()[range.clone()], libc::MSG_NOSIGNAL);
+            let result = connection.socket.send_with_flags(&payload.bytes()[range.clone()], libc::MSG_NOSIGNAL);
             let sent = *result.as_ref().unwrap_or(&0);
-            self.counts.bytes_out += sent as u64;
-            link.state.sent(segment, sent).into_iter().for_each(|payload| self.pool.give_back(payload));
+            self.stats.bytes_out += sent as u64;
+            connection.state.sent(segment, sent).into_iter().for_each(|payload| self.pool.recycle(payload));
             match result {
                 Ok(_) => {}
                 Err(error) if is_transient(&error) => return,
@@ -349,26 +357,26 @@ impl<S: Service> EpollShard<S> {
     /// Tells epoll what the connection waits for now, or closes it.
     #[inline]
     fn settle(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if link.state.finished() {
-            self.counts.closed += 1;
-            drop(self.links.remove(key));
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.state.finished() {
+            self.stats.closed += 1;
+            drop(self.connections.remove(key));
             return;
         }
-        let read = if link.state.wants_receive() { Interest::READ } else { Interest::NONE };
-        let write = if link.state.has_unsent() { Interest::WRITE } else { Interest::NONE };
+        let read = if connection.state.wants_receive() { Interest::READ } else { Interest::NONE };
+        let write = if connection.state.has_unsent() { Interest::WRITE } else { Interest::NONE };
         let interest = read.and(write);
-        if interest != link.interest {
-            link.interest = interest;
-            let _ = self.poller.modify(&link.socket, interest, pack(key));
+        if interest != connection.interest {
+            connection.interest = interest;
+            let _ = self.poller.modify(&connection.socket, interest, pack(key));
         }
     }
 
     fn abort(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if !link.state.is_aborted() {
-            self.counts.failed += 1;
-            link.state.abort().for_each(|payload| self.pool.give_back(payload));
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if !connection.state.is_aborted() {
+            self.stats.failed += 1;
+            connection.state.abort().for_each(|payload| self.pool.recycle(payload));
         }
     }
 }

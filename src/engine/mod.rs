@@ -12,18 +12,18 @@
 //!   and from no other (a multishot receive may fill the receive buffers there are before it hears of the stop);
 //! - on the peer's end of stream sends all answers, then closes; on an error closes at once, counts it, goes on;
 //! - on [`shard::Message::Drain`] stops accepting, treats every connection as if the peer had sent its end of stream
-//!   (what had arrived is still answered), and returns when all are closed or the drain's patience has passed;
-//! - when descriptors run out, stops accepting for [`ACCEPT_PAUSE`] instead of spinning;
-//! - keeps [`counters::Counters`] up to date.
+//!   (what had arrived is still answered), and returns when all are closed or the drain timeout has passed;
+//! - when descriptors run out, stops accepting for [`ACCEPT_BACKOFF`] instead of spinning;
+//! - keeps [`stats::SharedStats`] up to date.
 //!
 //! Of datagram sockets ([`shard::Shard::datagrams`]) it asks further that an engine
 //!
-//! - gives each datagram whole to the service, as a conversation of its own ([`datagram::converse`]), and sends what the
+//! - gives each datagram whole to the service, as a conversation of its own ([`datagram::handle_datagram`]), and sends what the
 //!   service says as one datagram to where it came from, an empty one too; many may be on their way at once;
 //! - answers from the address that was asked, also on a socket that is bound to every address
-//!   ([`crate::sys::datagram::enable_pktinfo`]; [`Engine::EVERYWHERE_ASIDE`] where it has to leave its own way
+//!   ([`crate::sys::datagram::enable_pktinfo`]; [`Engine::WILDCARD_NOTE`] where it has to leave its own way
 //!   for that);
-//! - answers nobody whom the socket's [`datagram::Guard`] does not let it answer, and counts these as refused;
+//! - answers nobody whom the socket's [`datagram::ReflectionGuard`] does not let it answer, and counts these as refused;
 //! - counts a datagram that was longer than the buffer as truncated and does not answer it;
 //! - waits, and meanwhile does not receive, when the socket takes no more; an answer that cannot be sent at all (its
 //!   destination is gone or, on a unix socket, does not read; it is too long) is counted as unsent and concerns nothing
@@ -33,17 +33,17 @@
 //! `tests/engines.rs` holds every engine to this. Adding an engine: one module here with its options, one line in
 //! [`for_each_engine`].
 
+mod acceptor;
 pub mod arena;
 pub mod connection;
-pub mod counters;
 pub mod datagram;
 pub mod epoll;
-pub mod pace;
-mod reactor_datagrams;
-mod reception;
+pub mod idle_policy;
 pub mod shard;
+pub mod stats;
 pub mod threads;
 pub mod tokio;
+mod tokio_datagram;
 pub mod tokio_uring;
 pub mod uring;
 
@@ -55,7 +55,7 @@ use shard::Shard;
 use std::io;
 
 /// How long accepting rests after the process ran out of descriptors.
-pub const ACCEPT_PAUSE: Nanos = Nanos::from_millis(100);
+pub const ACCEPT_BACKOFF: Nanos = Nanos::from_millis(100);
 /// Largest receive buffer that may be asked for.
 pub const MAX_BUFFER_SIZE: Bytes = Bytes(16 << 20);
 
@@ -88,7 +88,7 @@ impl EngineError {
 
 /// How an engine uses cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum ThreadingModel {
     /// One shard per core, its thread pinned there.
     ShardPerCore,
     /// One shard, which spreads its threads over the cores itself.
@@ -99,9 +99,9 @@ pub enum Layout {
 pub trait Engine: 'static {
     /// The word after `ringmark serve`.
     const NAME: &'static str;
-    const LAYOUT: Layout;
+    const THREADING: ThreadingModel;
     /// How UDP sockets that are bound to every address are served, where the engine's own way cannot; said at the start.
-    const EVERYWHERE_ASIDE: Option<&'static str> = None;
+    const WILDCARD_NOTE: Option<&'static str> = None;
     type Options: clap::Args + Clone + Send + Sync + std::fmt::Debug;
 
     /// Whether it can run here with these options; if not, what is missing and what to do about it.
@@ -169,7 +169,7 @@ const MAX_FREE_BYTES: usize = 64 << 10;
 
 /// Keeps a vector for later use, as far as a free list may grow: more, or larger ones, are freed.
 #[inline]
-pub(crate) fn recycle(free_list: &mut Vec<Vec<u8>>, mut vector: Vec<u8>) {
+pub(crate) fn recycle_vec(free_list: &mut Vec<Vec<u8>>, mut vector: Vec<u8>) {
     if free_list.len() < MAX_FREE && vector.capacity() <= MAX_FREE_BYTES {
         vector.clear();
         free_list.push(vector);
@@ -178,7 +178,7 @@ pub(crate) fn recycle(free_list: &mut Vec<Vec<u8>>, mut vector: Vec<u8>) {
 
 /// Whether to try accepting again at once would be useless: descriptors or memory ran out, or something lasting. The
 /// others concern the one connection that was to be accepted (accept(2)).
-pub(crate) fn accepting_must_rest(errno: i32) -> bool {
+pub(crate) fn is_accept_backoff(errno: i32) -> bool {
     let of_one_connection =
         matches!(errno, libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPERM | libc::EPROTO)
             || matches!(

@@ -1,7 +1,7 @@
 //! What an engine gets to run one shard: its listeners, its inbox, and where to put the connections it accepts.
 
-use super::counters::Counters;
 use super::datagram::DatagramSocket;
+use super::stats::SharedStats;
 use crate::clock::Clock;
 use crate::units::Nanos;
 use socket2::Socket;
@@ -28,14 +28,14 @@ pub struct Shard<S> {
     pub inbox: Inbox,
     pub placement: Placement,
     pub service: S,
-    pub counters: Arc<Counters>,
+    pub shared_stats: Arc<SharedStats>,
     /// The cores of the server; an engine with a thread per connection spreads them over these, others are pinned
     /// before they run. Empty when nothing is to be pinned.
     pub cores: Vec<usize>,
     /// The core this shard is pinned to.
     pub core: Option<usize>,
     /// How long a drain waits for connections to end.
-    pub drain_patience: Nanos,
+    pub drain_timeout: Nanos,
     pub clock: Clock,
     /// Told once the shard can serve.
     pub ready: Sender<()>,

@@ -3,14 +3,14 @@
 
 mod datagrams;
 
-use super::counters::{Counters, Counts};
 use super::shard::{Message, Shard};
-use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, accepting_must_rest};
+use super::stats::{SharedStats, Stats};
+use super::{ACCEPT_BACKOFF, BufferOptions, Engine, EngineError, ThreadingModel, is_accept_backoff};
 use crate::protocol::{Answer, Service};
 use crate::sys::affinity;
 use crate::sys::epoll::{Epoll as Poller, Events, Interest};
 use crate::sys::socket::{self, Blocking};
-use datagrams::Post;
+use datagrams::DatagramEndpoint;
 use socket2::Socket;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -36,7 +36,7 @@ pub struct Threads;
 
 impl Engine for Threads {
     const NAME: &'static str = "threads";
-    const LAYOUT: Layout = Layout::OneShard;
+    const THREADING: ThreadingModel = ThreadingModel::OneShard;
     type Options = Options;
 
     fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
@@ -44,20 +44,20 @@ impl Engine for Threads {
         S::Session: Send,
     {
         let buffer_size = options.buffers.buffer_size.0 as usize;
-        Acceptor { shard, buffer_size, crowd: Arc::default(), next: 0 }.run()
+        ThreadsShard { shard, buffer_size, registry: Arc::default(), next: 0 }.run()
     }
 }
 
 /// The sockets being served, each by its thread, to end them on a drain.
 #[derive(Default)]
-struct Crowd {
+struct ConnectionRegistry {
     sockets: Mutex<HashMap<u64, Arc<Socket>>>,
     left: Condvar,
-    /// Set when the drain begins: when its patience ends.
+    /// Set when the drain begins: when the timeout ends.
     drain_ends: OnceLock<Instant>,
 }
 
-impl Crowd {
+impl ConnectionRegistry {
     fn sockets(&self) -> MutexGuard<'_, HashMap<u64, Arc<Socket>>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,14 +72,14 @@ impl Crowd {
     }
 
     /// Wakes every thread: what has arrived is still received, then the end of the stream, or nothing.
-    fn begin_drain(&self, patience: Duration) {
-        let _ = self.drain_ends.set(Instant::now() + patience);
+    fn begin_drain(&self, timeout: Duration) {
+        let _ = self.drain_ends.set(Instant::now() + timeout);
         self.shutdown(Shutdown::Read);
     }
 
     /// Waits until all have left. Returns how many had not when the time was over.
-    fn wait_until_empty(&self, patience: Duration) -> usize {
-        let end = Instant::now() + patience;
+    fn wait_until_empty(&self, timeout: Duration) -> usize {
+        let end = Instant::now() + timeout;
         let mut sockets = self.sockets();
         while !sockets.is_empty() && Instant::now() < end {
             let rest = end.saturating_duration_since(Instant::now());
@@ -89,15 +89,15 @@ impl Crowd {
     }
 }
 
-struct Acceptor<S> {
+struct ThreadsShard<S> {
     shard: Shard<S>,
     buffer_size: usize,
-    crowd: Arc<Crowd>,
+    registry: Arc<ConnectionRegistry>,
     /// Number of the next connection.
     next: u64,
 }
 
-impl<S: Service + Clone + Send + 'static> Acceptor<S>
+impl<S: Service + Clone + Send + 'static> ThreadsShard<S>
 where
     S::Session: Send,
 {
@@ -110,7 +110,7 @@ where
             poller.wait(&mut events, None).map_err(EngineError::io("epoll_wait"))?;
             for ready in events.iter() {
                 match ready.key {
-                    INBOX if self.told_to_drain() => return self.drain(),
+                    INBOX if self.read_inbox() => return self.drain(),
                     INBOX => {}
                     index => self.accept(index as usize),
                 }
@@ -130,7 +130,7 @@ where
     }
 
     /// Serves connections that others accepted, up to the drain.
-    fn told_to_drain(&mut self) -> bool {
+    fn read_inbox(&mut self) -> bool {
         for message in self.shard.inbox.read() {
             match message {
                 Message::Connection { socket, listener } => self.serve(socket, listener),
@@ -144,8 +144,8 @@ where
         let listener = &self.shard.listeners[index];
         match socket::accept(&listener.socket, Blocking::Yes) {
             Ok(socket) => self.serve(socket, listener.number),
-            Err(error) if error.raw_os_error().is_some_and(accepting_must_rest) => {
-                thread::sleep(ACCEPT_PAUSE.duration())
+            Err(error) if error.raw_os_error().is_some_and(is_accept_backoff) => {
+                thread::sleep(ACCEPT_BACKOFF.duration())
             }
             Err(_) => {}
         }
@@ -155,26 +155,26 @@ where
         let (number, core) = self.next_thread();
         let socket = Arc::new(socket);
         let mut service = self.shard.service.clone();
-        let talk = Talk {
+        let task = ConnectionTask {
             session: service.open(listener),
             service,
             socket: socket.clone(),
-            counters: self.shard.counters.clone(),
+            shared_stats: self.shard.shared_stats.clone(),
             buffer: vec![0; self.buffer_size],
         };
-        self.shard.counters.add(&Counts { opened: 1, ..Counts::default() });
-        self.crowd.sockets().insert(number, socket);
-        let crowd = self.crowd.clone();
+        self.shard.shared_stats.add(&Stats { opened: 1, ..Stats::default() });
+        self.registry.sockets().insert(number, socket);
+        let registry = self.registry.clone();
         let spawned = thread::Builder::new().name("connection".into()).stack_size(STACK_BYTES).spawn(move || {
             core.map(affinity::pin_current_thread);
-            let ended = Talk::run(talk);
-            ended.1.add(&Counts { closed: 1, failed: u64::from(ended.0.is_err()), ..Counts::default() });
-            crowd.leave(number);
+            let ended = ConnectionTask::run(task);
+            ended.1.add(&Stats { closed: 1, failed: u64::from(ended.0.is_err()), ..Stats::default() });
+            registry.leave(number);
         });
         if spawned.is_err() {
             // No thread to be had: the connection is refused by closing it.
-            self.shard.counters.add(&Counts { closed: 1, failed: 1, ..Counts::default() });
-            self.crowd.leave(number);
+            self.shard.shared_stats.add(&Stats { closed: 1, failed: 1, ..Stats::default() });
+            self.registry.leave(number);
         }
     }
 
@@ -191,13 +191,18 @@ where
     fn serve_datagrams(&mut self) -> io::Result<()> {
         for datagrams in std::mem::take(&mut self.shard.datagrams) {
             let (number, core) = self.next_thread();
-            let post = Post::new(datagrams, self.shard.service.clone(), self.shard.counters.clone(), &self.crowd);
-            self.crowd.sockets().insert(number, post.socket());
-            let crowd = self.crowd.clone();
+            let endpoint = DatagramEndpoint::new(
+                datagrams,
+                self.shard.service.clone(),
+                self.shard.shared_stats.clone(),
+                &self.registry,
+            );
+            self.registry.sockets().insert(number, endpoint.socket());
+            let registry = self.registry.clone();
             thread::Builder::new().name("datagrams".into()).stack_size(STACK_BYTES).spawn(move || {
                 core.map(affinity::pin_current_thread);
-                post.run();
-                crowd.leave(number);
+                endpoint.run();
+                registry.leave(number);
             })?;
         }
         Ok(())
@@ -205,34 +210,34 @@ where
 
     fn drain(mut self) -> Result<(), EngineError> {
         self.shard.listeners.clear();
-        let patience = self.shard.drain_patience.duration();
-        self.crowd.begin_drain(patience);
-        let stayed = self.crowd.wait_until_empty(patience);
+        let timeout = self.shard.drain_timeout.duration();
+        self.registry.begin_drain(timeout);
+        let stayed = self.registry.wait_until_empty(timeout);
         if stayed > 0 {
-            self.crowd.shutdown(Shutdown::Both);
-            self.crowd.wait_until_empty(Duration::from_secs(1));
+            self.registry.shutdown(Shutdown::Both);
+            self.registry.wait_until_empty(Duration::from_secs(1));
         }
         Ok(())
     }
 }
 
 /// One connection: receive, answer, until the peer's end.
-struct Talk<S: Service> {
+struct ConnectionTask<S: Service> {
     socket: Arc<Socket>,
     service: S,
     session: S::Session,
-    counters: Arc<Counters>,
+    shared_stats: Arc<SharedStats>,
     buffer: Vec<u8>,
 }
 
-impl<S: Service> Talk<S> {
-    fn run(mut self) -> (io::Result<()>, Arc<Counters>) {
+impl<S: Service> ConnectionTask<S> {
+    fn run(mut self) -> (io::Result<()>, Arc<SharedStats>) {
         let mut output = Vec::new();
         loop {
             match self.turn(&mut output) {
                 Ok(true) => {}
-                Ok(false) => return (Ok(()), self.counters),
-                Err(error) => return (Err(error), self.counters),
+                Ok(false) => return (Ok(()), self.shared_stats),
+                Err(error) => return (Err(error), self.shared_stats),
             }
         }
     }
@@ -253,8 +258,8 @@ impl<S: Service> Talk<S> {
             Answer::Output => output.as_slice(),
         };
         (&*self.socket).write_all(answer)?;
-        let counts = Counts { bytes_in: count as u64, bytes_out: answer.len() as u64, ..Counts::default() };
-        self.counters.add(&counts);
+        let stats = Stats { bytes_in: count as u64, bytes_out: answer.len() as u64, ..Stats::default() };
+        self.shared_stats.add(&stats);
         Ok(true)
     }
 }

@@ -3,15 +3,15 @@
 
 mod datagrams;
 
-use super::counters::{Counters, Counts};
+use super::acceptor::{Acceptor, Incoming};
 use super::datagram::{DatagramSocket, Responder};
-use super::reactor_datagrams::{Desk, Drained};
-use super::reception::{Arrival, Reception};
 use super::shard::Shard;
-use super::{BufferOptions, Engine, EngineError, Layout};
+use super::stats::{SharedStats, Stats};
+use super::tokio_datagram::{DatagramEndpoint, Drained};
+use super::{BufferOptions, Engine, EngineError, ThreadingModel};
 use crate::protocol::{Answer, Service};
 use crate::sys::socket::Blocking;
-use datagrams::Post;
+use datagrams::RuntimeSocket;
 use socket2::{Domain, SockRef, Socket};
 use std::io;
 use std::net::Shutdown;
@@ -35,7 +35,7 @@ pub struct Tokio;
 
 impl Engine for Tokio {
     const NAME: &'static str = "tokio";
-    const LAYOUT: Layout = Layout::ShardPerCore;
+    const THREADING: ThreadingModel = ThreadingModel::ShardPerCore;
     type Options = Options;
 
     fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
@@ -56,25 +56,25 @@ where
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let (serving, drained) = watch::channel(());
     serve_datagrams(&mut shard, &drained, &alive)?;
-    let mut reception = Reception::new(shard.listeners, shard.inbox, shard.placement, Blocking::No)?;
+    let mut acceptor = Acceptor::new(shard.listeners, shard.inbox, shard.placement, Blocking::No)?;
     let _ = shard.ready.send(());
     let drain = Arc::new(Notify::new());
-    while let Arrival::Connection { socket, listener } = reception.next().await {
+    while let Incoming::Connection { socket, listener } = acceptor.next().await {
         let mut service = shard.service.clone();
         let session = service.open(listener);
-        let counters = shard.counters.clone();
-        let talk = Talk { service, session, counters, buffer: vec![0; buffer_size] };
+        let shared_stats = shard.shared_stats.clone();
+        let task = ConnectionTask { service, session, shared_stats, buffer: vec![0; buffer_size] };
         // From here on, before the task first runs, it hears of the drain.
         let drained = drain.clone().notified_owned();
-        tokio::spawn(serve_connection(socket, talk, drained, alive.clone()));
+        tokio::spawn(serve_connection(socket, task, drained, alive.clone()));
     }
-    drop((reception, alive, serving));
+    drop((acceptor, alive, serving));
     drain.notify_waiters();
-    if tokio::time::timeout(shard.drain_patience.duration(), all_gone.recv()).await.is_err() {
+    if tokio::time::timeout(shard.drain_timeout.duration(), all_gone.recv()).await.is_err() {
         // What is left ends with the runtime.
-        let counts = shard.counters.read();
-        let left = counts.opened - counts.closed;
-        shard.counters.add_alone(&Counts { closed: left, failed: left, ..Counts::default() });
+        let stats = shard.shared_stats.read();
+        let left = stats.opened - stats.closed;
+        shard.shared_stats.add_alone(&Stats { closed: left, failed: left, ..Stats::default() });
     }
     Ok(())
 }
@@ -86,11 +86,13 @@ where
     S::Session: Send,
 {
     for DatagramSocket { number, socket, guard } in std::mem::take(&mut shard.datagrams) {
-        let desk = Desk::new(Responder::new(shard.service.clone(), number, guard), shard.counters.clone());
-        let post = Post::new(socket).map_err(EngineError::io("registering a datagram socket with the runtime"))?;
+        let endpoint =
+            DatagramEndpoint::new(Responder::new(shard.service.clone(), number, guard), shard.shared_stats.clone());
+        let socket =
+            RuntimeSocket::new(socket).map_err(EngineError::io("registering a datagram socket with the runtime"))?;
         let (drained, alive) = (drained.clone(), alive.clone());
         tokio::spawn(async move {
-            post.serve(desk, drained).await;
+            socket.serve(endpoint, drained).await;
             drop(alive);
         });
     }
@@ -98,31 +100,36 @@ where
 }
 
 /// One connection's task, from its opening to its end.
-async fn serve_connection<S: Service>(socket: Socket, talk: Talk<S>, drained: OwnedNotified, alive: mpsc::Sender<()>) {
-    let counters = talk.counters.clone();
-    counters.add_alone(&Counts { opened: 1, ..Counts::default() });
+async fn serve_connection<S: Service>(
+    socket: Socket,
+    task: ConnectionTask<S>,
+    drained: OwnedNotified,
+    alive: mpsc::Sender<()>,
+) {
+    let shared_stats = task.shared_stats.clone();
+    shared_stats.add_alone(&Stats { opened: 1, ..Stats::default() });
     let ended = match socket.domain() {
         Ok(Domain::UNIX) => match UnixStream::from_std(socket.into()) {
-            Ok(stream) => talk.run(stream, drained).await,
+            Ok(stream) => task.run(stream, drained).await,
             Err(error) => Err(error),
         },
         _ => match TcpStream::from_std(socket.into()) {
-            Ok(stream) => talk.run(stream, drained).await,
+            Ok(stream) => task.run(stream, drained).await,
             Err(error) => Err(error),
         },
     };
-    counters.add_alone(&Counts { closed: 1, failed: u64::from(ended.is_err()), ..Counts::default() });
+    shared_stats.add_alone(&Stats { closed: 1, failed: u64::from(ended.is_err()), ..Stats::default() });
     drop(alive);
 }
 
-struct Talk<S: Service> {
+struct ConnectionTask<S: Service> {
     service: S,
     session: S::Session,
-    counters: Arc<Counters>,
+    shared_stats: Arc<SharedStats>,
     buffer: Vec<u8>,
 }
 
-impl<S: Service> Talk<S> {
+impl<S: Service> ConnectionTask<S> {
     async fn run<T>(mut self, mut stream: T, drained: OwnedNotified) -> io::Result<()>
     where
         T: AsyncRead + AsyncWrite + AsFd + Unpin,
@@ -151,8 +158,8 @@ impl<S: Service> Talk<S> {
                 Answer::Output => output.as_slice(),
             };
             stream.write_all(answer).await?;
-            let counts = Counts { bytes_in: count as u64, bytes_out: answer.len() as u64, ..Counts::default() };
-            self.counters.add_alone(&counts);
+            let stats = Stats { bytes_in: count as u64, bytes_out: answer.len() as u64, ..Stats::default() };
+            self.shared_stats.add_alone(&stats);
         }
     }
 }

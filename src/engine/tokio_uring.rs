@@ -6,16 +6,16 @@
 
 mod datagrams;
 
-use super::counters::{Counters, Counts};
+use super::acceptor::{Acceptor, Incoming};
 use super::datagram::{DatagramSocket, Responder};
-use super::reactor_datagrams::{Desk, Drained};
-use super::reception::{Arrival, Reception};
 use super::shard::Shard;
-use super::{BufferOptions, Engine, EngineError, Layout, Unsupported};
+use super::stats::{SharedStats, Stats};
+use super::tokio_datagram::{DatagramEndpoint, Drained};
+use super::{BufferOptions, Engine, EngineError, ThreadingModel, Unsupported};
 use crate::protocol::{Answer, Service};
 use crate::sys::socket::Blocking;
 use crate::sys::uring::{Ring, RingSettings, Taskrun};
-use datagrams::Post;
+use datagrams::RuntimeSocket;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
@@ -28,7 +28,7 @@ use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::TcpStream;
 
 /// How long aborted connections may take to end: their operations fail at once.
-const ABORT_PATIENCE: Duration = Duration::from_secs(1);
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How completions are run; deferred ones hang under tokio-uring 0.5, whose ring is watched from an epoll loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -60,8 +60,8 @@ pub struct TokioUring;
 
 impl Engine for TokioUring {
     const NAME: &'static str = "tokio-uring";
-    const LAYOUT: Layout = Layout::ShardPerCore;
-    const EVERYWHERE_ASIDE: Option<&'static str> = Some(
+    const THREADING: ThreadingModel = ThreadingModel::ShardPerCore;
+    const WILDCARD_NOTE: Option<&'static str> = Some(
         "is served through tokio's reactor, not through the ring: a receive of tokio-uring 0.5 does not tell at which \
          address a datagram arrived, and answers are to leave from there; bind to one address to have the ring",
     );
@@ -95,36 +95,36 @@ impl Engine for TokioUring {
 }
 
 /// The connections being served, to end them on a drain.
-type Crowd = Rc<RefCell<HashMap<u64, Rc<TcpStream>>>>;
+type ConnectionRegistry = Rc<RefCell<HashMap<u64, Rc<TcpStream>>>>;
 
 async fn serve<S: Service + Clone + 'static>(mut shard: Shard<S>, buffer_size: usize) -> Result<(), EngineError> {
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let (serving, drained) = watch::channel(());
     serve_datagrams(&mut shard, &drained, &alive)?;
-    let mut reception = Reception::new(shard.listeners, shard.inbox, shard.placement, Blocking::Yes)?;
+    let mut acceptor = Acceptor::new(shard.listeners, shard.inbox, shard.placement, Blocking::Yes)?;
     let _ = shard.ready.send(());
-    let crowd = Crowd::default();
+    let registry = ConnectionRegistry::default();
     let mut next = 0;
-    while let Arrival::Connection { socket, listener } = reception.next().await {
+    while let Incoming::Connection { socket, listener } = acceptor.next().await {
         // A stream of any family: tokio-uring only ever reads and writes the descriptor.
         let stream = Rc::new(TcpStream::from_std(socket.into()));
-        crowd.borrow_mut().insert(next, stream.clone());
+        registry.borrow_mut().insert(next, stream.clone());
         let mut service = shard.service.clone();
         let session = service.open(listener);
-        let talk = Talk { stream, service, session, counters: shard.counters.clone() };
-        let (crowd, alive, number) = (crowd.clone(), alive.clone(), next);
+        let task = ConnectionTask { stream, service, session, shared_stats: shard.shared_stats.clone() };
+        let (registry, alive, number) = (registry.clone(), alive.clone(), next);
         tokio_uring::spawn(async move {
-            serve_connection(talk, buffer_size).await;
-            crowd.borrow_mut().remove(&number);
+            serve_connection(task, buffer_size).await;
+            registry.borrow_mut().remove(&number);
             drop(alive);
         });
         next += 1;
     }
-    drop((reception, alive, serving));
-    shutdown(&crowd, Shutdown::Read);
-    if tokio::time::timeout(shard.drain_patience.duration(), all_gone.recv()).await.is_err() {
-        shutdown(&crowd, Shutdown::Both);
-        let _ = tokio::time::timeout(ABORT_PATIENCE, all_gone.recv()).await;
+    drop((acceptor, alive, serving));
+    shutdown(&registry, Shutdown::Read);
+    if tokio::time::timeout(shard.drain_timeout.duration(), all_gone.recv()).await.is_err() {
+        shutdown(&registry, Shutdown::Both);
+        let _ = tokio::time::timeout(ABORT_TIMEOUT, all_gone.recv()).await;
     }
     Ok(())
 }
@@ -136,36 +136,38 @@ fn serve_datagrams<S: Service + Clone + 'static>(
     alive: &mpsc::Sender<()>,
 ) -> Result<(), EngineError> {
     for DatagramSocket { number, socket, guard } in std::mem::take(&mut shard.datagrams) {
-        let desk = Desk::new(Responder::new(shard.service.clone(), number, guard), shard.counters.clone());
-        let post = Post::new(socket).map_err(EngineError::io("registering a datagram socket with the runtime"))?;
+        let endpoint =
+            DatagramEndpoint::new(Responder::new(shard.service.clone(), number, guard), shard.shared_stats.clone());
+        let socket =
+            RuntimeSocket::new(socket).map_err(EngineError::io("registering a datagram socket with the runtime"))?;
         let (drained, alive) = (drained.clone(), alive.clone());
         tokio_uring::spawn(async move {
-            post.serve(desk, drained).await;
+            socket.serve(endpoint, drained).await;
             drop(alive);
         });
     }
     Ok(())
 }
 
-fn shutdown(crowd: &Crowd, how: Shutdown) {
-    crowd.borrow().values().for_each(|stream| drop(stream.shutdown(how)));
+fn shutdown(registry: &ConnectionRegistry, how: Shutdown) {
+    registry.borrow().values().for_each(|stream| drop(stream.shutdown(how)));
 }
 
-async fn serve_connection<S: Service>(talk: Talk<S>, buffer_size: usize) {
-    let counters = talk.counters.clone();
-    counters.add_alone(&Counts { opened: 1, ..Counts::default() });
-    let ended = talk.run(buffer_size).await;
-    counters.add_alone(&Counts { closed: 1, failed: u64::from(ended.is_err()), ..Counts::default() });
+async fn serve_connection<S: Service>(task: ConnectionTask<S>, buffer_size: usize) {
+    let shared_stats = task.shared_stats.clone();
+    shared_stats.add_alone(&Stats { opened: 1, ..Stats::default() });
+    let ended = task.run(buffer_size).await;
+    shared_stats.add_alone(&Stats { closed: 1, failed: u64::from(ended.is_err()), ..Stats::default() });
 }
 
-struct Talk<S: Service> {
+struct ConnectionTask<S: Service> {
     stream: Rc<TcpStream>,
     service: S,
     session: S::Session,
-    counters: Arc<Counters>,
+    shared_stats: Arc<SharedStats>,
 }
 
-impl<S: Service> Talk<S> {
+impl<S: Service> ConnectionTask<S> {
     async fn run(mut self, buffer_size: usize) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(buffer_size);
         let mut output = Vec::new();
@@ -192,7 +194,11 @@ impl<S: Service> Talk<S> {
                     result.map(|()| len)?
                 }
             };
-            self.counters.add_alone(&Counts { bytes_in: count as u64, bytes_out: written as u64, ..Counts::default() });
+            self.shared_stats.add_alone(&Stats {
+                bytes_in: count as u64,
+                bytes_out: written as u64,
+                ..Stats::default()
+            });
         }
     }
 }

@@ -5,7 +5,7 @@ mod open;
 pub use open::ListenError;
 
 use super::SocketOptions;
-use crate::engine::datagram::{DatagramSocket, Guard};
+use crate::engine::datagram::{DatagramSocket, ReflectionGuard};
 use crate::engine::shard::Listener;
 use crate::protocol::Kind;
 use crate::units::{Address, Endpoint, Place, Transport};
@@ -56,7 +56,7 @@ impl Bound {
     pub(super) fn take_datagrams(&mut self, each: usize) -> Vec<DatagramSocket> {
         let own_ports = self.datagram_ports();
         let take = |(number, bound): (usize, &mut BoundSocket)| {
-            let guard = Guard::new(!bound.address.place.is_local(), own_ports.clone());
+            let guard = ReflectionGuard::new(!bound.address.place.is_local(), own_ports.clone());
             let first = bound.copies.len().saturating_sub(each);
             let taken = bound.copies.split_off(first).into_iter();
             taken.map(move |socket| DatagramSocket { number, socket, guard: guard.clone() }).collect::<Vec<_>>()

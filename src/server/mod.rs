@@ -10,9 +10,9 @@ pub use listeners::ListenError;
 pub use signals::SignalError;
 
 use crate::clock::Clock;
-use crate::engine::counters::{Counters, Counts};
 use crate::engine::shard::{self, Message, Outbox, Placement, Shard};
-use crate::engine::{Engine, EngineError, Layout, Unsupported};
+use crate::engine::stats::{SharedStats, Stats};
+use crate::engine::{Engine, EngineError, ThreadingModel, Unsupported};
 use crate::protocol::{Kind, Services};
 use crate::sys::affinity::{self, AffinityError};
 use crate::sys::datagram;
@@ -59,7 +59,7 @@ pub struct Config {
     /// Print the counters this often.
     pub stats: Option<Nanos>,
     /// How long a drain waits for connections to end.
-    pub drain_patience: Nanos,
+    pub drain_timeout: Nanos,
     /// Busy time added to each message answered, for tests; 0 adds nothing.
     pub handicap: Nanos,
 }
@@ -97,8 +97,8 @@ struct Shards {
 }
 
 impl Shards {
-    fn total(&self) -> Counts {
-        self.running.iter().map(|shard| shard.counters.read()).fold(Counts::default(), |sum, counts| sum + counts)
+    fn total(&self) -> Stats {
+        self.running.iter().map(|shard| shard.shared_stats.read()).fold(Stats::default(), |sum, stats| sum + stats)
     }
 
     /// Datagrams lost at this server's sockets.
@@ -110,7 +110,7 @@ impl Shards {
 /// A shard's thread and the way to reach it.
 struct Running {
     outbox: Outbox,
-    counters: Arc<Counters>,
+    shared_stats: Arc<SharedStats>,
     thread: JoinHandle<Result<(), EngineError>>,
 }
 
@@ -125,13 +125,13 @@ pub fn run<E: Engine>(config: &Config, options: &E::Options, out: &mut dyn Write
         affinity::restrict_current_thread(&config.cores)?;
     }
     rlimit::raise_open_files().map_err(io_error("raising the limit of open files"))?;
-    let shard_count = if E::LAYOUT == Layout::ShardPerCore { config.cores.len() } else { 1 };
+    let shard_count = if E::THREADING == ThreadingModel::ShardPerCore { config.cores.len() } else { 1 };
     let reuseport = (config.accept == Accept::Reuseport).then_some(shard_count);
     let binding = Binding { reuseport, cores: config.cores.len() };
     let mut bound = listeners::bind_all(&config.endpoints, &config.socket, binding)?;
     let datagrams = bound.watch_datagrams().map_err(io_error("copying a socket"))?;
     let running = start::<E>(config, options, &mut bound)?;
-    announce(&bound, E::EVERYWHERE_ASIDE, out).map_err(io_error("writing to standard output"))?;
+    announce(&bound, E::WILDCARD_NOTE, out).map_err(io_error("writing to standard output"))?;
     let shards = Shards { running, datagrams };
     watch(config, &signals, &shards, out);
     drain(shards, &bound, out)
@@ -145,11 +145,11 @@ fn start<E: Engine>(config: &Config, options: &E::Options, bound: &mut Bound) ->
     let count = shards.len();
     let mut running = Vec::new();
     for (shard, outbox) in shards {
-        let counters = shard.counters.clone();
+        let shared_stats = shard.shared_stats.clone();
         let options = options.clone();
         let name = shard.core.map_or("shard".into(), |core| format!("shard-{core}"));
         let thread = thread::Builder::new().name(name).spawn(move || run_shard::<E>(&options, shard));
-        running.push(Running { outbox, counters, thread: thread.map_err(io_error("starting a shard's thread"))? });
+        running.push(Running { outbox, shared_stats, thread: thread.map_err(io_error("starting a shard's thread"))? });
     }
     wait_until_ready(count, &all_ready, running)
 }
@@ -167,7 +167,7 @@ fn make_shards<E: Engine>(
     ready: &Sender<()>,
 ) -> Result<Vec<(Shard<Answerer>, Outbox)>, ServerError> {
     let clock = Clock::start();
-    let one_shard = E::LAYOUT == Layout::OneShard;
+    let one_shard = E::THREADING == ThreadingModel::OneShard;
     let count = if one_shard { 1 } else { config.cores.len() };
     let mailboxes = (0..count).map(|_| shard::mailbox()).collect::<io::Result<Vec<_>>>();
     let mailboxes = mailboxes.map_err(io_error("making a socket pair"))?;
@@ -182,10 +182,10 @@ fn make_shards<E: Engine>(
             inbox,
             placement: placement(config.accept, index, &outboxes),
             service: services.clone(),
-            counters: Arc::new(Counters::default()),
+            shared_stats: Arc::new(SharedStats::default()),
             cores: if config.pin { config.cores.as_slice().to_vec() } else { Vec::new() },
             core: (config.pin && !one_shard).then(|| config.cores.as_slice()[index]),
-            drain_patience: config.drain_patience,
+            drain_timeout: config.drain_timeout,
             clock,
             ready: ready.clone(),
         };
@@ -259,7 +259,7 @@ fn watch(config: &Config, signals: &Signals, shards: &Shards, out: &mut dyn Writ
     // A shard that fails must not go unnoticed for long, though it hardly ever happens.
     const GLANCE: Duration = Duration::from_millis(500);
     let interval = config.stats.map_or(GLANCE, Nanos::duration);
-    let mut before = Counts::default();
+    let mut before = Stats::default();
     loop {
         match signals.wait(interval) {
             Err(RecvTimeoutError::Timeout) => {}
@@ -274,7 +274,7 @@ fn watch(config: &Config, signals: &Signals, shards: &Shards, out: &mut dyn Writ
     }
 }
 
-fn print_stats(shards: &Shards, before: Counts, interval: Duration, out: &mut dyn Write) -> Counts {
+fn print_stats(shards: &Shards, before: Stats, interval: Duration, out: &mut dyn Write) -> Stats {
     let now = shards.total();
     let per_second = |after: u64, before: u64| (after - before) as f64 / interval.as_secs_f64() / 1e6;
     let (received, sent) = (per_second(now.bytes_in, before.bytes_in), per_second(now.bytes_out, before.bytes_out));
@@ -289,16 +289,16 @@ fn print_stats(shards: &Shards, before: Counts, interval: Duration, out: &mut dy
 /// Tells every shard to drain, waits for them, and prints what they did.
 fn drain(shards: Shards, bound: &Bound, out: &mut dyn Write) -> Result<(), ServerError> {
     let dropped = shards.dropped();
-    // Without it those who go on sending would keep the server; so at worst they do until its patience ends.
+    // Without it those who go on sending would keep the server; so at worst they do until the timeout ends.
     shards.datagrams.iter().for_each(|socket| drop(datagram::stop_ingress(socket)));
     shards.running.iter().for_each(|shard| shard.outbox.deliver(Message::Drain));
-    let counters: Vec<_> = shards.running.iter().map(|shard| shard.counters.clone()).collect();
+    let shared_stats: Vec<_> = shards.running.iter().map(|shard| shard.shared_stats.clone()).collect();
     let ended = shards.running.into_iter().map(join).collect::<Vec<_>>();
     bound.remove_paths();
-    let counts: Vec<Counts> = counters.iter().map(|counters| counters.read()).collect();
-    let sum = counts.iter().fold(Counts::default(), |sum, counts| sum + *counts);
-    let list = |of: fn(&Counts) -> u64| counts.iter().map(|one| of(one).to_string()).collect::<Vec<_>>().join(",");
-    let (connections, datagrams) = (list(|counts| counts.opened), list(|counts| counts.datagrams_in));
+    let stats: Vec<Stats> = shared_stats.iter().map(|shared_stats| shared_stats.read()).collect();
+    let sum = stats.iter().fold(Stats::default(), |sum, one| sum + *one);
+    let list = |of: fn(&Stats) -> u64| stats.iter().map(|one| of(one).to_string()).collect::<Vec<_>>().join(",");
+    let (connections, datagrams) = (list(|stats| stats.opened), list(|stats| stats.datagrams_in));
     // A reader that is gone needs no line.
     let _ = writeln!(out, "drained {sum} dropped={dropped} per_shard={connections} datagrams_per_shard={datagrams}");
     ended.into_iter().collect()

@@ -1,9 +1,9 @@
 //! One blocking thread for a datagram socket: receive, ask the service, send, until the drain.
 
-use super::Crowd;
-use crate::engine::ACCEPT_PAUSE;
-use crate::engine::counters::Counters;
+use super::ConnectionRegistry;
+use crate::engine::ACCEPT_BACKOFF;
 use crate::engine::datagram::{BUFFER_BYTES, DatagramSocket, Responder};
+use crate::engine::stats::SharedStats;
 use crate::protocol::Service;
 use crate::sys::datagram::{self, Received};
 use crate::sys::socket::{Blocking, is_transient};
@@ -14,23 +14,35 @@ use std::thread;
 use std::time::Instant;
 
 /// A datagram socket and all that its thread needs.
-pub(super) struct Post<S> {
+pub(super) struct DatagramEndpoint<S> {
     socket: Arc<Socket>,
     /// Answers leave from where requests arrived, which the kernel tells.
     anywhere: bool,
     responder: Responder<S>,
-    counters: Arc<Counters>,
-    crowd: Arc<Crowd>,
+    shared_stats: Arc<SharedStats>,
+    registry: Arc<ConnectionRegistry>,
     buffer: Vec<u8>,
 }
 
-impl<S: Service> Post<S> {
-    pub(super) fn new(datagrams: DatagramSocket, service: S, counters: Arc<Counters>, crowd: &Arc<Crowd>) -> Post<S> {
+impl<S: Service> DatagramEndpoint<S> {
+    pub(super) fn new(
+        datagrams: DatagramSocket,
+        service: S,
+        shared_stats: Arc<SharedStats>,
+        registry: &Arc<ConnectionRegistry>,
+    ) -> DatagramEndpoint<S> {
         let DatagramSocket { number, socket, guard } = datagrams;
         let responder = Responder::new(service, number, guard);
         let anywhere = datagram::is_bound_to_all(&socket).unwrap_or(true);
         let buffer = vec![0; BUFFER_BYTES];
-        Post { socket: socket.into(), anywhere, responder, counters, crowd: crowd.clone(), buffer }
+        DatagramEndpoint {
+            socket: socket.into(),
+            anywhere,
+            responder,
+            shared_stats,
+            registry: registry.clone(),
+            buffer,
+        }
     }
 
     /// The socket, to wake the thread by shutting it down.
@@ -45,11 +57,11 @@ impl<S: Service> Post<S> {
     /// Receives a datagram and answers it. `false` when nothing more has arrived before the drain.
     fn turn(&mut self) -> bool {
         let arrived = match self.receive() {
-            Ok(arrived) if arrived.is_nothing() && self.crowd.drain_ends.get().is_some() => return false,
+            Ok(arrived) if arrived.is_nothing() && self.registry.drain_ends.get().is_some() => return false,
             Ok(arrived) => arrived,
             Err(error) if is_transient(&error) => return true,
             Err(_) => {
-                thread::sleep(ACCEPT_PAUSE.duration());
+                thread::sleep(ACCEPT_BACKOFF.duration());
                 return true;
             }
         };
@@ -60,7 +72,7 @@ impl<S: Service> Post<S> {
             let len = answer.len();
             self.responder.answered(len, sent);
         }
-        self.counters.add(&self.responder.take_counts());
+        self.shared_stats.add(&self.responder.take_stats());
         true
     }
 
@@ -72,6 +84,6 @@ impl<S: Service> Post<S> {
     }
 
     fn drain_is_over(&self) -> bool {
-        self.crowd.drain_ends.get().is_some_and(|end| Instant::now() >= *end)
+        self.registry.drain_ends.get().is_some_and(|end| Instant::now() >= *end)
     }
 }

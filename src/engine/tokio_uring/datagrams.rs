@@ -1,9 +1,9 @@
 //! A task for each datagram socket, with tokio-uring's own `recv_from` and `send_to`. Unix sockets, for which it knows no
 //! names, and those bound to every address, as its receives bring no ancillary data, go through tokio's reactor.
 
-use crate::engine::ACCEPT_PAUSE;
+use crate::engine::ACCEPT_BACKOFF;
 use crate::engine::datagram::{BUFFER_BYTES, Reply};
-use crate::engine::reactor_datagrams::{Desk, Drained, needs_more, watch};
+use crate::engine::tokio_datagram::{DatagramEndpoint, Drained, needs_more, watch};
 use crate::protocol::Service;
 use socket2::Socket;
 use std::io;
@@ -19,36 +19,36 @@ use tokio_uring::net::UdpSocket;
 const DRAIN_GLANCE: Duration = Duration::from_millis(20);
 
 /// A datagram socket in the runtime's care.
-pub(super) enum Post {
+pub(super) enum RuntimeSocket {
     Udp(UdpSocket),
     Watched(AsyncFd<Socket>),
 }
 
-impl Post {
+impl RuntimeSocket {
     /// Must be called within the runtime.
-    pub(super) fn new(socket: Socket) -> io::Result<Post> {
+    pub(super) fn new(socket: Socket) -> io::Result<RuntimeSocket> {
         match needs_more(&socket)? {
-            true => watch(socket).map(Post::Watched),
-            false => Ok(Post::Udp(UdpSocket::from_std(socket.into()))),
+            true => watch(socket).map(RuntimeSocket::Watched),
+            false => Ok(RuntimeSocket::Udp(UdpSocket::from_std(socket.into()))),
         }
     }
 
     /// Serves it until the drain.
-    pub(super) async fn serve<S: Service>(self, desk: Desk<S>, drained: Drained) {
+    pub(super) async fn serve<S: Service>(self, endpoint: DatagramEndpoint<S>, drained: Drained) {
         match self {
-            Post::Udp(socket) => serve_udp(&socket, desk, drained).await,
-            Post::Watched(socket) => desk.serve(socket, drained).await,
+            RuntimeSocket::Udp(socket) => serve_udp(&socket, endpoint, drained).await,
+            RuntimeSocket::Watched(socket) => endpoint.serve(socket, drained).await,
         }
     }
 }
 
-async fn serve_udp<S: Service>(socket: &UdpSocket, mut desk: Desk<S>, mut drained: Drained) {
+async fn serve_udp<S: Service>(socket: &UdpSocket, mut endpoint: DatagramEndpoint<S>, mut drained: Drained) {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     while let Some((received, filled)) = receive(socket, buffer, &mut drained).await {
         buffer = match received {
-            Ok((len, source)) => answer(socket, &mut desk, filled, len, source).await,
+            Ok((len, source)) => answer(socket, &mut endpoint, filled, len, source).await,
             Err(_) => {
-                tokio::time::sleep(ACCEPT_PAUSE.duration()).await;
+                tokio::time::sleep(ACCEPT_BACKOFF.duration()).await;
                 filled
             }
         };
@@ -74,28 +74,28 @@ async fn receive(
 /// Answers the first `len` bytes of the buffer, and gives it back.
 async fn answer<S: Service>(
     socket: &UdpSocket,
-    desk: &mut Desk<S>,
+    endpoint: &mut DatagramEndpoint<S>,
     mut buffer: Vec<u8>,
     len: usize,
     source: SocketAddr,
 ) -> Vec<u8> {
     // The buffer holds whatever UDP can carry: nothing is ever cut.
-    match desk.responder.answer(&buffer[..len], Some(source.port()), false) {
+    match endpoint.responder.answer(&buffer[..len], Some(source.port()), false) {
         None => {}
         Some(Reply::Input(range)) => {
             let len = range.len();
             let (sent, slice) = socket.send_to(buffer.slice(range), source).await;
             buffer = slice.into_inner();
-            desk.responder.answered(len, sent.is_ok());
+            endpoint.responder.answered(len, sent.is_ok());
         }
         Some(Reply::Output) => {
-            let output = std::mem::take(&mut desk.responder.output);
+            let output = std::mem::take(&mut endpoint.responder.output);
             let len = output.len();
             let (sent, output) = socket.send_to(output, source).await;
-            desk.responder.output = output;
-            desk.responder.answered(len, sent.is_ok());
+            endpoint.responder.output = output;
+            endpoint.responder.answered(len, sent.is_ok());
         }
     }
-    desk.counters.add_alone(&desk.responder.take_counts());
+    endpoint.shared_stats.add_alone(&endpoint.responder.take_stats());
     buffer
 }

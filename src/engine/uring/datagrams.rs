@@ -9,9 +9,9 @@
 //! takes the bytes before it sees that the destination has no room; io_uring then tries again, and sends an empty datagram
 //! (seen on Linux 6.18). So there is waited for room first, and then sent.
 
-use crate::engine::counters::Counts;
-use crate::engine::datagram::{DatagramOptions, DatagramSocket, Reply, converse};
-use crate::engine::{EngineError, recycle};
+use crate::engine::datagram::{DatagramOptions, DatagramSocket, Reply, handle_datagram};
+use crate::engine::stats::Stats;
+use crate::engine::{EngineError, recycle_vec};
 use crate::protocol::Service;
 use crate::sys::datagram::{is_writable, port_of, segments, set_gro};
 use crate::sys::uring::{Completion, Datagram, Errno, Lease, OnFull, Ring, SendBuffer, UserData};
@@ -31,7 +31,7 @@ const CANCEL: u8 = 18;
 pub(super) const ROOM: u8 = 19;
 
 /// A socket and what becomes of its receive.
-struct Served {
+struct DatagramEndpoint {
     datagrams: DatagramSocket,
     receiving: Receiving,
     /// Something came since the receive was armed.
@@ -48,7 +48,7 @@ struct Outgoing {
     under_way: usize,
     /// Those that wait for room in the socket, in the order to be sent. Not empty only while some are under way, or room
     /// is watched for.
-    waiting: VecDeque<Answer>,
+    waiting: VecDeque<PendingReply>,
     /// `ROOM` will be told.
     watched: bool,
     /// As many of them, the first ones, found no room since the socket was last tried.
@@ -58,7 +58,7 @@ struct Outgoing {
 }
 
 /// What to send to where the datagram in the buffer came from.
-struct Answer {
+struct PendingReply {
     lease: Lease,
     /// These bytes; otherwise the datagram itself.
     bytes: Option<Vec<u8>>,
@@ -72,7 +72,7 @@ enum Receiving {
     /// Found no buffer.
     Starved,
     /// Failed in a way that may last.
-    Resting,
+    BackingOff,
     Over,
 }
 
@@ -83,22 +83,22 @@ enum Piece {
 }
 
 /// What a shard lends for a step.
-pub(super) struct With<'a, S> {
+pub(super) struct ShardContext<'a, S> {
     pub(super) ring: &'a mut Ring,
     pub(super) service: &'a mut S,
-    pub(super) counts: &'a mut Counts,
+    pub(super) stats: &'a mut Stats,
 }
 
 /// The datagram sockets of a shard.
 pub(super) struct Datagrams {
-    sockets: Vec<Served>,
+    sockets: Vec<DatagramEndpoint>,
     /// Buffers that the kernel cannot use now.
     leased: u32,
     draining: bool,
     /// Any of the sockets is starved.
     starved: bool,
     /// Room for what services write, and for the answers to a batch, used again and again.
-    spare: Vec<Vec<u8>>,
+    free_list: Vec<Vec<u8>>,
     pieces: Vec<Piece>,
 }
 
@@ -116,9 +116,9 @@ impl Datagrams {
             let all = sockets.iter().try_for_each(|datagrams| set_gro(&datagrams.socket));
             all.map_err(EngineError::io("--gro (UDP_GRO, Linux 5.0)"))?;
         }
-        let serve = sockets.into_iter().map(Served::new).collect::<io::Result<_>>();
+        let serve = sockets.into_iter().map(DatagramEndpoint::new).collect::<io::Result<_>>();
         let sockets = serve.map_err(EngineError::io("getsockname"))?;
-        Ok(Datagrams { sockets, leased: 0, draining: false, starved: false, spare: Vec::new(), pieces: Vec::new() })
+        Ok(Datagrams { sockets, leased: 0, draining: false, starved: false, free_list: Vec::new(), pieces: Vec::new() })
     }
 
     pub(super) fn start(&mut self, ring: &mut Ring) {
@@ -126,8 +126,8 @@ impl Datagrams {
     }
 
     /// Goes on receiving where that failed a while ago.
-    pub(super) fn end_rest(&mut self, ring: &mut Ring) {
-        self.arm_all(ring, Receiving::Resting);
+    pub(super) fn end_backoff(&mut self, ring: &mut Ring) {
+        self.arm_all(ring, Receiving::BackingOff);
     }
 
     /// Receives again where no buffer was left, when there are some again.
@@ -149,17 +149,17 @@ impl Datagrams {
         for index in 0..self.sockets.len() {
             ring.cancel_datagrams(user_data(RECEIVE, index), UserData { kind: CANCEL, slot: u32::MAX, generation: 0 });
         }
-        self.end_rest(ring);
+        self.end_backoff(ring);
     }
 
     /// The drain has come to its end.
     pub(super) fn is_over(&self) -> bool {
-        self.sockets.iter().all(|served| served.receiving == Receiving::Over && served.outgoing.is_empty())
+        self.sockets.iter().all(|endpoint| endpoint.receiving == Receiving::Over && endpoint.outgoing.is_empty())
     }
 
     /// Answers that are not sent yet.
     pub(super) fn unfinished(&self) -> u64 {
-        let each = self.sockets.iter().map(|served| served.outgoing.under_way + served.outgoing.waiting.len());
+        let each = self.sockets.iter().map(|endpoint| endpoint.outgoing.under_way + endpoint.outgoing.waiting.len());
         each.sum::<usize>() as u64
     }
 
@@ -172,39 +172,39 @@ impl Datagrams {
     }
 
     fn arm(&mut self, ring: &mut Ring, index: usize) {
-        let served = &mut self.sockets[index];
-        served.receiving = if self.draining { Receiving::Emptying } else { Receiving::Armed };
-        served.received = false;
-        ring.recv_datagrams(served.datagrams.socket.as_raw_fd(), self.draining, user_data(RECEIVE, index));
+        let endpoint = &mut self.sockets[index];
+        endpoint.receiving = if self.draining { Receiving::Emptying } else { Receiving::Armed };
+        endpoint.received = false;
+        ring.recv_datagrams(endpoint.datagrams.socket.as_raw_fd(), self.draining, user_data(RECEIVE, index));
     }
 
     // Receiving
 
-    /// `true`: receiving has to rest; call `end_rest` after a while.
+    /// `true`: receiving has to back off; call `end_backoff` after a while.
     #[inline]
-    pub(super) fn on_receive<S: Service>(&mut self, with: With<'_, S>, completion: Completion) -> bool {
-        let With { ring, service, counts } = with;
+    pub(super) fn on_receive<S: Service>(&mut self, context: ShardContext<'_, S>, completion: Completion) -> bool {
+        let ShardContext { ring, service, stats } = context;
         let index = completion.user_data.slot as usize;
         if let Some(lease) = completion.lease {
             self.leased += 1;
             self.sockets[index].received = true;
-            self.answer(With { ring, service, counts }, index, lease);
+            self.answer(ShardContext { ring, service, stats }, index, lease);
         }
-        !completion.more && self.receive_ended(ring, counts, index, completion.result.err())
+        !completion.more && self.receive_ended(ring, stats, index, completion.result.err())
     }
 
-    fn receive_ended(&mut self, ring: &mut Ring, counts: &mut Counts, index: usize, errno: Option<Errno>) -> bool {
-        let served = &mut self.sockets[index];
-        let emptied = served.receiving == Receiving::Emptying && !served.received;
+    fn receive_ended(&mut self, ring: &mut Ring, stats: &mut Stats, index: usize, errno: Option<Errno>) -> bool {
+        let endpoint = &mut self.sockets[index];
+        let emptied = endpoint.receiving == Receiving::Emptying && !endpoint.received;
         match errno {
-            Some(Errno(libc::EAGAIN)) if emptied => served.receiving = Receiving::Over,
+            Some(Errno(libc::EAGAIN)) if emptied => endpoint.receiving = Receiving::Over,
             Some(Errno(libc::ENOBUFS)) => {
-                counts.starved += 1;
-                served.receiving = Receiving::Starved;
+                stats.starved += 1;
+                endpoint.receiving = Receiving::Starved;
                 self.starved = true;
             }
             Some(Errno(errno)) if !concerns_one_datagram(errno) => {
-                served.receiving = if self.draining { Receiving::Over } else { Receiving::Resting };
+                endpoint.receiving = if self.draining { Receiving::Over } else { Receiving::BackingOff };
                 return !self.draining;
             }
             _ => self.arm(ring, index),
@@ -213,66 +213,66 @@ impl Datagrams {
     }
 
     #[inline]
-    fn answer<S: Service>(&mut self, with: With<'_, S>, index: usize, lease: Lease) {
-        let datagram = with.ring.datagram(&lease);
+    fn answer<S: Service>(&mut self, context: ShardContext<'_, S>, index: usize, lease: Lease) {
+        let datagram = context.ring.datagram(&lease);
         let number = segments(datagram.payload.len(), datagram.segment).len() as u64;
-        with.counts.datagrams_in += number;
-        with.counts.bytes_in += datagram.payload.len() as u64;
+        context.stats.datagrams_in += number;
+        context.stats.bytes_in += datagram.payload.len() as u64;
         if datagram.truncated {
-            with.counts.truncated += 1;
+            context.stats.truncated += 1;
         } else if !self.sockets[index].datagrams.guard.answers(port_of(datagram.name)) {
-            with.counts.refused += number;
+            context.stats.refused += number;
         } else if datagram.segment.is_some() {
-            return self.answer_batch(with, index, lease);
+            return self.answer_batch(context, index, lease);
         } else {
-            return self.answer_one(with, index, lease);
+            return self.answer_one(context, index, lease);
         }
-        self.release(with.ring, lease);
+        self.release(context.ring, lease);
     }
 
     #[inline]
-    fn answer_one<S: Service>(&mut self, with: With<'_, S>, index: usize, lease: Lease) {
+    fn answer_one<S: Service>(&mut self, context: ShardContext<'_, S>, index: usize, lease: Lease) {
         let DatagramSocket { number, guard, .. } = &self.sockets[index].datagrams;
-        let datagram = with.ring.datagram(&lease);
+        let datagram = context.ring.datagram(&lease);
         let (len, anonymous) = (datagram.payload.len(), datagram.name.is_empty());
-        let mut output = self.spare.pop().unwrap_or_default();
-        match converse(with.service, *number, guard, datagram.payload, &mut output) {
-            Some(_) if anonymous => with.counts.unsent += 1,
+        let mut output = self.free_list.pop().unwrap_or_default();
+        match handle_datagram(context.service, *number, guard, datagram.payload, &mut output) {
+            Some(_) if anonymous => context.stats.unsent += 1,
             Some(Reply::Input(range)) if range == (0..len) => {
                 self.keep(output);
-                return self.send(with.ring, index, Answer { lease, bytes: None });
+                return self.send(context.ring, index, PendingReply { lease, bytes: None });
             }
             Some(Reply::Input(range)) => {
                 output.extend_from_slice(&datagram.payload[range]);
-                return self.send(with.ring, index, Answer { lease, bytes: Some(output) });
+                return self.send(context.ring, index, PendingReply { lease, bytes: Some(output) });
             }
-            Some(Reply::Output) => return self.send(with.ring, index, Answer { lease, bytes: Some(output) }),
+            Some(Reply::Output) => return self.send(context.ring, index, PendingReply { lease, bytes: Some(output) }),
             None => {}
         }
         self.keep(output);
-        self.release(with.ring, lease);
+        self.release(context.ring, lease);
     }
 
     /// When all datagrams of a batch are answered with themselves, the answers leave as one batch.
-    fn answer_batch<S: Service>(&mut self, with: With<'_, S>, index: usize, lease: Lease) {
+    fn answer_batch<S: Service>(&mut self, context: ShardContext<'_, S>, index: usize, lease: Lease) {
         let mut pieces = std::mem::take(&mut self.pieces);
-        let datagram = with.ring.datagram(&lease);
-        let unchanged = self.converse_with_each(with.service, index, datagram, &mut pieces);
+        let datagram = context.ring.datagram(&lease);
+        let unchanged = self.handle_each(context.service, index, datagram, &mut pieces);
         if datagram.name.is_empty() {
-            with.counts.unsent += pieces.len() as u64;
+            context.stats.unsent += pieces.len() as u64;
             pieces.clear();
         }
         if unchanged && !pieces.is_empty() {
             pieces.clear();
-            self.send(with.ring, index, Answer { lease, bytes: None });
+            self.send(context.ring, index, PendingReply { lease, bytes: None });
         } else {
-            self.send_singly(with.ring, index, lease, pieces.drain(..));
+            self.send_singly(context.ring, index, lease, pieces.drain(..));
         }
         self.pieces = pieces;
     }
 
     /// Each datagram of a batch is a conversation of its own. Whether all answers are the datagrams themselves.
-    fn converse_with_each<S: Service>(
+    fn handle_each<S: Service>(
         &mut self,
         service: &mut S,
         index: usize,
@@ -281,9 +281,9 @@ impl Datagrams {
     ) -> bool {
         let DatagramSocket { number, guard, .. } = &self.sockets[index].datagrams;
         let mut unchanged = true;
-        let mut output = self.spare.pop().unwrap_or_default();
+        let mut output = self.free_list.pop().unwrap_or_default();
         for segment in segments(batch.payload.len(), batch.segment) {
-            match converse(service, *number, guard, &batch.payload[segment.clone()], &mut output) {
+            match handle_datagram(service, *number, guard, &batch.payload[segment.clone()], &mut output) {
                 Some(Reply::Input(range)) => {
                     let answer = segment.start + range.start..segment.start + range.end;
                     unchanged &= answer == segment;
@@ -291,7 +291,7 @@ impl Datagrams {
                 }
                 Some(Reply::Output) => {
                     unchanged = false;
-                    let room = self.spare.pop().unwrap_or_default();
+                    let room = self.free_list.pop().unwrap_or_default();
                     pieces.push(Piece::Output(std::mem::replace(&mut output, room)));
                 }
                 None => unchanged = false,
@@ -315,15 +315,15 @@ impl Datagrams {
             let bytes = match piece {
                 Piece::Output(bytes) => bytes,
                 Piece::Input(range) => {
-                    let mut copy = self.spare.pop().unwrap_or_default();
+                    let mut copy = self.free_list.pop().unwrap_or_default();
                     copy.extend_from_slice(&ring.datagram(&lease).payload[range]);
                     copy
                 }
             };
             if place == last {
-                return self.send(ring, index, Answer { lease, bytes: Some(bytes) });
+                return self.send(ring, index, PendingReply { lease, bytes: Some(bytes) });
             }
-            let Served { datagrams, outgoing, .. } = &mut self.sockets[index];
+            let DatagramEndpoint { datagrams, outgoing, .. } = &mut self.sockets[index];
             outgoing.under_way += 1;
             ring.answer_also_with(datagrams.socket.as_raw_fd(), &lease, bytes, user_data(SEND, index));
         }
@@ -333,23 +333,23 @@ impl Datagrams {
     // Sending
 
     #[inline]
-    fn send(&mut self, ring: &mut Ring, index: usize, answer: Answer) {
-        let served = &mut self.sockets[index];
-        match served.outgoing.must_wait() {
-            false => served.push(ring, index, answer, OnFull::Return),
-            true => served.outgoing.waiting.push_back(answer),
+    fn send(&mut self, ring: &mut Ring, index: usize, answer: PendingReply) {
+        let endpoint = &mut self.sockets[index];
+        match endpoint.outgoing.must_wait() {
+            false => endpoint.push(ring, index, answer, OnFull::Return),
+            true => endpoint.outgoing.waiting.push_back(answer),
         }
     }
 
     #[inline]
-    pub(super) fn on_sent(&mut self, ring: &mut Ring, counts: &mut Counts, completion: Completion) {
+    pub(super) fn on_sent(&mut self, ring: &mut Ring, stats: &mut Stats, completion: Completion) {
         let index = completion.user_data.slot as usize;
         let full = completion.result == Err(Errno(libc::EAGAIN)) && !self.sockets[index].has_room();
         let answer = match (completion.buffer, completion.lease) {
-            (Some(SendBuffer::Lease(lease)), _) => Some(Answer { lease, bytes: None }),
-            (Some(SendBuffer::Owned(bytes)), Some(lease)) => Some(Answer { lease, bytes: Some(bytes) }),
+            (Some(SendBuffer::Lease(lease)), _) => Some(PendingReply { lease, bytes: None }),
+            (Some(SendBuffer::Owned(bytes)), Some(lease)) => Some(PendingReply { lease, bytes: Some(bytes) }),
             (Some(SendBuffer::Owned(bytes)), None) => {
-                count_sent(counts, completion.result, 1);
+                count_sent(stats, completion.result, 1);
                 self.keep(bytes);
                 None
             }
@@ -359,7 +359,7 @@ impl Datagrams {
         outgoing.under_way -= 1;
         match answer {
             Some(answer) if full => outgoing.came_back(answer),
-            Some(answer) => self.answer_ended(ring, counts, index, answer, completion.result),
+            Some(answer) => self.answer_ended(ring, stats, index, answer, completion.result),
             None => {}
         }
         self.sockets[index].send_waiting(ring, index);
@@ -375,19 +375,19 @@ impl Datagrams {
     fn answer_ended(
         &mut self,
         ring: &mut Ring,
-        counts: &mut Counts,
+        stats: &mut Stats,
         index: usize,
-        answer: Answer,
+        answer: PendingReply,
         result: Result<u32, Errno>,
     ) {
-        let Answer { lease, bytes } = answer;
+        let PendingReply { lease, bytes } = answer;
         let datagram = ring.datagram(&lease);
         let (len, size) = (datagram.payload.len(), datagram.segment.filter(|_| bytes.is_none()));
         if size.is_some() && result.is_err() {
             // Where an answer leaves, batches may be impossible: a smaller MTU, a device that computes no checksums.
             return self.send_singly(ring, index, lease, segments(len, size).map(Piece::Input));
         }
-        count_sent(counts, result, segments(len, size).len() as u64);
+        count_sent(stats, result, segments(len, size).len() as u64);
         bytes.into_iter().for_each(|bytes| self.keep(bytes));
         self.release(ring, lease);
     }
@@ -398,15 +398,15 @@ impl Datagrams {
     }
 
     fn keep(&mut self, room: Vec<u8>) {
-        recycle(&mut self.spare, room);
+        recycle_vec(&mut self.free_list, room);
     }
 }
 
-impl Served {
-    fn new(datagrams: DatagramSocket) -> io::Result<Served> {
+impl DatagramEndpoint {
+    fn new(datagrams: DatagramSocket) -> io::Result<DatagramEndpoint> {
         let in_order = datagrams.socket.domain()? == Domain::UNIX;
         let outgoing = Outgoing { in_order, ..Outgoing::default() };
-        Ok(Served { datagrams, receiving: Receiving::Over, received: false, outgoing })
+        Ok(DatagramEndpoint { datagrams, receiving: Receiving::Over, received: false, outgoing })
     }
 
     /// There is room in the socket, so it was the destination that had none: a unix socket whose reader does not read.
@@ -416,7 +416,7 @@ impl Served {
     }
 
     #[inline]
-    fn push(&mut self, ring: &mut Ring, index: usize, answer: Answer, on_full: OnFull) {
+    fn push(&mut self, ring: &mut Ring, index: usize, answer: PendingReply, on_full: OnFull) {
         let fd = self.datagrams.socket.as_raw_fd();
         self.outgoing.under_way += 1;
         match answer.bytes {
@@ -456,7 +456,7 @@ impl Outgoing {
     }
 
     /// An answer found no room. It keeps its place: before those that were not tried, behind those that returned first.
-    fn came_back(&mut self, answer: Answer) {
+    fn came_back(&mut self, answer: PendingReply) {
         self.waiting.insert(self.returned, answer);
         self.returned += 1;
     }
@@ -466,13 +466,13 @@ fn user_data(kind: u8, index: usize) -> UserData {
     UserData { kind, slot: index as u32, generation: 0 }
 }
 
-fn count_sent(counts: &mut Counts, result: Result<u32, Errno>, datagrams: u64) {
+fn count_sent(stats: &mut Stats, result: Result<u32, Errno>, datagrams: u64) {
     match result {
         Ok(bytes) => {
-            counts.datagrams_out += datagrams;
-            counts.bytes_out += u64::from(bytes);
+            stats.datagrams_out += datagrams;
+            stats.bytes_out += u64::from(bytes);
         }
-        Err(_) => counts.unsent += datagrams,
+        Err(_) => stats.unsent += datagrams,
     }
 }
 

@@ -5,7 +5,7 @@ mod datagrams;
 mod shard;
 
 use super::datagram::{self, DatagramOptions};
-use super::{BufferOptions, Engine, EngineError, Layout, Unsupported};
+use super::{BufferOptions, Engine, EngineError, ThreadingModel, Unsupported};
 use crate::protocol::Service;
 use crate::sys::rlimit;
 use crate::sys::uring::{BufferSettings, Ring, RingSettings, Sqpoll, Taskrun};
@@ -129,7 +129,7 @@ pub struct Uring;
 
 impl Engine for Uring {
     const NAME: &'static str = "uring";
-    const LAYOUT: Layout = Layout::ShardPerCore;
+    const THREADING: ThreadingModel = ThreadingModel::ShardPerCore;
     type Options = Options;
 
     fn probe(options: &Options) -> Result<(), Unsupported> {

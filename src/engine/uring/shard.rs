@@ -1,13 +1,13 @@
 //! One shard on io_uring: turns completions into steps of the connections' state, and those into operations.
 
-use super::datagrams::{self, Datagrams, With};
+use super::datagrams::{self, Datagrams, ShardContext};
 use super::{Files, Options, Receive};
 use crate::engine::arena::{Arena, Key};
 use crate::engine::connection::{Connection, Segment};
-use crate::engine::counters::Counts;
-use crate::engine::pace::{Pace, Wait};
+use crate::engine::idle_policy::{IdlePolicy, Wait};
 use crate::engine::shard::{Message, Shard};
-use crate::engine::{ACCEPT_PAUSE, EngineError, accepting_must_rest, recycle};
+use crate::engine::stats::Stats;
+use crate::engine::{ACCEPT_BACKOFF, EngineError, is_accept_backoff, recycle_vec};
 use crate::protocol::{Answer, Service};
 use crate::sys::uring::{self, Completion, Descriptor, Errno, Lease, Ring, RingSettings, SendBuffer, UserData};
 use socket2::Socket;
@@ -28,7 +28,7 @@ const BUFFERS_PER_CONNECTION: usize = 4;
 const WAKE_BYTES: usize = 64;
 
 /// A connection and the operations that refer to it.
-struct Link<Session> {
+struct ConnectionSlot<Session> {
     descriptor: Descriptor,
     /// Closes an ordinary descriptor when dropped; direct ones have none.
     _socket: Option<Socket>,
@@ -58,7 +58,7 @@ enum Drain {
 pub(super) struct UringShard<S: Service> {
     ring: Ring,
     shard: Shard<S>,
-    links: Arena<Link<S::Session>>,
+    connections: Arena<ConnectionSlot<S::Session>>,
     multishot: bool,
     /// Connections are named by slots of the direct table …
     direct: bool,
@@ -69,12 +69,12 @@ pub(super) struct UringShard<S: Service> {
     /// Receive buffers that the kernel cannot use now: being answered from or waiting to be.
     leased: u32,
     /// Listeners whose accept is not armed because descriptors ran out.
-    resting: Vec<usize>,
+    backing_off: Vec<usize>,
     /// Room for what services write, used again and again.
-    spare: Vec<Vec<u8>>,
-    counts: Counts,
+    free_list: Vec<Vec<u8>>,
+    stats: Stats,
     datagrams: Datagrams,
-    pace: Pace,
+    idle_policy: IdlePolicy,
     drain: Drain,
 }
 
@@ -86,17 +86,17 @@ impl<S: Service> UringShard<S> {
         let direct = options.files == Files::Direct;
         Ok(UringShard {
             ring,
-            links: Arena::default(),
+            connections: Arena::default(),
             multishot: options.recv == Receive::Multishot,
             direct,
             accept_direct: direct && shard.placement.is_local(),
             starved: VecDeque::new(),
             leased: 0,
-            resting: Vec::new(),
-            spare: Vec::new(),
-            counts: Counts::default(),
+            backing_off: Vec::new(),
+            free_list: Vec::new(),
+            stats: Stats::default(),
             datagrams,
-            pace: Pace::new(shard.clock, options.spin),
+            idle_policy: IdlePolicy::new(shard.clock, options.spin),
             drain: Drain::No,
             shard,
         })
@@ -120,29 +120,30 @@ impl<S: Service> UringShard<S> {
                 idle = false;
                 self.handle(completion);
             }
-            self.shard.counters.publish(&self.counts);
+            self.shard.shared_stats.publish(&self.stats);
         }
-        self.counts.failed += self.links.len() as u64;
-        self.counts.closed += self.links.len() as u64;
-        self.counts.unsent += self.datagrams.unfinished();
-        self.shard.counters.publish(&self.counts);
+        self.stats.failed += self.connections.len() as u64;
+        self.stats.closed += self.connections.len() as u64;
+        self.stats.unsent += self.datagrams.unfinished();
+        self.shard.shared_stats.publish(&self.stats);
         Ok(())
     }
 
     fn is_over(&self) -> bool {
-        self.drain == Drain::Yes && (self.links.is_empty() && self.datagrams.is_over() || self.pace.deadline_passed())
+        self.drain == Drain::Yes
+            && (self.connections.is_empty() && self.datagrams.is_over() || self.idle_policy.deadline_passed())
     }
 
     fn wait(&mut self, idle: bool) -> uring::Wait {
-        if self.pace.rest_is_over() {
-            std::mem::take(&mut self.resting).into_iter().for_each(|index| self.arm_accept(index));
-            self.datagrams.end_rest(&mut self.ring);
+        if self.idle_policy.backoff_ended() {
+            std::mem::take(&mut self.backing_off).into_iter().for_each(|index| self.arm_accept(index));
+            self.datagrams.end_backoff(&mut self.ring);
         }
         if !self.starved.is_empty() && self.free_buffers() > 0 {
             // Those armed this turn may have nothing to receive, and then no event would bring the others their turn.
             return uring::Wait::Poll;
         }
-        match self.pace.wait(idle) {
+        match self.idle_policy.wait(idle) {
             Wait::Poll => uring::Wait::Poll,
             Wait::AtMost(time) => uring::Wait::AtMost(time),
             Wait::Forever => uring::Wait::Forever,
@@ -155,11 +156,11 @@ impl<S: Service> UringShard<S> {
             RECEIVE => self.on_receive(key, completion),
             SEND => self.on_send(key, completion),
             datagrams::RECEIVE => self.on_datagram(completion),
-            datagrams::SEND => self.datagrams.on_sent(&mut self.ring, &mut self.counts, completion),
+            datagrams::SEND => self.datagrams.on_sent(&mut self.ring, &mut self.stats, completion),
             datagrams::ROOM => self.datagrams.on_room(&mut self.ring, completion),
             ACCEPT => self.on_accept(completion),
             INBOX => self.on_inbox(),
-            CLOSE => drop(self.links.remove(key)),
+            CLOSE => drop(self.connections.remove(key)),
             _ => self.operation_ended(key),
         }
     }
@@ -189,9 +190,9 @@ impl<S: Service> UringShard<S> {
                 self.accept_direct = false;
                 self.direct = false;
             }
-            (Err(Errno(errno)), _) if accepting_must_rest(errno) => {
-                self.pace.rest(ACCEPT_PAUSE);
-                return self.resting.push(index);
+            (Err(Errno(errno)), _) if is_accept_backoff(errno) => {
+                self.idle_policy.start_backoff(ACCEPT_BACKOFF);
+                return self.backing_off.push(index);
             }
             (Err(_), _) => {}
         }
@@ -212,7 +213,7 @@ impl<S: Service> UringShard<S> {
         if !self.direct {
             return self.open(Descriptor::Fd(socket.as_raw_fd()), Some(socket), listener);
         }
-        let slot = self.links.next_slot();
+        let slot = self.connections.next_slot();
         match self.ring.install(slot, &socket) {
             Ok(()) => self.open(Descriptor::Direct(slot), None, listener),
             Err(_) => self.open(Descriptor::Fd(socket.as_raw_fd()), Some(socket), listener),
@@ -221,7 +222,7 @@ impl<S: Service> UringShard<S> {
 
     fn open(&mut self, descriptor: Descriptor, socket: Option<Socket>, listener: usize) {
         let session = self.shard.service.open(listener);
-        let key = self.links.insert_with(|_| Link {
+        let key = self.connections.insert_with(|_| ConnectionSlot {
             descriptor,
             _socket: socket,
             session,
@@ -234,7 +235,7 @@ impl<S: Service> UringShard<S> {
             nonempty: false,
             closing: false,
         });
-        self.counts.opened += 1;
+        self.stats.opened += 1;
         if self.drain == Drain::Yes {
             // Another shard handed it on before it knew.
             self.end_input(key);
@@ -261,8 +262,8 @@ impl<S: Service> UringShard<S> {
 
     fn begin_drain(&mut self) {
         self.drain = Drain::Yes;
-        self.resting.clear();
-        self.pace.deadline = Some(self.shard.clock.now() + self.shard.drain_patience);
+        self.backing_off.clear();
+        self.idle_policy.deadline = Some(self.shard.clock.now() + self.shard.drain_timeout);
         for index in 0..self.shard.listeners.len() {
             let accept = UserData { kind: ACCEPT, slot: index as u32, generation: 0 };
             for direct in [false, true] {
@@ -271,16 +272,16 @@ impl<S: Service> UringShard<S> {
         }
         // The sockets live until the accepts have ended; then newcomers are refused.
         self.shard.listeners.clear();
-        self.links.keys().into_iter().for_each(|key| self.end_input(key));
+        self.connections.keys().into_iter().for_each(|key| self.end_input(key));
         self.datagrams.drain(&mut self.ring);
     }
 
     /// Treats the connection as if the peer had sent its end of stream.
     fn end_input(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if !link.closing {
-            link.operations += 1;
-            self.ring.shutdown_read(link.descriptor, named(SHUTDOWN, key));
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if !connection.closing {
+            connection.operations += 1;
+            self.ring.shutdown_read(connection.descriptor, named(SHUTDOWN, key));
         }
     }
 
@@ -290,24 +291,24 @@ impl<S: Service> UringShard<S> {
     fn on_receive(&mut self, key: Key, completion: Completion) {
         let Completion { result, more, nonempty, lease, .. } = completion;
         self.leased += u32::from(lease.is_some());
-        let Some(link) = self.links.get_mut(key) else { return self.release(lease) };
-        link.nonempty = nonempty;
+        let Some(connection) = self.connections.get_mut(key) else { return self.release(lease) };
+        connection.nonempty = nonempty;
         if !more {
-            link.operations -= 1;
-            link.receiving = false;
-            link.cancelling = false;
+            connection.operations -= 1;
+            connection.receiving = false;
+            connection.cancelling = false;
         }
         match (result, lease) {
             (Ok(1..), Some(lease)) => self.answer(key, lease),
             (Ok(_), lease) => {
-                link.state.receive_ended();
+                connection.state.receive_ended();
                 self.release(lease);
             }
             // Who has enough to send as it is asks again when that is sent.
-            (Err(Errno(libc::ENOBUFS)), _) if !link.state.wants_receive() => {}
+            (Err(Errno(libc::ENOBUFS)), _) if !connection.state.wants_receive() => {}
             (Err(Errno(libc::ENOBUFS)), _) => {
-                link.starving = true;
-                self.counts.starved += 1;
+                connection.starving = true;
+                self.stats.starved += 1;
                 self.starved.push_back(key);
             }
             (Err(Errno(libc::ECANCELED | libc::EINTR | libc::EAGAIN)), lease) => self.release(lease),
@@ -321,22 +322,22 @@ impl<S: Service> UringShard<S> {
 
     #[inline]
     fn answer(&mut self, key: Key, lease: Lease) {
-        let Some(link) = self.links.get_mut(key) else { return self.release(Some(lease)) };
-        self.counts.bytes_in += lease.len() as u64;
-        let mut output = self.spare.pop().unwrap_or_default();
-        let back = match self.shard.service.received(&mut link.session, self.ring.bytes(&lease), &mut output) {
+        let Some(connection) = self.connections.get_mut(key) else { return self.release(Some(lease)) };
+        self.stats.bytes_in += lease.len() as u64;
+        let mut output = self.free_list.pop().unwrap_or_default();
+        let back = match self.shard.service.received(&mut connection.session, self.ring.bytes(&lease), &mut output) {
             Answer::Nothing => Some(SendBuffer::Lease(lease)),
-            Answer::Input(range) => link.state.received(SendBuffer::Lease(lease), range),
+            Answer::Input(range) => connection.state.received(SendBuffer::Lease(lease), range),
             Answer::Output => {
                 let range = 0..output.len();
-                let back = link.state.received(SendBuffer::Owned(output), range);
+                let back = connection.state.received(SendBuffer::Owned(output), range);
                 self.release(Some(lease));
-                back.into_iter().for_each(|payload| self.give_back(payload));
+                back.into_iter().for_each(|payload| self.recycle(payload));
                 return;
             }
         };
-        recycle(&mut self.spare, output);
-        back.into_iter().for_each(|payload| self.give_back(payload));
+        recycle_vec(&mut self.free_list, output);
+        back.into_iter().for_each(|payload| self.recycle(payload));
     }
 
     /// Lets connections that found no buffer receive again, as many as there are buffers.
@@ -348,7 +349,7 @@ impl<S: Service> UringShard<S> {
         if self.starved.is_empty() {
             return Ok(());
         }
-        let useful = self.links.len() * BUFFERS_PER_CONNECTION;
+        let useful = self.connections.len() * BUFFERS_PER_CONNECTION;
         let grown = (self.ring.buffer_count() as usize) < useful
             && self.ring.add_buffers().map_err(EngineError::io("allocating receive buffers"))?;
         if !grown && (self.free_buffers() as usize) < self.starved.len() {
@@ -357,10 +358,10 @@ impl<S: Service> UringShard<S> {
         let mut free = self.free_buffers();
         while free > 0 {
             let Some(key) = self.starved.pop_front() else { break };
-            let Some(link) = self.links.get_mut(key) else { continue };
-            link.starving = false;
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.starving = false;
             // Who is gone or broken takes no buffer: the next one's turn must not wait for an event that may not come.
-            free -= u32::from(link.state.wants_receive());
+            free -= u32::from(connection.state.wants_receive());
             self.advance(key);
         }
         Ok(())
@@ -373,9 +374,9 @@ impl<S: Service> UringShard<S> {
     /// Copies answers that wait for slow readers out of the receive buffers, so that others can receive.
     fn move_waiting_answers(&mut self) {
         let mut leases = Vec::new();
-        for key in self.links.keys() {
-            let Some(link) = self.links.get_mut(key) else { continue };
-            for segment in link.state.waiting() {
+        for key in self.connections.keys() {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            for segment in connection.state.waiting() {
                 if let SendBuffer::Lease(lease) = &segment.payload {
                     let copy = self.ring.bytes(lease)[segment.range.clone()].to_vec();
                     segment.range = 0..copy.len();
@@ -384,7 +385,7 @@ impl<S: Service> UringShard<S> {
                 }
             }
         }
-        leases.into_iter().for_each(|payload| self.give_back(payload));
+        leases.into_iter().for_each(|payload| self.recycle(payload));
     }
 
     // Sending
@@ -392,13 +393,13 @@ impl<S: Service> UringShard<S> {
     #[inline]
     fn on_send(&mut self, key: Key, completion: Completion) {
         let Some(payload) = completion.buffer else { return };
-        let Some(link) = self.links.get_mut(key) else { return self.give_back(payload) };
-        link.operations -= 1;
-        let segment = Segment { payload, range: link.in_flight.clone() };
+        let Some(connection) = self.connections.get_mut(key) else { return self.recycle(payload) };
+        connection.operations -= 1;
+        let segment = Segment { payload, range: connection.in_flight.clone() };
         let sent = completion.result.unwrap_or(0) as usize;
-        self.counts.bytes_out += sent as u64;
-        let back = link.state.sent(segment, sent);
-        back.into_iter().for_each(|payload| self.give_back(payload));
+        self.stats.bytes_out += sent as u64;
+        let back = connection.state.sent(segment, sent);
+        back.into_iter().for_each(|payload| self.recycle(payload));
         match completion.result {
             Ok(_) | Err(Errno(libc::EINTR | libc::EAGAIN)) => {}
             Err(_) => self.abort(key),
@@ -410,9 +411,9 @@ impl<S: Service> UringShard<S> {
 
     #[inline]
     fn on_datagram(&mut self, completion: Completion) {
-        let with = With { ring: &mut self.ring, service: &mut self.shard.service, counts: &mut self.counts };
-        if self.datagrams.on_receive(with, completion) {
-            self.pace.rest(ACCEPT_PAUSE);
+        let context = ShardContext { ring: &mut self.ring, service: &mut self.shard.service, stats: &mut self.stats };
+        if self.datagrams.on_receive(context, completion) {
+            self.idle_policy.start_backoff(ACCEPT_BACKOFF);
         }
     }
 
@@ -421,25 +422,25 @@ impl<S: Service> UringShard<S> {
     /// Does what a connection's state asks for next.
     #[inline]
     fn advance(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if let Some(Segment { payload, range }) = link.state.next_send() {
-            link.in_flight = range.clone();
-            link.operations += 1;
-            self.ring.send(link.descriptor, payload, range, named(SEND, key));
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Some(Segment { payload, range }) = connection.state.next_send() {
+            connection.in_flight = range.clone();
+            connection.operations += 1;
+            self.ring.send(connection.descriptor, payload, range, named(SEND, key));
         }
-        let Some(link) = self.links.get_mut(key) else { return };
-        match (link.state.wants_receive(), link.receiving) {
-            (true, false) if !link.starving => {
-                link.receiving = true;
-                link.operations += 1;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match (connection.state.wants_receive(), connection.receiving) {
+            (true, false) if !connection.starving => {
+                connection.receiving = true;
+                connection.operations += 1;
                 match self.multishot {
-                    true => self.ring.recv_multishot(link.descriptor, named(RECEIVE, key)),
-                    false => self.ring.recv_once(link.descriptor, !link.nonempty, named(RECEIVE, key)),
+                    true => self.ring.recv_multishot(connection.descriptor, named(RECEIVE, key)),
+                    false => self.ring.recv_once(connection.descriptor, !connection.nonempty, named(RECEIVE, key)),
                 }
             }
-            (false, true) if !link.cancelling && (self.multishot || link.state.receiving_is_over()) => {
-                link.cancelling = true;
-                link.operations += 1;
+            (false, true) if !connection.cancelling && (self.multishot || connection.state.receiving_is_over()) => {
+                connection.cancelling = true;
+                connection.operations += 1;
                 self.ring.cancel(named(RECEIVE, key), named(CANCEL, key));
             }
             _ => self.close_if_finished(key),
@@ -447,42 +448,43 @@ impl<S: Service> UringShard<S> {
     }
 
     fn operation_ended(&mut self, key: Key) {
-        if let Some(link) = self.links.get_mut(key) {
-            link.operations -= 1;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.operations -= 1;
             self.close_if_finished(key);
         }
     }
 
     #[inline]
     fn close_if_finished(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if link.operations > 0 || link.closing || !link.state.finished() {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.operations > 0 || connection.closing || !connection.state.finished() {
             return;
         }
-        link.closing = true;
-        self.counts.closed += 1;
-        match link.descriptor {
+        connection.closing = true;
+        self.stats.closed += 1;
+        match connection.descriptor {
             Descriptor::Direct(slot) => self.ring.close_direct(slot, named(CLOSE, key)),
-            Descriptor::Fd(_) => drop(self.links.remove(key)),
+            Descriptor::Fd(_) => drop(self.connections.remove(key)),
         }
     }
 
     fn abort(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if !link.state.is_aborted() {
-            self.counts.failed += 1;
-            link.state
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if !connection.state.is_aborted() {
+            self.stats.failed += 1;
+            connection
+                .state
                 .abort()
-                .for_each(|payload| give_back(&mut self.ring, &mut self.leased, &mut self.spare, payload));
+                .for_each(|payload| recycle(&mut self.ring, &mut self.leased, &mut self.free_list, payload));
         }
     }
 
-    fn give_back(&mut self, payload: SendBuffer) {
-        give_back(&mut self.ring, &mut self.leased, &mut self.spare, payload);
+    fn recycle(&mut self, payload: SendBuffer) {
+        recycle(&mut self.ring, &mut self.leased, &mut self.free_list, payload);
     }
 
     fn release(&mut self, lease: Option<Lease>) {
-        lease.into_iter().for_each(|lease| self.give_back(SendBuffer::Lease(lease)));
+        lease.into_iter().for_each(|lease| self.recycle(SendBuffer::Lease(lease)));
     }
 }
 
@@ -490,15 +492,15 @@ fn named(kind: u8, key: Key) -> UserData {
     UserData { kind, slot: key.slot, generation: key.generation }
 }
 
-/// Hands a buffer back to the kernel, or room back to the spares.
+/// Hands a buffer back to the kernel, or room back to the free list.
 #[inline]
-fn give_back(ring: &mut Ring, leased: &mut u32, spare: &mut Vec<Vec<u8>>, payload: SendBuffer) {
+fn recycle(ring: &mut Ring, leased: &mut u32, free_list: &mut Vec<Vec<u8>>, payload: SendBuffer) {
     match payload {
         SendBuffer::Lease(lease) => {
             *leased -= 1;
             ring.release(lease);
         }
-        SendBuffer::Owned(room) => recycle(spare, room),
+        SendBuffer::Owned(room) => recycle_vec(free_list, room),
         SendBuffer::Static(_) => {}
     }
 }

@@ -33,7 +33,7 @@ const DATAGRAMS: u64 = 1 << 61;
 /// IORING_RECVSEND_POLL_FIRST (linux/io_uring.h, 5.19): wait for readiness before the first try.
 const POLL_FIRST: u16 = 1;
 /// How long the end of a ring waits for the kernel to let go of its memory before leaking it instead.
-const END_PATIENCE: Nanos = Nanos::from_secs(1);
+const END_TIMEOUT: Nanos = Nanos::from_secs(1);
 
 /// What an operation acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -485,14 +485,14 @@ impl Ring {
     /// Cancels everything and reaps until nothing is under way. `false` when the kernel does not let go in time.
     fn end_operations(&mut self) -> bool {
         let _ = self.uring.submitter().submit();
-        let patience = Timespec::from(END_PATIENCE.duration());
-        let _ = self.uring.submitter().register_sync_cancel(Some(patience), CancelBuilder::any());
+        let timeout = Timespec::from(END_TIMEOUT.duration());
+        let _ = self.uring.submitter().register_sync_cancel(Some(timeout), CancelBuilder::any());
         for _ in 0..self.outstanding + 16 {
             while self.next_completion().is_some() {}
             if self.outstanding == 0 {
                 return true;
             }
-            if self.enter(Wait::AtMost(END_PATIENCE)).is_err() {
+            if self.enter(Wait::AtMost(END_TIMEOUT)).is_err() {
                 return false;
             }
             if self.batch.is_empty() {

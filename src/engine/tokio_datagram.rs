@@ -3,9 +3,9 @@
 //! Sockets whose answers need more than the engines' own calls can say go this way with both: unix sockets, whose names
 //! may be abstract, and UDP sockets that are bound to every address and answer from the one that was asked.
 
-use super::ACCEPT_PAUSE;
-use super::counters::Counters;
+use super::ACCEPT_BACKOFF;
 use super::datagram::{BUFFER_BYTES, Responder};
+use super::stats::SharedStats;
 use crate::protocol::Service;
 use crate::sys::datagram::{self, Received};
 use crate::sys::socket::{self, Blocking, is_transient};
@@ -37,15 +37,15 @@ pub(super) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
 }
 
 /// What the task of a datagram socket works with.
-pub(super) struct Desk<S> {
+pub(super) struct DatagramEndpoint<S> {
     pub responder: Responder<S>,
-    pub counters: Arc<Counters>,
+    pub shared_stats: Arc<SharedStats>,
     pub buffer: Vec<u8>,
 }
 
-impl<S: Service> Desk<S> {
-    pub(super) fn new(responder: Responder<S>, counters: Arc<Counters>) -> Desk<S> {
-        Desk { responder, counters, buffer: vec![0; BUFFER_BYTES] }
+impl<S: Service> DatagramEndpoint<S> {
+    pub(super) fn new(responder: Responder<S>, shared_stats: Arc<SharedStats>) -> DatagramEndpoint<S> {
+        DatagramEndpoint { responder, shared_stats, buffer: vec![0; BUFFER_BYTES] }
     }
 
     /// Serves it until the drain.
@@ -61,7 +61,7 @@ impl<S: Service> Desk<S> {
             match datagram::receive_with_local(socket.get_ref(), &mut self.buffer, Blocking::No) {
                 Ok(arrived) => self.answer(socket.get_ref(), &arrived).await,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE.duration()).await,
+                Err(_) => tokio::time::sleep(ACCEPT_BACKOFF.duration()).await,
             }
             // While datagrams arrive it is never waited for, and the shard's other tasks must get to run.
             coop::consume_budget().await;
@@ -77,7 +77,7 @@ impl<S: Service> Desk<S> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
-            // Whoever waits for the end of the drain's patience must get to run.
+            // Whoever waits for the end of the drain timeout must get to run.
             tokio::task::yield_now().await;
         }
     }
@@ -89,7 +89,7 @@ impl<S: Service> Desk<S> {
             let (len, sent) = (answer.len(), send(socket, answer, arrived).await);
             self.responder.answered(len, sent.is_ok());
         }
-        self.counters.add_alone(&self.responder.take_counts());
+        self.shared_stats.add_alone(&self.responder.take_stats());
     }
 }
 
@@ -105,7 +105,7 @@ async fn send(socket: &Socket, bytes: &[u8], to: &Received) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::datagram::Guard;
+    use super::super::datagram::ReflectionGuard;
     use super::*;
     use crate::protocol::Answer;
     use std::net::UdpSocket;
@@ -131,8 +131,9 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(b"again", socket.local_addr().unwrap()).unwrap();
         let (_serving, drained) = watch::channel(());
-        let desk = Desk::new(Responder::new(Mirror, 0, Guard::new(false, [].into())), Arc::default());
-        let serving = tokio::spawn(desk.serve(watch(socket.into()).unwrap(), drained));
+        let endpoint =
+            DatagramEndpoint::new(Responder::new(Mirror, 0, ReflectionGuard::new(false, [].into())), Arc::default());
+        let serving = tokio::spawn(endpoint.serve(watch(socket.into()).unwrap(), drained));
         for _ in 0..3 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
