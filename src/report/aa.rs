@@ -67,7 +67,7 @@ pub fn render(report: &AaReport) -> String {
         counted(report.comparisons.len() as u64, "comparison"),
         counted(report.rounds, "round"),
         Nanos(report.scene.load.duration_ns),
-        Nanos(report.scene.load.generator.warmup_ns),
+        Nanos(report.scene.load.warmup_ns),
         counted(report.cell.shape.connections, "connection"),
         report.cell.shape.sizes()
     ));

@@ -22,14 +22,16 @@ mod diagnoses;
 use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
 use super::trials::{Row, rows};
-use crate::record::{LatencyRecord, WorkloadRecord};
+use crate::record::LatencyRecord;
+use crate::record::workload::{Column, PROPERTIES};
 
 /// One line per trial.
 pub struct Csv;
 
-const HEADER: &str = "connections,size,depth,connect_per_request,contestant,round,position,valid,requests,duration_ns,\
-    throughput_per_s,min_ns,mean_ns,p50_ns,p90_ns,p99_ns,p999_ns,max_ns,server_cpu_ns_per_request,\
-    generator_cpu_ns_per_request,errors,lost,problems,loop,rate_per_s,arrival,timer,size_mix,idle,protocol,gso,dialect";
+/// Columns of the workload that stand before the contestant; the others came later and stand last.
+const LEADING: usize = 4;
+const COLUMNS: &str = "contestant,round,position,valid,requests,duration_ns,throughput_per_s,min_ns,mean_ns,p50_ns,p90_ns,\
+    p99_ns,p999_ns,max_ns,server_cpu_ns_per_request,generator_cpu_ns_per_request,errors,lost,problems";
 
 /// Columns of [`figures`].
 const FIGURES: usize = 14;
@@ -40,7 +42,7 @@ impl Exporter for Csv {
             Stored::Wire(report) => diagnoses::of_wire(report),
             Stored::Ping(report) => diagnoses::of_ping(report),
             Stored::Trace(report) => diagnoses::of_trace(report),
-            _ => table(HEADER, rows(result)?.iter().map(fields)),
+            _ => table(&header(), rows(result)?.iter().map(fields)),
         };
         Ok(Part::whole(text))
     }
@@ -52,39 +54,26 @@ fn table(header: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
     format!("{header}\r\n{lines}")
 }
 
+/// The columns of the workload, in the order of its properties.
+fn workload_columns() -> impl Iterator<Item = Column> {
+    PROPERTIES.iter().filter_map(|property| property.column)
+}
+
+fn header() -> String {
+    let leading = workload_columns().take(LEADING).map(|column| column.name);
+    let later = workload_columns().skip(LEADING).map(|column| column.name);
+    leading.chain([COLUMNS]).chain(later).collect::<Vec<_>>().join(",")
+}
+
 fn fields(row: &Row) -> Vec<String> {
-    let mut fields = workload(&row.workload).to_vec();
+    let mut workload = workload_columns().map(|column| quoted(&(column.value)(&row.workload)));
+    let mut fields: Vec<String> = workload.by_ref().take(LEADING).collect();
     fields.extend([quoted(row.contestant), row.round.to_string(), row.position.to_string()]);
     fields.push(u8::from(row.valid().is_some()).to_string());
     fields.extend(figures(row));
     fields.push(quoted(&row.problems.join("; ")));
-    fields.extend(way(&row.workload));
+    fields.extend(workload);
     fields
-}
-
-fn workload(workload: &WorkloadRecord) -> [String; 4] {
-    [
-        workload.shape.connections.to_string(),
-        workload.shape.size.to_string(),
-        workload.shape.depth.to_string(),
-        u8::from(workload.shape.connect_per_request).to_string(),
-    ]
-}
-
-/// How requests are sent and over what; the columns that came later.
-fn way(workload: &WorkloadRecord) -> [String; 9] {
-    let word = |word: &Option<String>| quoted(word.as_deref().unwrap_or_default());
-    [
-        if workload.generator.rate_per_s.is_some() { "open" } else { "closed" }.to_owned(),
-        workload.generator.rate_per_s.map(|rate| rate.to_string()).unwrap_or_default(),
-        word(&workload.generator.arrival),
-        word(&workload.generator.timer),
-        word(&workload.shape.size_mix),
-        workload.generator.idle.to_string(),
-        workload.generator.protocol.clone(),
-        workload.generator.gso.to_string(),
-        workload.dialect.clone(),
-    ]
 }
 
 /// Empty where there is none. Latency is what a client waits: response time in an open loop, else service time.
@@ -122,7 +111,7 @@ mod tests {
     #[test]
     fn a_line_per_trial_with_as_many_fields_as_the_header() {
         let text = only(Csv.export(&comparison()).unwrap());
-        let columns = HEADER.split(',').count();
+        let columns = header().split(',').count();
         assert_eq!(text.matches("\r\n").count(), 1 + 14, "{text}");
         let plain = text.lines().find(|line| line.contains(",epoll,3,")).unwrap();
         assert_eq!(plain.split(',').count(), columns, "{plain}");
@@ -138,17 +127,17 @@ mod tests {
     /// The fields of these columns in the first line.
     fn first<'a>(text: &'a str, columns: &[&str]) -> Vec<&'a str> {
         let fields: Vec<&str> = text.lines().nth(1).unwrap().split(',').collect();
-        columns.iter().map(|column| fields[HEADER.split(',').position(|name| name == *column).unwrap()]).collect()
+        columns.iter().map(|column| fields[header().split(',').position(|name| name == *column).unwrap()]).collect()
     }
 
     #[test]
     fn open_loops_mixes_and_transports_are_told_apart() {
         let columns = ["loop", "rate_per_s", "arrival", "timer", "size_mix", "idle", "protocol", "gso"];
         let Stored::Compare(mut report) = comparison() else { panic!("a comparison") };
-        report.scene.load.generator.protocol = "tcp".into();
+        report.scene.load.protocol = "tcp".into();
         let text = only(Csv.export(&Stored::Compare(report.clone())).unwrap());
         assert_eq!(first(&text, &columns), ["closed", "", "", "", "", "0", "tcp", "0"]);
-        let load = &mut report.scene.load.generator;
+        let load = &mut report.scene.load;
         (load.rate_per_s, load.arrival, load.timer) = (Some(20_000), Some("poisson".into()), Some("spin".into()));
         (load.idle, load.protocol, load.gso) = (5, "udp".into(), 16);
         report.cells[0].shape.size_mix = Some("64".into());

@@ -5,7 +5,7 @@ mod diagnoses;
 use super::export::{ExportError, Exporter, Part};
 use super::file::Stored;
 use super::verdict::{conclusion, short_name};
-use crate::record::{CellRecord, CompareReport, ContestantRecord, LatencyRecord, LoadReport, LoadSettings, Verdict};
+use crate::record::{CellRecord, CompareReport, ContestantRecord, GeneratorRecord, LatencyRecord, LoadReport, Verdict};
 use crate::units::{Nanos, counted};
 
 /// A table per workload.
@@ -55,8 +55,8 @@ fn table(report: &CompareReport, cell: &CellRecord) -> String {
 }
 
 /// What latency and ratio are of, where requests are sent by a schedule.
-fn open_loop(load: &LoadSettings) -> String {
-    let paced = load.generator.rate_per_s.zip(load.generator.arrival.as_ref());
+fn open_loop(load: &GeneratorRecord) -> String {
+    let paced = load.rate_per_s.zip(load.arrival.as_ref());
     paced.map_or_else(String::new, |(rate, arrival)| {
         format!(" at most, open loop of {rate} requests/s ({arrival}); latency is response time, the ratio that of p99")
     })
@@ -122,8 +122,7 @@ mod tests {
     fn an_open_loop_says_what_its_ratios_are_of() {
         let Stored::Compare(mut report) = comparison() else { panic!("a comparison") };
         assert!(!Markdown.export(&Stored::Compare(report.clone())).unwrap()[0].text.contains("open loop"));
-        (report.scene.load.generator.rate_per_s, report.scene.load.generator.arrival) =
-            (Some(20_000), Some("poisson".into()));
+        (report.scene.load.rate_per_s, report.scene.load.arrival) = (Some(20_000), Some("poisson".into()));
         report.cells[0].shape.size_mix = Some("64:9,1k:1".into());
         let text = only(Markdown.export(&Stored::Compare(report)).unwrap());
         assert!(text.contains("64:9,1k:1 B") && text.contains("20000 requests/s (poisson); latency is resp"), "{text}");

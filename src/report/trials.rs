@@ -3,14 +3,14 @@
 use super::export::{ExportError, plain};
 use super::file::Stored;
 use super::verdict::short_name;
-use crate::record::{CellRecord, LoadReport, LoadSettings, WorkloadRecord};
+use crate::record::{CellRecord, GeneratorRecord, LoadReport, Workload};
 
 /// A trial and where it belongs.
 pub struct Row<'a> {
     /// `None` for a single run.
     pub cell: Option<&'a CellRecord>,
     /// What it was to run, whether or not it did. Of a comparison without what the generator alone knows.
-    pub workload: WorkloadRecord,
+    pub workload: Workload,
     /// The contestant's name; for a single run the target.
     pub contestant: &'a str,
     /// 0 for a single run.
@@ -41,7 +41,7 @@ pub fn rows(result: &Stored) -> Result<Vec<Row<'_>>, ExportError> {
     }
 }
 
-fn of_cell<'a>(cell: &'a CellRecord, settings: &'a LoadSettings) -> impl Iterator<Item = Row<'a>> {
+fn of_cell<'a>(cell: &'a CellRecord, settings: &'a GeneratorRecord) -> impl Iterator<Item = Row<'a>> {
     cell.contestants.iter().flat_map(move |contestant| {
         contestant.trials.iter().map(move |trial| {
             let invalid = trial.load.iter().flat_map(|load| &load.invalid);
@@ -58,12 +58,14 @@ fn of_cell<'a>(cell: &'a CellRecord, settings: &'a LoadSettings) -> impl Iterato
     })
 }
 
-fn workload(cell: &CellRecord, settings: &LoadSettings, load: Option<&LoadReport>) -> WorkloadRecord {
-    WorkloadRecord {
-        shape: cell.shape.clone(),
-        generator: settings.generator.clone(),
-        ..load.map(|load| load.workload.clone()).unwrap_or_default()
+/// What the comparison asked for; the rest is of the trial itself.
+fn workload(cell: &CellRecord, settings: &GeneratorRecord, load: Option<&LoadReport>) -> Workload {
+    let trial = load.map(|load| load.workload.clone()).unwrap_or_default();
+    let mut generator = settings.clone();
+    if generator.dialect.is_empty() {
+        generator.dialect.clone_from(&trial.generator.dialect);
     }
+    Workload { shape: cell.shape.clone(), generator, ..trial }
 }
 
 impl Row<'_> {

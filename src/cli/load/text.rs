@@ -1,6 +1,6 @@
 //! The report for eyes. Everything in it is in the JSON too.
 
-use crate::record::{LatencyRecord, LoadReport, TrafficRecord, UseRecord, WorkloadRecord};
+use crate::record::{LatencyRecord, LoadReport, TrafficRecord, UseRecord, Workload};
 use crate::report::accounting::missing;
 use crate::report::datagrams::describe;
 use crate::report::derive::use_of;
@@ -32,7 +32,7 @@ pub fn render(report: &LoadReport) -> String {
     reasons.chain(figures).chain(warnings).chain(notes).map(|line| line + "\n").collect()
 }
 
-fn load(workload: &WorkloadRecord) -> String {
+fn load(workload: &Workload) -> String {
     let way = match (workload.shape.connect_per_request, workload.shape.depth) {
         (true, _) => ", a connection per request".into(),
         (false, 1) if workload.generator.rate_per_s.is_none() => String::new(),
@@ -62,7 +62,10 @@ fn load(workload: &WorkloadRecord) -> String {
     let allowed = allowed.map_or(String::new(), |allowed| format!("; {allowed}"));
     format!(
         "{pace}{}{crowd}, {size} bytes per request{way}{gso}; {}, {cores}{allowed}",
-        counted(workload.shape.connections, if workload.dialect.is_empty() { "connection" } else { "socket" }),
+        counted(
+            workload.shape.connections,
+            if workload.generator.dialect.is_empty() { "connection" } else { "socket" }
+        ),
         counted(workload.generator.threads, &format!("{} thread", workload.generator.engine)),
     )
 }
@@ -196,7 +199,7 @@ mod tests {
 
     #[test]
     fn reasons_come_first_and_warnings_last() {
-        let workload = WorkloadRecord {
+        let workload = Workload {
             shape: ShapeRecord { connections: 4, size: 16 << 10, depth: 2, ..ShapeRecord::default() },
             generator: GeneratorRecord {
                 threads: 1,
@@ -205,7 +208,7 @@ mod tests {
                 engine: "epoll".into(),
                 ..GeneratorRecord::default()
             },
-            ..WorkloadRecord::default()
+            ..Workload::default()
         };
         let report = LoadReport {
             target: "127.0.0.1:1".into(),
