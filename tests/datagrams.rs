@@ -6,7 +6,7 @@
 mod support;
 
 use ringmark::engine::Engine;
-use ringmark::sys::datagram::{Batch, set_gro};
+use ringmark::sys::datagram::{RecvBatch, set_gro};
 use signal_hook::consts::SIGTERM;
 use socket2::Socket;
 use std::net::{SocketAddr, UdpSocket};
@@ -495,7 +495,7 @@ fn what_was_sent_as_one_comes_back_as_one_from(cell: &Cell, bound: &str, asked: 
     client.set_read_timeout(Some(support::WATCHDOG)).expect("a timeout");
     let socket = Socket::from(client.try_clone().expect("a copy"));
     set_gro(&socket).expect("setting UDP_GRO");
-    let mut batch = Batch::new(1 << 16);
+    let mut batch = RecvBatch::new(1 << 16);
     // What comes back first is answered in turn: with all of it, cut into datagrams.
     let bytes = pattern::bytes(1, 0, COUNT * SIZE);
     client.send(&bytes).expect("sending");

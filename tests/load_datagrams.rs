@@ -147,7 +147,7 @@ fn super_packets_leave_whole_and_answers_are_split() {
         let socket = socket2::Socket::from(server);
         datagram::set_gro(&socket).unwrap();
         // Answers each super-packet with one, of segments of the size that the test uses.
-        datagram::offload::segment_sends(&socket, 100).unwrap();
+        datagram::gso::set_gso(&socket, 100).unwrap();
         thread::spawn(move || {
             let socket = UdpSocket::from(socket);
             let mut buffer = vec![0; 1 << 16];

@@ -3,9 +3,9 @@
 use super::host;
 use super::report::{Format, print};
 use crate::diag::abilities::{Ability, PACKET_SOCKETS, abilities};
-use crate::sys::accounting::{Counted, Counters, Unavailable};
+use crate::sys::accounting::{Counters, PerfEvent, Unavailable};
 use crate::sys::uring::{self, Feature};
-use crate::sys::{affinity, limits};
+use crate::sys::{affinity, rlimit};
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
@@ -101,7 +101,7 @@ impl Account {
 
     fn all() -> Vec<Account> {
         let always = Account { figure: Account::ALWAYS, works: true, problem: None, remedy: None };
-        let counted = Counted::ALL.into_iter().map(|counted| match Counters::attempt(counted) {
+        let counted = PerfEvent::ALL.into_iter().map(|counted| match Counters::attempt(counted) {
             Ok(()) => Account { figure: counted.name(), works: true, problem: None, remedy: None },
             Err(Unavailable { what, why, remedy }) => {
                 Account { figure: what, works: false, problem: Some(why), remedy: Some(remedy) }
@@ -134,8 +134,8 @@ fn examine() -> anyhow::Result<Findings> {
             .unwrap_or_else(|| "unknown".into()),
         io_uring_disabled: uring::io_uring_disabled(),
         seccomp: uring::seccomp_active(),
-        open_files: limits::raise_open_files().context("reading the limit of open files")?,
-        locked_memory_bytes: limits::locked_memory().context("reading the limit of locked memory")?,
+        open_files: rlimit::raise_open_files().context("reading the limit of open files")?,
+        locked_memory_bytes: rlimit::locked_memory().context("reading the limit of locked memory")?,
         somaxconn: read("/proc/sys/net/core/somaxconn").and_then(|text| text.parse().ok()),
         io_uring: uring::features().into_iter().map(Tried::from).collect(),
         accounting: Account::all(),
@@ -270,7 +270,7 @@ mod tests {
         let text = text(&findings);
         assert!(findings.io_uring.iter().all(|tried| text.contains(tried.feature)), "{text}");
         assert!(findings.raw_sockets.iter().all(|socket| text.contains(socket.kind)), "{text}");
-        assert!(Counted::ALL.iter().all(|counted| text.contains(counted.name())), "{text}");
+        assert!(PerfEvent::ALL.iter().all(|counted| text.contains(counted.name())), "{text}");
         let missing = findings.accounting.iter().filter(|account| !account.works);
         assert!(missing.flat_map(|account| &account.remedy).all(|remedy| text.contains(remedy)), "{text}");
     }

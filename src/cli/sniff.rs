@@ -10,7 +10,7 @@ use crate::diag::sniff::filter::{Filter, Hosts, Protocol};
 use crate::diag::sniff::sink::Records;
 use crate::diag::sniff::text::Printer;
 use crate::diag::sniff::{self, Config, LONGEST, Outcome, Session, SniffError, Until, Wanted};
-use crate::sys::packet::{Capture, Counted, Device};
+use crate::sys::packet::{Capture, Device, PacketStats};
 use crate::sys::privileges::{self, User};
 use crate::sys::process;
 use crate::units::{self, Bytes, Nanos};
@@ -203,7 +203,7 @@ pub fn run(args: SniffArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// As tcpdump does, on standard error.
-fn say_counts(captured: u64, counted: Counted) {
+fn say_counts(captured: u64, counted: PacketStats) {
     let packets = |count| units::counted(count, "packet");
     told::say(format_args!("{} captured", packets(captured)));
     told::say(format_args!("{} received by filter", packets(counted.received)));
@@ -283,7 +283,7 @@ impl SniffArgs {
     fn records(&self, capture: &Capture) -> Result<Records, SniffError> {
         let device = capture.device();
         let many = device.name == Device::ANY;
-        let lines = (self.write.is_none() || self.print).then(|| Printer::new(device.framing, many));
+        let lines = (self.write.is_none() || self.print).then(|| Printer::new(device.link_type, many));
         let target = |path: &PathBuf| Target {
             path: path.clone(),
             rotation: self.rotation(),

@@ -1,6 +1,6 @@
 //! A captured frame taken apart, as far as it goes: cut, damaged and made-up bytes end the parsing early and never worse.
 
-use crate::sys::packet::{Framing, Meta, Packet, VlanTag};
+use crate::sys::packet::{LinkType, Meta, Packet, VlanTag};
 use etherparse::{EtherType, IpNumber, LaxNetSlice, LaxSlicedPacket, LinkSlice, TcpSlice, TransportSlice, UdpSlice};
 use std::net::IpAddr;
 
@@ -34,10 +34,10 @@ pub struct Ends {
 
 impl<'a> Frame<'a> {
     /// Takes a packet apart; `None` where not even the link's header is whole.
-    pub fn parse(framing: Framing, packet: &Packet<'a>) -> Option<Frame<'a>> {
-        let mut sliced = match framing {
-            Framing::Ethernet => LaxSlicedPacket::from_ethernet(packet.data).ok()?,
-            Framing::Cooked => LaxSlicedPacket::from_ether_type(EtherType(packet.meta.protocol), packet.data),
+    pub fn parse(link_type: LinkType, packet: &Packet<'a>) -> Option<Frame<'a>> {
+        let mut sliced = match link_type {
+            LinkType::Ethernet => LaxSlicedPacket::from_ethernet(packet.data).ok()?,
+            LinkType::Cooked => LaxSlicedPacket::from_ether_type(EtherType(packet.meta.protocol), packet.data),
         };
         let link = match &sliced.link {
             Some(LinkSlice::Ethernet2(header)) => Some((header.source(), header.destination())),
@@ -163,8 +163,8 @@ fn claimed(net: &LaxNetSlice, on_wire: usize) -> usize {
 
 /// The frame as it was on the wire: with the VLAN tag back that the kernel took out. Returns what was added to its
 /// length.
-pub fn with_vlan<'a>(packet: &Packet<'a>, framing: Framing, room: &'a mut Vec<u8>) -> (Packet<'a>, u32) {
-    let Some(tag) = packet.meta.vlan.filter(|_| framing == Framing::Ethernet) else { return (*packet, 0) };
+pub fn with_vlan<'a>(packet: &Packet<'a>, link_type: LinkType, room: &'a mut Vec<u8>) -> (Packet<'a>, u32) {
+    let Some(tag) = packet.meta.vlan.filter(|_| link_type == LinkType::Ethernet) else { return (*packet, 0) };
     let Some((addresses, rest)) = packet.data.split_at_checked(ETHERNET_ADDRESSES) else { return (*packet, 0) };
     let VlanTag { ethertype, control } = tag;
     room.clear();

@@ -4,10 +4,8 @@
 
 use super::DiagError;
 use crate::clock::Clock;
-use crate::sys::ancillary::{Ancillary, ExtendedError};
-use crate::sys::uring::{
-    Completion, Errno, Letter, Payload, Queue, Ring, RingError, RingSettings, Taskrun, Token, Wait,
-};
+use crate::sys::recv_meta::{ExtendedError, RecvMeta};
+use crate::sys::uring::{Completion, Errno, Msg, Queue, Ring, RingError, RingSettings, Taskrun, UserData, Wait};
 use crate::units::Nanos;
 use socket2::{SockAddr, Socket};
 use std::io;
@@ -35,8 +33,8 @@ pub struct Post {
     ring: Ring,
     clock: Clock,
     sockets: Vec<Open>,
-    #[allow(clippy::vec_box, reason = "the kernel knows where a letter is while it is under way")]
-    spare: Vec<Box<Letter>>,
+    #[allow(clippy::vec_box, reason = "the kernel knows where a message is while it is under way")]
+    spare: Vec<Box<Msg>>,
     /// Longest datagram that is received whole.
     room: usize,
     sends: usize,
@@ -116,15 +114,15 @@ impl Post {
     /// Receives the next batch; one at a time of errors, which are rare.
     fn receive(&mut self, number: usize, queue: Queue) {
         let (kind, batch) = if queue == Queue::Errors { (RECEIVE_ERRORS, 1) } else { (RECEIVE, BATCH) };
-        let token = Token { kind, slot: number as u32, generation: 0 };
+        let user_data = UserData { kind, slot: number as u32, generation: 0 };
         let open = &mut self.sockets[number];
         open.pending[queue as usize] = batch;
-        let letters = (0..batch).map(|_| self.spare.pop().unwrap_or_else(|| Letter::new(0)));
-        self.ring.receive_letters(open.socket.as_raw_fd(), letters, self.room, queue, token);
+        let msgs = (0..batch).map(|_| self.spare.pop().unwrap_or_else(|| Msg::new(0)));
+        self.ring.receive_msgs(open.socket.as_raw_fd(), msgs, self.room, queue, user_data);
     }
 
-    fn letter(&mut self) -> Box<Letter> {
-        self.spare.pop().unwrap_or_else(|| Letter::new(0))
+    fn msg(&mut self) -> Box<Msg> {
+        self.spare.pop().unwrap_or_else(|| Msg::new(0))
     }
 
     /// Whether another probe may be sent before the next `turn`.
@@ -141,17 +139,17 @@ impl Post {
         label: Label,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let mut letter = self.letter();
+        let mut msg = self.msg();
         // Raw and ping sockets have no ports; a raw socket of IPv6 refuses any but 0.
-        write(letter.compose(&SockAddr::from(SocketAddr::new(to, 0)), hop_limit));
-        self.push(SEND, number, label, letter);
+        write(msg.compose(&SockAddr::from(SocketAddr::new(to, 0)), hop_limit));
+        self.push(SEND, number, label, msg);
     }
 
-    /// The socket's number travels in the bits of the token that the probe's number leaves.
-    fn push(&mut self, kind: u8, number: usize, label: Label, letter: Box<Letter>) {
+    /// The socket's number travels in the bits of the user data that the probe's number leaves.
+    fn push(&mut self, kind: u8, number: usize, label: Label, msg: Box<Msg>) {
         let generation = (number as u32) << 16 | u32::from(label.number);
         let fd = self.sockets[number].socket.as_raw_fd();
-        self.ring.send_letter(fd, letter, Token { kind, slot: label.owner, generation });
+        self.ring.send_msg(fd, msg, UserData { kind, slot: label.owner, generation });
         self.sends += 1;
     }
 
@@ -160,7 +158,7 @@ impl Post {
     pub fn catch_up(&mut self, mut handle: impl FnMut(News<'_>)) -> Result<(), DiagError> {
         for _ in 0..MAX_CATCH_UP {
             self.turn(Wait::Poll, &mut handle)?;
-            if self.ring.collected() == 0 && !self.arrived {
+            if self.ring.ready_len() == 0 && !self.arrived {
                 break;
             }
         }
@@ -172,9 +170,9 @@ impl Post {
         self.arrived = false;
         self.ring.enter(wait).map_err(DiagError::io("entering the ring"))?;
         // Only those that are here now: what they bring about is for the next turn.
-        for _ in 0..self.ring.collected() {
+        for _ in 0..self.ring.ready_len() {
             let Some(completion) = self.ring.next_completion() else { break };
-            match completion.token.kind {
+            match completion.user_data.kind {
                 RECEIVE | RECEIVE_ERRORS => self.received(completion, &mut handle)?,
                 _ => self.sent(completion, &mut handle),
             }
@@ -183,20 +181,20 @@ impl Post {
     }
 
     fn received(&mut self, completion: Completion, handle: &mut impl FnMut(News<'_>)) -> Result<(), DiagError> {
-        let number = completion.token.slot as usize;
-        let queue = if completion.token.kind == RECEIVE { Queue::Data } else { Queue::Errors };
-        let Some(Payload::Letter(letter)) = completion.payload else { return Ok(()) };
+        let number = completion.user_data.slot as usize;
+        let queue = if completion.user_data.kind == RECEIVE { Queue::Data } else { Queue::Errors };
+        let Some(msg) = completion.msg else { return Ok(()) };
         match completion.result {
             Ok(len) => {
                 self.arrived = true;
                 self.sockets[number].failures = 0;
-                handle(News::Arrived(self.arrival(number, &letter, len)));
+                handle(News::Arrived(self.arrival(number, &msg, len)));
             }
             // What came after a failure in its batch.
             Err(Errno(libc::ECANCELED)) => {}
             Err(errno) => self.failed(number, errno.into())?,
         }
-        self.spare.push(letter);
+        self.spare.push(msg);
         let pending = &mut self.sockets[number].pending[queue as usize];
         *pending -= 1;
         if *pending == 0 {
@@ -205,10 +203,10 @@ impl Post {
         Ok(())
     }
 
-    fn arrival<'a>(&self, socket: usize, letter: &'a Letter, len: u32) -> Arrival<'a> {
-        let Ancillary { stamp, hop_limit, error } = letter.ancillary();
+    fn arrival<'a>(&self, socket: usize, msg: &'a Msg, len: u32) -> Arrival<'a> {
+        let RecvMeta { stamp, hop_limit, error } = msg.meta();
         let at = stamp.map_or_else(|| self.clock.now(), |stamp| self.clock.instant_of(stamp));
-        let (from, bytes) = (letter.from(), letter.received(len));
+        let (from, bytes) = (msg.from(), msg.received(len));
         Arrival { socket, from, bytes, at, stamped: stamp.is_some(), hop_limit, error }
     }
 
@@ -224,17 +222,17 @@ impl Post {
 
     fn sent(&mut self, completion: Completion, handle: &mut impl FnMut(News<'_>)) {
         self.sends -= 1;
-        let Token { kind, slot: owner, generation } = completion.token;
+        let UserData { kind, slot: owner, generation } = completion.user_data;
         let label = Label { owner, number: generation as u16 };
-        let Some(Payload::Letter(letter)) = completion.payload else { return };
+        let Some(msg) = completion.msg else { return };
         match completion.result {
             // What failed may have been an earlier probe, of which the socket only now tells.
-            Err(_) if kind == SEND => self.push(SEND_AGAIN, (generation >> 16) as usize, label, letter),
+            Err(_) if kind == SEND => self.push(SEND_AGAIN, (generation >> 16) as usize, label, msg),
             Err(errno) => {
-                self.spare.push(letter);
+                self.spare.push(msg);
                 handle(News::Unsent { label, error: errno.into() });
             }
-            Ok(_) => self.spare.push(letter),
+            Ok(_) => self.spare.push(msg),
         }
     }
 }

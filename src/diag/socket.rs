@@ -2,8 +2,8 @@
 
 use super::icmp::{self, EchoId, ErrorMessage, Family, Icmp, Meaning, Quoted, Transport};
 use super::post::Arrival;
-use crate::sys::ancillary::Origin;
 use crate::sys::raw::{self, Access};
+use crate::sys::recv_meta::Origin;
 use socket2::{Domain, Socket};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

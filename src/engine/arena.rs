@@ -17,7 +17,7 @@ struct Slot<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     pub slot: u32,
-    /// 24 bits, as much as a ring's token carries.
+    /// 24 bits, as much as the ring's user data carries.
     pub generation: u32,
 }
 

@@ -21,7 +21,7 @@
 //! - gives each datagram whole to the service, as a conversation of its own ([`datagram::converse`]), and sends what the
 //!   service says as one datagram to where it came from, an empty one too; many may be on their way at once;
 //! - answers from the address that was asked, also on a socket that is bound to every address
-//!   ([`crate::sys::datagram::tell_arrival_addresses`]; [`Engine::EVERYWHERE_ASIDE`] where it has to leave its own way
+//!   ([`crate::sys::datagram::enable_pktinfo`]; [`Engine::EVERYWHERE_ASIDE`] where it has to leave its own way
 //!   for that);
 //! - answers nobody whom the socket's [`datagram::Guard`] does not let it answer, and counts these as refused;
 //! - counts a datagram that was longer than the buffer as truncated and does not answer it;

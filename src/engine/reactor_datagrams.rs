@@ -7,7 +7,7 @@ use super::ACCEPT_PAUSE;
 use super::counters::Counters;
 use super::datagram::{BUFFER_BYTES, Responder};
 use crate::protocol::Service;
-use crate::sys::datagram::{self, Arrived};
+use crate::sys::datagram::{self, Received};
 use crate::sys::socket::{self, Blocking, is_transient};
 use socket2::{Domain, Socket};
 use std::io::{self, ErrorKind};
@@ -27,7 +27,7 @@ pub(super) fn serves(drained: &Drained) -> bool {
 
 /// Whether a bound socket is one of those that the module's head speaks of.
 pub(super) fn needs_more(socket: &Socket) -> io::Result<bool> {
-    Ok(socket.domain()? == Domain::UNIX || datagram::may_arrive_anywhere(socket)?)
+    Ok(socket.domain()? == Domain::UNIX || datagram::is_bound_to_all(socket)?)
 }
 
 /// Registers a socket with the runtime that the calling code runs in.
@@ -82,7 +82,7 @@ impl<S: Service> Desk<S> {
         }
     }
 
-    async fn answer(&mut self, socket: &Socket, arrived: &Arrived) {
+    async fn answer(&mut self, socket: &Socket, arrived: &Received) {
         let input = &self.buffer[..arrived.len];
         if let Some(reply) = self.responder.answer(input, arrived.port(), arrived.truncated) {
             let answer = reply.bytes(input, &self.responder.output);
@@ -94,7 +94,7 @@ impl<S: Service> Desk<S> {
 }
 
 /// Sends to where a datagram came from; waits while the socket takes no more.
-async fn send(socket: &Socket, bytes: &[u8], to: &Arrived) -> io::Result<()> {
+async fn send(socket: &Socket, bytes: &[u8], to: &Received) -> io::Result<()> {
     loop {
         match datagram::send(socket, bytes, &to.source, to.local) {
             Err(error) if is_transient(&error) => socket::wait_until_writable(socket).await?,

@@ -15,7 +15,7 @@ use super::{Config, EngineKind, LoadError, Progress, Sockets, Stage, Task};
 use crate::clock::Clock;
 use crate::record::{IntervalRecord, SteadyRecord};
 use crate::stats::{Trend, trend};
-use crate::sys::accounting::{self, CoresTime, Cpu, TreeCpu};
+use crate::sys::accounting::{self, CoresTime, Cpu, ProcessTreeCpu};
 use crate::sys::affinity;
 use crate::units::{CoreList, Nanos, Transport};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,7 +76,7 @@ pub struct Outcome {
 pub struct CpuSample {
     pub at: Nanos,
     pub generator: Option<Cpu>,
-    pub server: Option<TreeCpu>,
+    pub server: Option<ProcessTreeCpu>,
     /// What became of the watched cores' time.
     pub cores: Option<CoresTime>,
 }
@@ -372,7 +372,7 @@ impl Conductor<'_> {
         CpuSample {
             at: self.clock.now(),
             generator: accounting::process_cpu(std::process::id()).ok(),
-            server: server.and_then(|known| accounting::tree_cpu(known).ok()),
+            server: server.and_then(|known| accounting::process_tree_cpu(known).ok()),
             cores: accounting::cores_time(&self.watched).ok().filter(|_| !self.watched.is_empty()),
         }
     }

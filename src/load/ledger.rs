@@ -6,7 +6,8 @@
 //! figure per request of the span holds for the window.
 
 use crate::sys::accounting::{
-    self, Counted, Counters, Switches, SwitchesUse, TreeSwitches, Unavailable, other_threads, tree_threads,
+    self, Counters, PerfEvent, ProcessTreeSwitches, Switches, SwitchesUse, Unavailable, other_threads,
+    process_tree_threads,
 };
 use crate::units::{Bytes, Nanos};
 
@@ -14,13 +15,13 @@ use crate::units::{Bytes, Nanos};
 #[derive(Debug)]
 pub struct Kind {
     switches: bool,
-    events: &'static [Counted],
+    events: &'static [PerfEvent],
 }
 
 /// System calls come last and alone: counting them adds instructions to each.
 pub const SPANS: [Kind; 2] = [
-    Kind { switches: true, events: &[Counted::Instructions, Counted::Cycles] },
-    Kind { switches: false, events: &[Counted::SystemCalls] },
+    Kind { switches: true, events: &[PerfEvent::Instructions, PerfEvent::Cycles] },
+    Kind { switches: false, events: &[PerfEvent::SystemCalls] },
 ];
 /// A span is this part of the counted window, but within these bounds.
 const SPAN_PART: u64 = 10;
@@ -48,7 +49,7 @@ pub struct Account {
     pub resident: [Option<Bytes>; 2],
     pub switches: Option<Count<Switches>>,
     /// By `Counted as usize`.
-    pub counts: [Option<Count>; Counted::ALL.len()],
+    pub counts: [Option<Count>; PerfEvent::ALL.len()],
 }
 
 /// Events, and the requests answered in the same time.
@@ -85,14 +86,15 @@ impl Ledger {
     }
 
     fn read_resident(&mut self, when: usize) {
-        self.generator.resident[when] = accounting::tree_resident(std::process::id()).ok();
-        self.server.resident[when] = self.server_pid.and_then(|pid| accounting::tree_resident(pid).ok());
+        self.generator.resident[when] = accounting::process_tree_resident(std::process::id()).ok();
+        self.server.resident[when] = self.server_pid.and_then(|pid| accounting::process_tree_resident(pid).ok());
     }
 
     /// Opens counters on all threads of both ends but the calling one, which moves no bytes. `None` where nothing can
     /// be counted.
     pub fn open_span(&mut self, kind: &Kind) -> Option<Span> {
-        let server = self.server_pid.map(|pid| tree_threads(pid).into_iter().map(|(_, thread)| thread).collect());
+        let server =
+            self.server_pid.map(|pid| process_tree_threads(pid).into_iter().map(|(_, thread)| thread).collect());
         let mut counters = Vec::new();
         for (end, threads) in [(End::Generator, Some(other_threads())), (End::Server, server)] {
             for (counted, threads) in kind.events.iter().zip(threads.iter().cycle()) {
@@ -130,7 +132,7 @@ impl Ledger {
 
     /// Nobody answers requests without instructions: such a counter is one that the hypervisor only pretends to have.
     fn distrust_dead_counters(&mut self) {
-        for counted in [Counted::Instructions, Counted::Cycles] {
+        for counted in [PerfEvent::Instructions, PerfEvent::Cycles] {
             let mut dead = false;
             for account in [&mut self.generator, &mut self.server] {
                 let count = &mut account.counts[counted as usize];
@@ -155,7 +157,7 @@ enum End {
 /// Counters that are open. Closing those of system calls takes tens of milliseconds.
 #[derive(Debug)]
 pub struct Span {
-    counters: Vec<(End, Counted, Counters)>,
+    counters: Vec<(End, PerfEvent, Counters)>,
     /// Switches are counted too: this process's, and the server's if there is one.
     switches_of: Option<Option<u32>>,
 }
@@ -167,7 +169,7 @@ pub struct Reading {
     requests: u64,
     values: Vec<Option<u64>>,
     own_switches: Option<Switches>,
-    server_switches: Option<TreeSwitches>,
+    server_switches: Option<ProcessTreeSwitches>,
 }
 
 impl Span {
@@ -178,7 +180,7 @@ impl Span {
             requests,
             values: self.counters.iter().map(|(_, _, counters)| counters.read().ok()).collect(),
             own_switches: self.switches_of.and_then(|_| accounting::own_switches().ok()),
-            server_switches: self.switches_of.flatten().and_then(|pid| accounting::tree_switches(pid).ok()),
+            server_switches: self.switches_of.flatten().and_then(|pid| accounting::process_tree_switches(pid).ok()),
         }
     }
 }
@@ -247,7 +249,7 @@ mod tests {
             let begin = span.read(Nanos(10), 5);
             std::thread::sleep(std::time::Duration::from_millis(50));
             ledger.enter(span, begin, span.read(Nanos(60), 9));
-            let count = ledger.generator.counts[Counted::SystemCalls as usize].unwrap();
+            let count = ledger.generator.counts[PerfEvent::SystemCalls as usize].unwrap();
             assert!(count.events > 0 && (count.requests, count.over) == (4, Nanos(50)), "{count:?}");
         } else {
             println!("skipped: {:?}", ledger.unavailable);

@@ -43,7 +43,7 @@ pub use worker::Timer;
 
 use crate::record::{LoadReport, Workload};
 use crate::stats::mix;
-use crate::sys::{accounting, limits};
+use crate::sys::{accounting, rlimit};
 use crate::units::{Address, Bytes, CoreList, Nanos, Share, SizeMix, Transport};
 use engine::Setup;
 use fleet::Orders;
@@ -183,7 +183,7 @@ pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress
 
 fn check_descriptors(config: &Config) -> Result<(), LoadError> {
     let needed = config.all_connections() as u64 + SPARE_DESCRIPTORS;
-    match limits::raise_open_files() {
+    match rlimit::raise_open_files() {
         Ok(limit) if limit < needed => Err(LoadError::Descriptors { needed, limit }),
         _ => Ok(()),
     }

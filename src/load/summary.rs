@@ -12,7 +12,7 @@ use crate::record::{
     AccountingRecord, CountRecord, CpuRecord, DatagramRecord, EndRecord, InterruptsRecord, LOAD_SCHEMA, LoadReport,
     UnavailableRecord, histogram,
 };
-use crate::sys::accounting::{CoresTime, Counted, Cpu, Switches, TreeUse, Unavailable};
+use crate::sys::accounting::{CoresTime, Cpu, PerfEvent, ProcessTreeUse, Switches, Unavailable};
 use crate::sys::affinity;
 use crate::units::Nanos;
 use hdrhistogram::Histogram;
@@ -140,13 +140,18 @@ fn interrupts(outcome: &Outcome, duration: Nanos) -> Option<InterruptsRecord> {
 }
 
 /// What the server's processes used between the two samples.
-fn server_use(outcome: &Outcome) -> Option<TreeUse> {
+fn server_use(outcome: &Outcome) -> Option<ProcessTreeUse> {
     let (begin, end) = outcome.cpu.as_ref()?;
     Some(end.server.as_ref()?.since(begin.server.as_ref()?))
 }
 
 /// CPU time between two samples, scaled from their distance to the counted duration.
-fn cpu(samples: Option<&(CpuSample, CpuSample)>, server: Option<TreeUse>, duration: Nanos, requests: u64) -> CpuRecord {
+fn cpu(
+    samples: Option<&(CpuSample, CpuSample)>,
+    server: Option<ProcessTreeUse>,
+    duration: Nanos,
+    requests: u64,
+) -> CpuRecord {
     let Some((begin, end)) = samples else { return CpuRecord::default() };
     let scale = per(duration.0 as f64, end.at.since(begin.at).0 as f64).unwrap_or(0.0);
     let scaled = |cpu: Nanos| (cpu.0 as f64 * scale).round() as u64;
@@ -190,16 +195,16 @@ fn end(account: &Account, cpu: Option<(Cpu, u64)>) -> EndRecord {
             .switches
             .map(|count| record(Count { events: pick(count.events), requests: count.requests, over: count.over }))
     };
-    let count = |counted: Counted| account.counts[counted as usize].map(record);
+    let count = |counted: PerfEvent| account.counts[counted as usize].map(record);
     let [before, now] = account.resident;
     EndRecord {
         user_ns: user,
         system_ns: user.zip(cpu).map(|(user, (_, counted))| counted.saturating_sub(user)),
         voluntary_switches: switches(|switches| switches.voluntary),
         involuntary_switches: switches(|switches| switches.involuntary),
-        syscalls: count(Counted::SystemCalls),
-        instructions: count(Counted::Instructions),
-        cycles: count(Counted::Cycles),
+        syscalls: count(PerfEvent::SystemCalls),
+        instructions: count(PerfEvent::Instructions),
+        cycles: count(PerfEvent::Cycles),
         resident_bytes: now.map(|now| now.0),
         resident_growth_bytes: now.zip(before).map(|(now, before)| now.0 as i64 - before.0 as i64),
     }
@@ -230,7 +235,7 @@ mod tests {
 
     #[test]
     fn cpu_is_scaled_to_the_counted_time() {
-        let server = TreeUse { cpu: total(2000), ended: 0 };
+        let server = ProcessTreeUse { cpu: total(2000), ended: 0 };
         let record = cpu(Some(&samples([100, 300], [50, 250])), Some(server), Nanos(100), 10);
         let expected = CpuRecord {
             generator_ns: 100,
@@ -261,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_reports_name_for_system_calls_is_ours() {
-        assert_eq!(Counted::SystemCalls.name(), crate::record::SYSTEM_CALLS);
+        assert_eq!(PerfEvent::SystemCalls.name(), crate::record::SYSTEM_CALLS);
     }
 
     #[test]
@@ -269,7 +274,7 @@ mod tests {
         assert_eq!(end(&Account::default(), None), EndRecord::default());
         let switches = Switches { voluntary: 30, involuntary: 3 };
         let mut counts = [None; 3];
-        counts[Counted::SystemCalls as usize] = Some(Count { events: 12, requests: 4, over: Nanos(9) });
+        counts[PerfEvent::SystemCalls as usize] = Some(Count { events: 12, requests: 4, over: Nanos(9) });
         let account = Account {
             resident: [Some(Bytes(500)), Some(Bytes(400))],
             switches: Some(Count { events: switches, requests: 5, over: Nanos(9) }),

@@ -130,7 +130,7 @@ fn prepare<C>(post: Post, make: impl FnOnce() -> Result<C, EngineError>) -> Resu
         affinity::pin_current_thread(core)?;
     }
     // Where it is refused wake-ups come later; the timer's error, which is reported, then tells.
-    let _ = timer::sharpen();
+    let _ = timer::set_timer_slack();
     Ok(make()?)
 }
 

@@ -16,7 +16,7 @@ use crate::engine::{Engine, EngineError, Layout, Unsupported};
 use crate::protocol::{Kind, Services};
 use crate::sys::affinity::{self, AffinityError};
 use crate::sys::datagram;
-use crate::sys::limits;
+use crate::sys::rlimit;
 use crate::units::{Address, Bytes, CoreList, Endpoint, Nanos, Place, Transport};
 use handicap::Handicapped;
 use listeners::{Binding, Bound};
@@ -124,7 +124,7 @@ pub fn run<E: Engine>(config: &Config, options: &E::Options, out: &mut dyn Write
         // Not only the shards: whatever the server does, it does on its own cores.
         affinity::restrict_current_thread(&config.cores)?;
     }
-    limits::raise_open_files().map_err(io_error("raising the limit of open files"))?;
+    rlimit::raise_open_files().map_err(io_error("raising the limit of open files"))?;
     let shard_count = if E::LAYOUT == Layout::ShardPerCore { config.cores.len() } else { 1 };
     let reuseport = (config.accept == Accept::Reuseport).then_some(shard_count);
     let binding = Binding { reuseport, cores: config.cores.len() };
@@ -290,7 +290,7 @@ fn print_stats(shards: &Shards, before: Counts, interval: Duration, out: &mut dy
 fn drain(shards: Shards, bound: &Bound, out: &mut dyn Write) -> Result<(), ServerError> {
     let dropped = shards.dropped();
     // Without it those who go on sending would keep the server; so at worst they do until its patience ends.
-    shards.datagrams.iter().for_each(|socket| drop(datagram::close_to_newcomers(socket)));
+    shards.datagrams.iter().for_each(|socket| drop(datagram::stop_ingress(socket)));
     shards.running.iter().for_each(|shard| shard.outbox.deliver(Message::Drain));
     let counters: Vec<_> = shards.running.iter().map(|shard| shard.counters.clone()).collect();
     let ended = shards.running.into_iter().map(join).collect::<Vec<_>>();

@@ -6,16 +6,16 @@
 
 pub mod accounting;
 pub mod affinity;
-pub mod ancillary;
-mod control;
+mod cmsg;
 pub mod datagram;
 pub mod epoll;
-pub mod limits;
 pub mod local_time;
 pub mod packet;
 pub mod privileges;
 pub mod process;
 pub mod raw;
+pub mod recv_meta;
+pub mod rlimit;
 pub mod socket;
 pub mod timer;
 pub mod uring;

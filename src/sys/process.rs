@@ -29,20 +29,20 @@ pub fn contain(command: &mut Command, cores: Option<&[usize]>) {
 
 /// Marks the process group that `contain` gave a process as alive, until dropped.
 #[derive(Debug)]
-pub struct LiveGroup(Option<&'static AtomicI32>);
+pub struct ProcessGroupGuard(Option<&'static AtomicI32>);
 
-impl LiveGroup {
+impl ProcessGroupGuard {
     /// With both places taken, and until this is called, only what [`contain`] does protects: the kernel then kills the
     /// process itself, but not its children.
-    pub fn new(pid: u32) -> LiveGroup {
+    pub fn new(pid: u32) -> ProcessGroupGuard {
         let take = |place: &&AtomicI32| {
             place.compare_exchange(0, pid as libc::pid_t, Ordering::SeqCst, Ordering::SeqCst).is_ok()
         };
-        LiveGroup(LIVE.iter().find(take))
+        ProcessGroupGuard(LIVE.iter().find(take))
     }
 }
 
-impl Drop for LiveGroup {
+impl Drop for ProcessGroupGuard {
     fn drop(&mut self) {
         if let Some(place) = self.0 {
             place.store(0, Ordering::SeqCst);
@@ -51,7 +51,7 @@ impl Drop for LiveGroup {
 }
 
 /// Kills every group marked as alive. Async-signal-safe.
-fn kill_live_groups() {
+fn kill_guarded_groups() {
     for group in LIVE.iter().map(|place| place.load(Ordering::SeqCst)).filter(|group| *group > 0) {
         // SAFETY: a plain system call; a negative pid addresses the group.
         unsafe { libc::kill(-group, libc::SIGKILL) };
@@ -65,7 +65,7 @@ pub fn stop_on(signals: &[i32], flag: &Arc<AtomicBool>, code: i32) -> io::Result
         let flag = Arc::clone(flag);
         let handler = move || {
             if flag.swap(true, Ordering::SeqCst) {
-                kill_live_groups();
+                kill_guarded_groups();
                 signal_hook::low_level::exit(code);
             }
         };

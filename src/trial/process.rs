@@ -3,7 +3,7 @@
 use super::capture::Capture;
 use super::error::{Said, TrialError};
 use crate::clock::Clock;
-use crate::sys::process::{LiveGroup, contain, signal_group};
+use crate::sys::process::{ProcessGroupGuard, contain, signal_group};
 use crate::units::{CoreList, Nanos};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::{io, thread};
@@ -26,7 +26,7 @@ pub struct Process {
     pub stdout: Capture,
     stderr: Capture,
     /// Until all of it is dropped, after the kill.
-    _live: LiveGroup,
+    _group: ProcessGroupGuard,
 }
 
 impl Process {
@@ -43,7 +43,7 @@ impl Process {
         let mut child = command.spawn().map_err(failed)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let mut process = Process {
-            _live: LiveGroup::new(child.id()),
+            _group: ProcessGroupGuard::new(child.id()),
             child,
             command: line.clone(),
             ended: None,

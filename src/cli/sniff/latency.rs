@@ -10,7 +10,7 @@ use crate::diag::sniff::{Outcome, Session};
 use crate::record::{ConnectionRecord, FiguresRecord, PacketsRecord, SeenRecord, WIRE_SCHEMA, WireReport, histogram};
 use crate::report::file::Stored;
 use crate::report::wire;
-use crate::sys::packet::{Capture, Counted};
+use crate::sys::packet::{Capture, PacketStats};
 use crate::units::{self, Nanos};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -26,9 +26,9 @@ pub fn run(args: &SniffArgs, capture: Capture, stop: &AtomicBool) -> anyhow::Res
         ..Limits::default()
     };
     let port = args.port[0];
-    let (framing, blocks) = (capture.device().framing, capture.blocks());
+    let (link_type, blocks) = (capture.device().link_type, capture.blocks());
     let mut view = Live::new(LOOK).filter(|_| !args.quiet);
-    let mut sink = Latency::new(Watch::new(port, limits), framing, blocks, |watch: &Watch, counted| {
+    let mut sink = Latency::new(Watch::new(port, limits), link_type, blocks, |watch: &Watch, counted| {
         view.iter_mut().for_each(|view| view.show(|| live(watch, counted)));
     });
     let outcome = Session::new(capture, args.until(), stop).run(&mut sink);
@@ -47,7 +47,7 @@ pub fn run(args: &SniffArgs, capture: Capture, stop: &AtomicBool) -> anyhow::Res
 }
 
 /// The table so far, and what disturbs it.
-fn live(watch: &Watch, counted: Counted) -> String {
+fn live(watch: &Watch, counted: PacketStats) -> String {
     let total = &watch.total;
     let mut text = wire::header();
     for (name, spread) in [("service time", &total.service), ("first answer", &total.first_answer)] {

@@ -5,7 +5,7 @@
 //! `vlan` match nothing there.
 
 use super::filter::Place;
-use crate::sys::packet::Framing;
+use crate::sys::packet::LinkType;
 use pcap::{BpfProgram, Capture, Linktype};
 use socket2::SockFilter;
 
@@ -24,7 +24,7 @@ pub struct ExpressionError {
 /// The expression as a program for the kernel.
 pub fn compile(text: &str, place: Place) -> Result<Vec<SockFilter>, ExpressionError> {
     let failed = |reason: String| ExpressionError { text: text.into(), reason };
-    let link = if place.framing == Framing::Ethernet { Linktype::ETHERNET } else { RAW_IP };
+    let link = if place.link_type == LinkType::Ethernet { Linktype::ETHERNET } else { RAW_IP };
     let program = Capture::dead(link).and_then(|capture| capture.compile(text, true));
     let program = program.map_err(|error| failed(error.to_string()))?;
     let mut code = leave_out_twice_seen(place.loopback);
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::units::Bytes;
 
-    const PLACE: Place = Place { framing: Framing::Ethernet, loopback: Some(1), snap: Bytes(100) };
+    const PLACE: Place = Place { link_type: LinkType::Ethernet, loopback: Some(1), snap: Bytes(100) };
 
     #[test]
     fn what_libpcap_refuses_is_said_with_its_reason() {
@@ -82,9 +82,9 @@ mod tests {
 
     #[test]
     fn an_expression_becomes_a_program() {
-        for framing in [Framing::Ethernet, Framing::Cooked] {
-            let program = compile("tcp port 80 and host 10.0.0.1", Place { framing, ..PLACE });
-            assert!(program.unwrap().len() > 10, "{framing:?}");
+        for link_type in [LinkType::Ethernet, LinkType::Cooked] {
+            let program = compile("tcp port 80 and host 10.0.0.1", Place { link_type, ..PLACE });
+            assert!(program.unwrap().len() > 10, "{link_type:?}");
         }
     }
 }

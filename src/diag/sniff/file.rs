@@ -5,7 +5,7 @@
 
 use super::LONGEST;
 use crate::diag::frame::with_vlan;
-use crate::sys::packet::{Counted, Device, Framing, Packet, Toward};
+use crate::sys::packet::{Device, Direction, LinkType, Packet, PacketStats};
 use crate::units::{Bytes, Nanos};
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
@@ -93,12 +93,12 @@ impl PacketFile {
     }
 
     /// Appends a packet; `counted` stands at the end of a file that is full.
-    pub fn write(&mut self, packet: &Packet, counted: Counted) -> Result<(), FileError> {
+    pub fn write(&mut self, packet: &Packet, counted: PacketStats) -> Result<(), FileError> {
         let size = Bytes(packet.data.len() as u64 + COOKED_HEADER as u64 + BLOCK_OVERHEAD);
         if self.is_full(size) {
             self.rotate(counted)?;
         }
-        let block = block(packet, self.target.device.framing, &mut self.room);
+        let block = block(packet, self.target.device.link_type, &mut self.room);
         let written = self.writer.write_pcapng_block(block).map_err(plain);
         self.written.0 += written.map_err(|error| error_at(self.path(), error))? as u64;
         self.packets += 1;
@@ -115,7 +115,7 @@ impl PacketFile {
     }
 
     /// Writes the statistics, and the file is whole.
-    pub fn finish(&mut self, counted: Counted) -> Result<(), FileError> {
+    pub fn finish(&mut self, counted: PacketStats) -> Result<(), FileError> {
         let block = statistics(self.started, self.last, counted);
         let written = self.writer.write_pcapng_block(block).map_err(plain);
         written.map_err(|error| error_at(self.path(), error))?;
@@ -132,7 +132,7 @@ impl PacketFile {
         self.packets > 0 && (large || (packets > 0 && self.packets >= packets))
     }
 
-    fn rotate(&mut self, counted: Counted) -> Result<(), FileError> {
+    fn rotate(&mut self, counted: PacketStats) -> Result<(), FileError> {
         self.finish(counted)?;
         self.number += 1;
         let path = self.target.file(self.number);
@@ -193,9 +193,9 @@ fn open(path: &Path, target: &Target) -> io::Result<(PcapNgWriter<BufWriter<File
     let mut writer =
         PcapNgWriter::with_section_header(BufWriter::with_capacity(BUFFER, file), section).map_err(plain)?;
     // What is put before or into a frame makes it longer than what was captured; readers refuse what is longer than this.
-    let (link, added) = match target.device.framing {
-        Framing::Ethernet => (ETHERNET, VLAN_TAG),
-        Framing::Cooked => (COOKED, COOKED_HEADER as u64),
+    let (link, added) = match target.device.link_type {
+        LinkType::Ethernet => (ETHERNET, VLAN_TAG),
+        LinkType::Cooked => (COOKED, COOKED_HEADER as u64),
     };
     let interface = InterfaceDescriptionBlock {
         linktype: DataLink::from(link),
@@ -209,10 +209,10 @@ fn open(path: &Path, target: &Target) -> io::Result<(PcapNgWriter<BufWriter<File
     Ok((writer, Bytes(length as u64)))
 }
 
-fn block<'a>(packet: &Packet<'a>, framing: Framing, room: &'a mut Vec<u8>) -> EnhancedPacketBlock<'a> {
-    let (packet, added) = match framing {
-        Framing::Ethernet => (with_vlan(packet, framing, room).0, 0),
-        Framing::Cooked => {
+fn block<'a>(packet: &Packet<'a>, link_type: LinkType, room: &'a mut Vec<u8>) -> EnhancedPacketBlock<'a> {
+    let (packet, added) = match link_type {
+        LinkType::Ethernet => (with_vlan(packet, link_type, room).0, 0),
+        LinkType::Cooked => {
             room.clear();
             room.extend_from_slice(&cooked_header(packet));
             room.extend_from_slice(packet.data);
@@ -231,24 +231,24 @@ fn block<'a>(packet: &Packet<'a>, framing: Framing, room: &'a mut Vec<u8>) -> En
 /// LINUX_SLL2: protocol, nothing, device, its kind, direction, length of the sender's address, the address.
 fn cooked_header(packet: &Packet) -> [u8; COOKED_HEADER] {
     let meta = &packet.meta;
-    let toward = match meta.toward {
-        Toward::Host => 0,
-        Toward::Broadcast => 1,
-        Toward::Multicast => 2,
-        Toward::OtherHost => 3,
-        Toward::Outgoing => 4,
+    let direction = match meta.direction {
+        Direction::Host => 0,
+        Direction::Broadcast => 1,
+        Direction::Multicast => 2,
+        Direction::OtherHost => 3,
+        Direction::Outgoing => 4,
     };
     let mut header = [0; COOKED_HEADER];
     header[..2].copy_from_slice(&meta.protocol.to_be_bytes());
     header[4..8].copy_from_slice(&meta.interface.to_be_bytes());
     header[8..10].copy_from_slice(&meta.hardware.to_be_bytes());
-    header[10] = toward;
+    header[10] = direction;
     header[11] = meta.source_len;
     header[12..].copy_from_slice(&meta.source);
     header
 }
 
-fn statistics(started: Nanos, ended: Nanos, counted: Counted) -> InterfaceStatisticsBlock<'static> {
+fn statistics(started: Nanos, ended: Nanos, counted: PacketStats) -> InterfaceStatisticsBlock<'static> {
     InterfaceStatisticsBlock {
         interface_id: 0,
         timestamp: ended.0,

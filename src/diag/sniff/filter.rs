@@ -10,7 +10,7 @@
 
 mod assembler;
 
-use crate::sys::packet::Framing;
+use crate::sys::packet::LinkType;
 use crate::units::Bytes;
 use assembler::{Label, Program, Test};
 use socket2::SockFilter;
@@ -72,7 +72,7 @@ pub struct Filter {
 /// What the program depends on beside the filter.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
-    pub framing: Framing,
+    pub link_type: LinkType,
     /// A loopback device among others, on which what goes out comes in again and is left out once.
     pub loopback: Option<u32>,
     /// Bytes that are captured of a packet.
@@ -131,7 +131,7 @@ impl Filter {
         let mut compiler = Compiler { filter: self, program, accept, reject };
         compiler.leave_out_twice_seen(place.loopback);
         if !self.is_empty() {
-            compiler.find_network_header(place.framing);
+            compiler.find_network_header(place.link_type);
             compiler.network();
         }
         let mut program = compiler.program;
@@ -182,14 +182,14 @@ impl Compiler<'_> {
     }
 
     /// A = the EtherType, X = where its header begins.
-    fn find_network_header(&mut self, framing: Framing) {
+    fn find_network_header(&mut self, link_type: LinkType) {
         let (found, mut at) = (self.program.label(), 0);
-        match framing {
-            Framing::Ethernet => {
+        match link_type {
+            LinkType::Ethernet => {
                 self.program.load_half(ETHERTYPE_OFFSET);
                 at += ETHERNET_HEADER;
             }
-            Framing::Cooked => self.program.load_ancillary(libc::SKF_AD_PROTOCOL),
+            LinkType::Cooked => self.program.load_ancillary(libc::SKF_AD_PROTOCOL),
         }
         self.program.set_x(at);
         for _ in 0..2 {

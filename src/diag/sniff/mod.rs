@@ -13,7 +13,9 @@ pub mod sink;
 pub mod text;
 
 use crate::clock::Clock;
-use crate::sys::packet::{Capture, Counted, Device, DeviceError, Framing, Immediate, Packet, Ring, RingSize, Tap};
+use crate::sys::packet::{
+    Capture, Device, DeviceError, LinkType, Packet, PacketStats, RecvmsgCapture, Ring, RingSize, Tap,
+};
 use crate::units::{Bytes, Nanos};
 use file::FileError;
 use filter::{Filter, FilterTooLong, Place};
@@ -86,7 +88,7 @@ pub trait Sink {
     fn packet(&mut self, packet: &Packet) -> Result<(), SniffError>;
 
     /// Called after each block of packets, and now and then when none come. `waiting`: nothing more is there for now.
-    fn pause(&mut self, counted: Counted, waiting: bool) -> Result<(), SniffError>;
+    fn pause(&mut self, counted: PacketStats, waiting: bool) -> Result<(), SniffError>;
 }
 
 /// How it ended.
@@ -95,7 +97,7 @@ pub struct Outcome {
     /// Packets that the sink saw.
     pub captured: u64,
     /// What the kernel counted.
-    pub counted: Counted,
+    pub counted: PacketStats,
     pub took: Nanos,
     /// Why it ended early.
     pub failed: Option<SniffError>,
@@ -115,8 +117,8 @@ pub fn open(config: &Config) -> Result<Capture, SniffError> {
         tap.promiscuous().map_err(failed)?;
     }
     if config.immediate {
-        let started = Immediate::start(tap, LONGEST.0 as usize, config.buffer.0 as usize);
-        return Ok(Capture::Immediate(started.map_err(failed)?));
+        let started = RecvmsgCapture::start(tap, LONGEST.0 as usize, config.buffer.0 as usize);
+        return Ok(Capture::Recvmsg(started.map_err(failed)?));
     }
     let ring = Ring::start(tap, RingSize { buffer: config.buffer, linger: LINGER });
     Ok(Capture::Ring(ring.map_err(failed)?))
@@ -125,7 +127,7 @@ pub fn open(config: &Config) -> Result<Capture, SniffError> {
 fn program(config: &Config, device: &Device) -> Result<Vec<SockFilter>, SniffError> {
     let many = device.index == 0;
     let place = Place {
-        framing: device.framing,
+        link_type: device.link_type,
         loopback: Device::loopback_index().filter(|_| many),
         snap: Bytes(config.snap.0.min(LONGEST.0)),
     };
@@ -142,16 +144,16 @@ pub struct Session<'a> {
     until: Until,
     stop: &'a AtomicBool,
     captured: u64,
-    counted: Counted,
+    counted: PacketStats,
 }
 
 impl<'a> Session<'a> {
     pub fn new(capture: Capture, until: Until, stop: &'a AtomicBool) -> Session<'a> {
-        Session { capture, until, stop, captured: 0, counted: Counted::default() }
+        Session { capture, until, stop, captured: 0, counted: PacketStats::default() }
     }
 
-    pub fn framing(&self) -> Framing {
-        self.capture.device().framing
+    pub fn link_type(&self) -> LinkType {
+        self.capture.device().link_type
     }
 
     /// Hands packets to the sink until it is time.
@@ -195,7 +197,7 @@ impl<'a> Session<'a> {
         });
         outcome?;
         let received = received.map_err(|error| DeviceError::opening(&self.capture.device().name, error))?;
-        let seldom = self.capture.is_immediate() && received > 0 && !self.captured.is_multiple_of(PACKETS_PER_COUNT);
+        let seldom = self.capture.is_recvmsg() && received > 0 && !self.captured.is_multiple_of(PACKETS_PER_COUNT);
         if !seldom {
             let counted = self.capture.counted();
             self.counted = counted.map_err(|error| DeviceError::opening(&self.capture.device().name, error))?;

@@ -5,7 +5,7 @@ use super::text::Printer;
 use super::{Sink, SniffError};
 use crate::diag::frame::Frame;
 use crate::diag::latency::{Flags, Segment, Watch};
-use crate::sys::packet::{Counted, Framing, Packet};
+use crate::sys::packet::{LinkType, Packet, PacketStats};
 use etherparse::TransportSlice;
 use std::io::{BufWriter, Stdout, Write};
 use std::net::SocketAddr;
@@ -14,17 +14,17 @@ use std::net::SocketAddr;
 pub struct Records {
     pub lines: Option<(Printer, BufWriter<Stdout>)>,
     pub file: Option<PacketFile>,
-    counted: Counted,
+    counted: PacketStats,
 }
 
 impl Records {
     pub fn new(lines: Option<Printer>, file: Option<PacketFile>) -> Records {
         let lines = lines.map(|printer| (printer, BufWriter::with_capacity(64 << 10, std::io::stdout())));
-        Records { lines, file, counted: Counted::default() }
+        Records { lines, file, counted: PacketStats::default() }
     }
 
     /// All is written.
-    pub fn finish(&mut self, counted: Counted) -> Result<(), SniffError> {
+    pub fn finish(&mut self, counted: PacketStats) -> Result<(), SniffError> {
         self.file.as_mut().map_or(Ok(()), |file| file.finish(counted))?;
         self.flush_lines()
     }
@@ -46,7 +46,7 @@ impl Sink for Records {
     }
 
     /// Lines appear when nothing more is waiting to be printed; a file that is read along grows then, too.
-    fn pause(&mut self, counted: Counted, waiting: bool) -> Result<(), SniffError> {
+    fn pause(&mut self, counted: PacketStats, waiting: bool) -> Result<(), SniffError> {
         self.counted = counted;
         self.flush_lines()?;
         match &mut self.file {
@@ -59,30 +59,30 @@ impl Sink for Records {
 /// Feeds a [`Watch`] with what packets say, and shows how it goes.
 pub struct Latency<F> {
     pub watch: Watch,
-    framing: Framing,
+    link_type: LinkType,
     show: F,
-    counted: Counted,
+    counted: PacketStats,
     /// Blocks after which a hole that is known to be ahead lies behind.
     gap_within: u64,
     blocks: u64,
 }
 
-impl<F: FnMut(&Watch, Counted)> Latency<F> {
+impl<F: FnMut(&Watch, PacketStats)> Latency<F> {
     /// `blocks`: how many of them the kernel fills before it drops; `show` is called often.
-    pub fn new(watch: Watch, framing: Framing, blocks: u64, show: F) -> Latency<F> {
-        Latency { watch, framing, show, counted: Counted::default(), gap_within: 0, blocks }
+    pub fn new(watch: Watch, link_type: LinkType, blocks: u64, show: F) -> Latency<F> {
+        Latency { watch, link_type, show, counted: PacketStats::default(), gap_within: 0, blocks }
     }
 }
 
-impl<F: FnMut(&Watch, Counted)> Sink for Latency<F> {
+impl<F: FnMut(&Watch, PacketStats)> Sink for Latency<F> {
     fn packet(&mut self, packet: &Packet) -> Result<(), SniffError> {
-        feed(&mut self.watch, self.framing, packet);
+        feed(&mut self.watch, self.link_type, packet);
         Ok(())
     }
 
     /// Drops are noticed before the packets around them come by: behind one of the blocks that were full then lies the
     /// hole, so each of their ends counts as one.
-    fn pause(&mut self, counted: Counted, waiting: bool) -> Result<(), SniffError> {
+    fn pause(&mut self, counted: PacketStats, waiting: bool) -> Result<(), SniffError> {
         if counted.dropped > self.counted.dropped {
             self.gap_within = self.blocks;
         }
@@ -97,8 +97,8 @@ impl<F: FnMut(&Watch, Counted)> Sink for Latency<F> {
 }
 
 /// Tells the watch of a packet, if it is TCP's or UDP's.
-pub fn feed(watch: &mut Watch, framing: Framing, packet: &Packet) {
-    let Some(frame) = Frame::parse(framing, packet) else { return };
+pub fn feed(watch: &mut Watch, link_type: LinkType, packet: &Packet) {
+    let Some(frame) = Frame::parse(link_type, packet) else { return };
     let Some(ends) = frame.ends() else { return };
     let at = packet.meta.at;
     match &frame.transport {

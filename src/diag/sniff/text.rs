@@ -6,7 +6,7 @@ use super::icmp;
 use super::sequence::{Sequences, Shown};
 use crate::diag::frame::{Ends, Frame};
 use crate::sys::local_time::time_of_day;
-use crate::sys::packet::{Framing, Packet, Toward, interface_name};
+use crate::sys::packet::{Direction, LinkType, Packet, interface_name};
 use crate::units::Nanos;
 use etherparse::{
     ArpOperation, ArpPacketSlice, IpNumber, LaxNetSlice, TcpOptionElement, TcpSlice, TransportSlice, UdpSlice,
@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr};
 /// What prints packets: it remembers where connections began, as sequence numbers are shown from there.
 #[derive(Debug)]
 pub struct Printer {
-    framing: Framing,
+    link_type: LinkType,
     /// Of many devices, each packet says its own.
     devices: Option<HashMap<u32, String>>,
     sequences: Sequences,
@@ -26,9 +26,9 @@ pub struct Printer {
 }
 
 impl Printer {
-    pub fn new(framing: Framing, many_devices: bool) -> Printer {
+    pub fn new(link_type: LinkType, many_devices: bool) -> Printer {
         Printer {
-            framing,
+            link_type,
             devices: many_devices.then(HashMap::new),
             sequences: Sequences::default(),
             second: (u64::MAX, String::new()),
@@ -42,7 +42,7 @@ impl Printer {
             let index = packet.meta.interface;
             let name =
                 devices.entry(index).or_insert_with(|| interface_name(index).unwrap_or_else(|| format!("if{index}")));
-            write!(out, "{name:<5} {:<3} ", direction(packet.meta.toward))?;
+            write!(out, "{name:<5} {:<3} ", direction(packet.meta.direction))?;
         }
         self.frame(packet, out)?;
         out.write_all(b"\n")
@@ -59,7 +59,7 @@ impl Printer {
     }
 
     fn frame(&mut self, packet: &Packet, out: &mut impl Write) -> io::Result<()> {
-        let Some(frame) = Frame::parse(self.framing, packet) else {
+        let Some(frame) = Frame::parse(self.link_type, packet) else {
             return write!(out, "[|ether], length {}", packet.meta.wire_len);
         };
         match &frame.net {
@@ -118,13 +118,13 @@ impl Printer {
     }
 }
 
-fn direction(toward: Toward) -> &'static str {
-    match toward {
-        Toward::Host => "In",
-        Toward::Broadcast => "B",
-        Toward::Multicast => "M",
-        Toward::OtherHost => "P",
-        Toward::Outgoing => "Out",
+fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Host => "In",
+        Direction::Broadcast => "B",
+        Direction::Multicast => "M",
+        Direction::OtherHost => "P",
+        Direction::Outgoing => "Out",
     }
 }
 

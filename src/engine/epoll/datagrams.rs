@@ -5,7 +5,7 @@ use crate::engine::EngineError;
 use crate::engine::counters::Counts;
 use crate::engine::datagram::{BUFFER_BYTES, Came, DatagramOptions, DatagramSocket, Reply, converse};
 use crate::protocol::Service;
-use crate::sys::datagram::{Answers, BATCH, Batch, Message, segments, set_gro};
+use crate::sys::datagram::{BATCH, RecvBatch, RecvMsg, ReplyBatch, segments, set_gro};
 use crate::sys::epoll::{Epoll as Poller, Interest};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
@@ -17,7 +17,7 @@ const BATCHES_PER_EVENT: usize = 4;
 pub(super) struct Datagrams {
     stations: Vec<Option<Station>>,
     /// Batches not in use: as many as sockets were full at a time, and one.
-    spare: Vec<Batch>,
+    spare: Vec<RecvBatch>,
     /// What a service writes; empty between datagrams.
     output: Vec<u8>,
     draining: bool,
@@ -26,7 +26,7 @@ pub(super) struct Datagrams {
 struct Station {
     bound: DatagramSocket,
     /// Answers for which the socket had no room: they are sent before anything is received.
-    waiting: Option<Batch>,
+    waiting: Option<RecvBatch>,
 }
 
 /// What a shard lends to its datagram sockets.
@@ -69,7 +69,7 @@ impl Datagrams {
 
     /// Answers that never got room.
     pub(super) fn waiting(&self) -> u64 {
-        self.stations.iter().flatten().flat_map(|station| &station.waiting).map(Batch::waiting).sum()
+        self.stations.iter().flatten().flat_map(|station| &station.waiting).map(RecvBatch::waiting).sum()
     }
 
     /// From now on a socket is left as soon as nothing more has arrived there. Returns those to look at.
@@ -83,7 +83,7 @@ impl Datagrams {
         let Some(Some(station)) = self.stations.get_mut(index) else { return };
         let was_full = station.waiting.is_some();
         let batch = station.waiting.take().or_else(|| self.spare.pop());
-        let mut batch = batch.unwrap_or_else(|| Batch::new(BUFFER_BYTES));
+        let mut batch = batch.unwrap_or_else(|| RecvBatch::new(BUFFER_BYTES));
         let turn = station.turn(&mut batch, &mut self.output, context);
         match turn {
             Turn::Full => station.waiting = Some(batch),
@@ -102,7 +102,7 @@ impl Datagrams {
 }
 
 impl Station {
-    fn turn<S: Service>(&self, batch: &mut Batch, output: &mut Vec<u8>, context: &mut Context<'_, S>) -> Turn {
+    fn turn<S: Service>(&self, batch: &mut RecvBatch, output: &mut Vec<u8>, context: &mut Context<'_, S>) -> Turn {
         if !self.send(batch, context.counts) {
             return Turn::Full;
         }
@@ -124,10 +124,10 @@ impl Station {
     }
 
     #[inline]
-    fn answer_all<S: Service>(&self, batch: &mut Batch, output: &mut Vec<u8>, context: &mut Context<'_, S>) {
+    fn answer_all<S: Service>(&self, batch: &mut RecvBatch, output: &mut Vec<u8>, context: &mut Context<'_, S>) {
         let (received, answers) = batch.parts();
         for message in received.messages() {
-            let Message { payload, truncated, source_port, .. } = message;
+            let RecvMsg { payload, truncated, source_port, .. } = message;
             let datagrams = segments(payload.len(), message.segment).len();
             let came = Came { datagrams, bytes: payload.len(), truncated, source_port };
             if self.bound.guard.admits(came, context.counts) {
@@ -138,7 +138,7 @@ impl Station {
 
     /// Gives the service each datagram of a message by itself.
     #[inline]
-    fn answer<S: Service>(&self, message: &Message, answers: &mut Answers, output: &mut Vec<u8>, service: &mut S) {
+    fn answer<S: Service>(&self, message: &RecvMsg, answers: &mut ReplyBatch, output: &mut Vec<u8>, service: &mut S) {
         for part in segments(message.payload.len(), message.segment) {
             let input = &message.payload[part.clone()];
             match converse(service, self.bound.number, &self.bound.guard, input, output) {
@@ -155,7 +155,7 @@ impl Station {
 
     /// `false` where the socket had no room for all.
     #[inline]
-    fn send(&self, batch: &mut Batch, counts: &mut Counts) -> bool {
+    fn send(&self, batch: &mut RecvBatch, counts: &mut Counts) -> bool {
         let sent = batch.send(&self.bound.socket);
         counts.datagrams_out += sent.datagrams;
         counts.bytes_out += sent.bytes;

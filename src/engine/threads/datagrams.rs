@@ -5,7 +5,7 @@ use crate::engine::ACCEPT_PAUSE;
 use crate::engine::counters::Counters;
 use crate::engine::datagram::{BUFFER_BYTES, DatagramSocket, Responder};
 use crate::protocol::Service;
-use crate::sys::datagram::{self, Arrived};
+use crate::sys::datagram::{self, Received};
 use crate::sys::socket::{Blocking, is_transient};
 use socket2::Socket;
 use std::io;
@@ -28,7 +28,7 @@ impl<S: Service> Post<S> {
     pub(super) fn new(datagrams: DatagramSocket, service: S, counters: Arc<Counters>, crowd: &Arc<Crowd>) -> Post<S> {
         let DatagramSocket { number, socket, guard } = datagrams;
         let responder = Responder::new(service, number, guard);
-        let anywhere = datagram::may_arrive_anywhere(&socket).unwrap_or(true);
+        let anywhere = datagram::is_bound_to_all(&socket).unwrap_or(true);
         let buffer = vec![0; BUFFER_BYTES];
         Post { socket: socket.into(), anywhere, responder, counters, crowd: crowd.clone(), buffer }
     }
@@ -64,7 +64,7 @@ impl<S: Service> Post<S> {
         true
     }
 
-    fn receive(&mut self) -> io::Result<Arrived> {
+    fn receive(&mut self) -> io::Result<Received> {
         match self.anywhere {
             true => datagram::receive_with_local(&self.socket, &mut self.buffer, Blocking::Yes),
             false => datagram::receive(&self.socket, &mut self.buffer, Blocking::Yes),

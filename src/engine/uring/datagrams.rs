@@ -14,7 +14,7 @@ use crate::engine::datagram::{DatagramOptions, DatagramSocket, Reply, converse};
 use crate::engine::{EngineError, recycle};
 use crate::protocol::Service;
 use crate::sys::datagram::{is_writable, port_of, segments, set_gro};
-use crate::sys::uring::{Completion, Datagram, Errno, Lease, Payload, Ring, Token, WhenFull};
+use crate::sys::uring::{Completion, Datagram, Errno, Lease, OnFull, Ring, SendBuffer, UserData};
 use socket2::Domain;
 use std::collections::VecDeque;
 use std::io;
@@ -23,7 +23,7 @@ use std::os::fd::AsRawFd;
 
 /// Answers sent at a time to a socket that was full a moment ago.
 const MAX_STEP: usize = 64;
-/// Kinds of the tokens of operations on datagram sockets; their slot is the index of the socket.
+/// Kinds of operations on datagram sockets, for their user data; the slot there is the index of the socket.
 pub(super) const RECEIVE: u8 = 16;
 pub(super) const SEND: u8 = 17;
 const CANCEL: u8 = 18;
@@ -147,7 +147,7 @@ impl Datagrams {
     pub(super) fn drain(&mut self, ring: &mut Ring) {
         self.draining = true;
         for index in 0..self.sockets.len() {
-            ring.cancel_datagrams(token(RECEIVE, index), Token { kind: CANCEL, slot: u32::MAX, generation: 0 });
+            ring.cancel_datagrams(user_data(RECEIVE, index), UserData { kind: CANCEL, slot: u32::MAX, generation: 0 });
         }
         self.end_rest(ring);
     }
@@ -175,7 +175,7 @@ impl Datagrams {
         let served = &mut self.sockets[index];
         served.receiving = if self.draining { Receiving::Emptying } else { Receiving::Armed };
         served.received = false;
-        ring.recv_datagrams(served.datagrams.socket.as_raw_fd(), self.draining, token(RECEIVE, index));
+        ring.recv_datagrams(served.datagrams.socket.as_raw_fd(), self.draining, user_data(RECEIVE, index));
     }
 
     // Receiving
@@ -184,7 +184,7 @@ impl Datagrams {
     #[inline]
     pub(super) fn on_receive<S: Service>(&mut self, with: With<'_, S>, completion: Completion) -> bool {
         let With { ring, service, counts } = with;
-        let index = completion.token.slot as usize;
+        let index = completion.user_data.slot as usize;
         if let Some(lease) = completion.lease {
             self.leased += 1;
             self.sockets[index].received = true;
@@ -325,7 +325,7 @@ impl Datagrams {
             }
             let Served { datagrams, outgoing, .. } = &mut self.sockets[index];
             outgoing.under_way += 1;
-            ring.answer_also_with(datagrams.socket.as_raw_fd(), &lease, bytes, token(SEND, index));
+            ring.answer_also_with(datagrams.socket.as_raw_fd(), &lease, bytes, user_data(SEND, index));
         }
         self.release(ring, lease);
     }
@@ -336,19 +336,19 @@ impl Datagrams {
     fn send(&mut self, ring: &mut Ring, index: usize, answer: Answer) {
         let served = &mut self.sockets[index];
         match served.outgoing.must_wait() {
-            false => served.push(ring, index, answer, WhenFull::Return),
+            false => served.push(ring, index, answer, OnFull::Return),
             true => served.outgoing.waiting.push_back(answer),
         }
     }
 
     #[inline]
     pub(super) fn on_sent(&mut self, ring: &mut Ring, counts: &mut Counts, completion: Completion) {
-        let index = completion.token.slot as usize;
+        let index = completion.user_data.slot as usize;
         let full = completion.result == Err(Errno(libc::EAGAIN)) && !self.sockets[index].has_room();
-        let answer = match (completion.payload, completion.lease) {
-            (Some(Payload::Lease(lease)), _) => Some(Answer { lease, bytes: None }),
-            (Some(Payload::Owned(bytes)), Some(lease)) => Some(Answer { lease, bytes: Some(bytes) }),
-            (Some(Payload::Owned(bytes)), None) => {
+        let answer = match (completion.buffer, completion.lease) {
+            (Some(SendBuffer::Lease(lease)), _) => Some(Answer { lease, bytes: None }),
+            (Some(SendBuffer::Owned(bytes)), Some(lease)) => Some(Answer { lease, bytes: Some(bytes) }),
+            (Some(SendBuffer::Owned(bytes)), None) => {
                 count_sent(counts, completion.result, 1);
                 self.keep(bytes);
                 None
@@ -366,7 +366,7 @@ impl Datagrams {
     }
 
     pub(super) fn on_room(&mut self, ring: &mut Ring, completion: Completion) {
-        let index = completion.token.slot as usize;
+        let index = completion.user_data.slot as usize;
         self.sockets[index].outgoing.watched = false;
         self.sockets[index].send_waiting(ring, index);
     }
@@ -416,12 +416,12 @@ impl Served {
     }
 
     #[inline]
-    fn push(&mut self, ring: &mut Ring, index: usize, answer: Answer, when_full: WhenFull) {
+    fn push(&mut self, ring: &mut Ring, index: usize, answer: Answer, on_full: OnFull) {
         let fd = self.datagrams.socket.as_raw_fd();
         self.outgoing.under_way += 1;
         match answer.bytes {
-            None => ring.answer(fd, answer.lease, when_full, token(SEND, index)),
-            Some(bytes) => ring.answer_with(fd, answer.lease, bytes, when_full, token(SEND, index)),
+            None => ring.answer(fd, answer.lease, on_full, user_data(SEND, index)),
+            Some(bytes) => ring.answer_with(fd, answer.lease, bytes, on_full, user_data(SEND, index)),
         }
     }
 
@@ -436,12 +436,12 @@ impl Served {
         let full = std::mem::take(&mut outgoing.returned) > 0;
         if full && outgoing.in_order {
             outgoing.watched = true;
-            return ring.poll_writable(self.datagrams.socket.as_raw_fd(), token(ROOM, index));
+            return ring.poll_writable(self.datagrams.socket.as_raw_fd(), user_data(ROOM, index));
         }
         outgoing.step = if full || outgoing.in_order { 1 } else { (outgoing.step * 2).clamp(1, MAX_STEP) };
         for _ in 0..outgoing.step.min(outgoing.waiting.len()) {
             let Some(answer) = self.outgoing.waiting.pop_front() else { return };
-            self.push(ring, index, answer, if full { WhenFull::Wait } else { WhenFull::Return });
+            self.push(ring, index, answer, if full { OnFull::Wait } else { OnFull::Return });
         }
     }
 }
@@ -462,8 +462,8 @@ impl Outgoing {
     }
 }
 
-fn token(kind: u8, index: usize) -> Token {
-    Token { kind, slot: index as u32, generation: 0 }
+fn user_data(kind: u8, index: usize) -> UserData {
+    UserData { kind, slot: index as u32, generation: 0 }
 }
 
 fn count_sent(counts: &mut Counts, result: Result<u32, Errno>, datagrams: u64) {

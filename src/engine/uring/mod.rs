@@ -7,7 +7,7 @@ mod shard;
 use super::datagram::{self, DatagramOptions};
 use super::{BufferOptions, Engine, EngineError, Layout, Unsupported};
 use crate::protocol::Service;
-use crate::sys::limits;
+use crate::sys::rlimit;
 use crate::sys::uring::{BufferSettings, Ring, RingSettings, Sqpoll, Taskrun};
 use crate::units::Nanos;
 
@@ -103,7 +103,7 @@ impl Options {
 
     fn settings(&self, core: Option<usize>) -> RingSettings {
         let buffers = self.buffers.buffers.next_power_of_two();
-        let open_files = limits::raise_open_files().unwrap_or(1024).min(MAX_DIRECT_SLOTS.into()) as u32;
+        let open_files = rlimit::raise_open_files().unwrap_or(1024).min(MAX_DIRECT_SLOTS.into()) as u32;
         RingSettings {
             entries: self.entries,
             completions: COMPLETIONS.max(self.entries.next_power_of_two()),

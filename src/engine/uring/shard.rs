@@ -9,7 +9,7 @@ use crate::engine::pace::{Pace, Wait};
 use crate::engine::shard::{Message, Shard};
 use crate::engine::{ACCEPT_PAUSE, EngineError, accepting_must_rest, recycle};
 use crate::protocol::{Answer, Service};
-use crate::sys::uring::{self, Completion, Errno, Lease, Payload, Ring, RingSettings, Target, Token};
+use crate::sys::uring::{self, Completion, Descriptor, Errno, Lease, Ring, RingSettings, SendBuffer, UserData};
 use socket2::Socket;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -29,11 +29,11 @@ const WAKE_BYTES: usize = 64;
 
 /// A connection and the operations that refer to it.
 struct Link<Session> {
-    target: Target,
+    descriptor: Descriptor,
     /// Closes an ordinary descriptor when dropped; direct ones have none.
     _socket: Option<Socket>,
     session: Session,
-    state: Connection<Payload>,
+    state: Connection<SendBuffer>,
     /// The range of the send in flight; its payload is with the ring.
     in_flight: Range<usize>,
     /// Operations whose final completion has not come. The slot lives at least as long.
@@ -115,7 +115,7 @@ impl<S: Service> UringShard<S> {
             self.ring.enter(wait).map_err(EngineError::io("io_uring_enter"))?;
             idle = true;
             // Not more than there are now: what is answered may add to them, and a turn has to end.
-            for _ in 0..self.ring.collected() {
+            for _ in 0..self.ring.ready_len() {
                 let Some(completion) = self.ring.next_completion() else { break };
                 idle = false;
                 self.handle(completion);
@@ -150,8 +150,8 @@ impl<S: Service> UringShard<S> {
     }
 
     fn handle(&mut self, completion: Completion) {
-        let key = Key { slot: completion.token.slot, generation: completion.token.generation };
-        match completion.token.kind {
+        let key = Key { slot: completion.user_data.slot, generation: completion.user_data.generation };
+        match completion.user_data.kind {
             RECEIVE => self.on_receive(key, completion),
             SEND => self.on_send(key, completion),
             datagrams::RECEIVE => self.on_datagram(completion),
@@ -167,18 +167,18 @@ impl<S: Service> UringShard<S> {
     // Accepting
 
     fn arm_accept(&mut self, index: usize) {
-        let token = Token { kind: ACCEPT, slot: index as u32, generation: 0 };
-        self.ring.accept_multishot(self.shard.listeners[index].socket.as_raw_fd(), self.accept_direct, token);
+        let user_data = UserData { kind: ACCEPT, slot: index as u32, generation: 0 };
+        self.ring.accept_multishot(self.shard.listeners[index].socket.as_raw_fd(), self.accept_direct, user_data);
     }
 
     fn on_accept(&mut self, completion: Completion) {
-        let index = completion.token.slot as usize;
+        let index = completion.user_data.slot as usize;
         if self.drain == Drain::Yes {
             return self.refuse(completion);
         }
         let listener = self.shard.listeners[index].number;
         match (completion.result, completion.opened) {
-            (Ok(slot), None) => self.open(Target::Direct(slot), None, listener),
+            (Ok(slot), None) => self.open(Descriptor::Direct(slot), None, listener),
             (Ok(_), Some(fd)) => {
                 if let Some(socket) = self.shard.placement.place(fd.into(), listener) {
                     self.adopt(socket, listener);
@@ -203,26 +203,26 @@ impl<S: Service> UringShard<S> {
     /// A connection that was accepted while the drain began: it is closed unserved.
     fn refuse(&mut self, completion: Completion) {
         if let (Ok(slot), None) = (completion.result, completion.opened) {
-            self.ring.close_direct(slot, Token { kind: SHUTDOWN, slot: u32::MAX, generation: 0 });
+            self.ring.close_direct(slot, UserData { kind: SHUTDOWN, slot: u32::MAX, generation: 0 });
         }
     }
 
     /// Serves a connection that came as an ordinary descriptor.
     fn adopt(&mut self, socket: Socket, listener: usize) {
         if !self.direct {
-            return self.open(Target::Fd(socket.as_raw_fd()), Some(socket), listener);
+            return self.open(Descriptor::Fd(socket.as_raw_fd()), Some(socket), listener);
         }
         let slot = self.links.next_slot();
         match self.ring.install(slot, &socket) {
-            Ok(()) => self.open(Target::Direct(slot), None, listener),
-            Err(_) => self.open(Target::Fd(socket.as_raw_fd()), Some(socket), listener),
+            Ok(()) => self.open(Descriptor::Direct(slot), None, listener),
+            Err(_) => self.open(Descriptor::Fd(socket.as_raw_fd()), Some(socket), listener),
         }
     }
 
-    fn open(&mut self, target: Target, socket: Option<Socket>, listener: usize) {
+    fn open(&mut self, descriptor: Descriptor, socket: Option<Socket>, listener: usize) {
         let session = self.shard.service.open(listener);
         let key = self.links.insert_with(|_| Link {
-            target,
+            descriptor,
             _socket: socket,
             session,
             state: Connection::default(),
@@ -245,8 +245,8 @@ impl<S: Service> UringShard<S> {
     // The inbox
 
     fn read_inbox(&mut self) {
-        let token = Token { kind: INBOX, slot: 0, generation: 0 };
-        self.ring.read(self.shard.inbox.wake.as_raw_fd(), vec![0; WAKE_BYTES], token);
+        let user_data = UserData { kind: INBOX, slot: 0, generation: 0 };
+        self.ring.read(self.shard.inbox.wake.as_raw_fd(), vec![0; WAKE_BYTES], user_data);
     }
 
     fn on_inbox(&mut self) {
@@ -264,9 +264,9 @@ impl<S: Service> UringShard<S> {
         self.resting.clear();
         self.pace.deadline = Some(self.shard.clock.now() + self.shard.drain_patience);
         for index in 0..self.shard.listeners.len() {
-            let accept = Token { kind: ACCEPT, slot: index as u32, generation: 0 };
+            let accept = UserData { kind: ACCEPT, slot: index as u32, generation: 0 };
             for direct in [false, true] {
-                self.ring.cancel_accept(accept, direct, Token { kind: CANCEL, slot: u32::MAX, generation: 0 });
+                self.ring.cancel_accept(accept, direct, UserData { kind: CANCEL, slot: u32::MAX, generation: 0 });
             }
         }
         // The sockets live until the accepts have ended; then newcomers are refused.
@@ -280,7 +280,7 @@ impl<S: Service> UringShard<S> {
         let Some(link) = self.links.get_mut(key) else { return };
         if !link.closing {
             link.operations += 1;
-            self.ring.shutdown_read(link.target, named(SHUTDOWN, key));
+            self.ring.shutdown_read(link.descriptor, named(SHUTDOWN, key));
         }
     }
 
@@ -325,11 +325,11 @@ impl<S: Service> UringShard<S> {
         self.counts.bytes_in += lease.len() as u64;
         let mut output = self.spare.pop().unwrap_or_default();
         let back = match self.shard.service.received(&mut link.session, self.ring.bytes(&lease), &mut output) {
-            Answer::Nothing => Some(Payload::Lease(lease)),
-            Answer::Input(range) => link.state.received(Payload::Lease(lease), range),
+            Answer::Nothing => Some(SendBuffer::Lease(lease)),
+            Answer::Input(range) => link.state.received(SendBuffer::Lease(lease), range),
             Answer::Output => {
                 let range = 0..output.len();
-                let back = link.state.received(Payload::Owned(output), range);
+                let back = link.state.received(SendBuffer::Owned(output), range);
                 self.release(Some(lease));
                 back.into_iter().for_each(|payload| self.give_back(payload));
                 return;
@@ -376,10 +376,10 @@ impl<S: Service> UringShard<S> {
         for key in self.links.keys() {
             let Some(link) = self.links.get_mut(key) else { continue };
             for segment in link.state.waiting() {
-                if let Payload::Lease(lease) = &segment.payload {
+                if let SendBuffer::Lease(lease) = &segment.payload {
                     let copy = self.ring.bytes(lease)[segment.range.clone()].to_vec();
                     segment.range = 0..copy.len();
-                    let moved = std::mem::replace(&mut segment.payload, Payload::Owned(copy));
+                    let moved = std::mem::replace(&mut segment.payload, SendBuffer::Owned(copy));
                     leases.push(moved);
                 }
             }
@@ -391,7 +391,7 @@ impl<S: Service> UringShard<S> {
 
     #[inline]
     fn on_send(&mut self, key: Key, completion: Completion) {
-        let Some(payload) = completion.payload else { return };
+        let Some(payload) = completion.buffer else { return };
         let Some(link) = self.links.get_mut(key) else { return self.give_back(payload) };
         link.operations -= 1;
         let segment = Segment { payload, range: link.in_flight.clone() };
@@ -425,7 +425,7 @@ impl<S: Service> UringShard<S> {
         if let Some(Segment { payload, range }) = link.state.next_send() {
             link.in_flight = range.clone();
             link.operations += 1;
-            self.ring.send(link.target, payload, range, named(SEND, key));
+            self.ring.send(link.descriptor, payload, range, named(SEND, key));
         }
         let Some(link) = self.links.get_mut(key) else { return };
         match (link.state.wants_receive(), link.receiving) {
@@ -433,8 +433,8 @@ impl<S: Service> UringShard<S> {
                 link.receiving = true;
                 link.operations += 1;
                 match self.multishot {
-                    true => self.ring.recv_multishot(link.target, named(RECEIVE, key)),
-                    false => self.ring.recv_once(link.target, !link.nonempty, named(RECEIVE, key)),
+                    true => self.ring.recv_multishot(link.descriptor, named(RECEIVE, key)),
+                    false => self.ring.recv_once(link.descriptor, !link.nonempty, named(RECEIVE, key)),
                 }
             }
             (false, true) if !link.cancelling && (self.multishot || link.state.receiving_is_over()) => {
@@ -461,9 +461,9 @@ impl<S: Service> UringShard<S> {
         }
         link.closing = true;
         self.counts.closed += 1;
-        match link.target {
-            Target::Direct(slot) => self.ring.close_direct(slot, named(CLOSE, key)),
-            Target::Fd(_) => drop(self.links.remove(key)),
+        match link.descriptor {
+            Descriptor::Direct(slot) => self.ring.close_direct(slot, named(CLOSE, key)),
+            Descriptor::Fd(_) => drop(self.links.remove(key)),
         }
     }
 
@@ -477,28 +477,28 @@ impl<S: Service> UringShard<S> {
         }
     }
 
-    fn give_back(&mut self, payload: Payload) {
+    fn give_back(&mut self, payload: SendBuffer) {
         give_back(&mut self.ring, &mut self.leased, &mut self.spare, payload);
     }
 
     fn release(&mut self, lease: Option<Lease>) {
-        lease.into_iter().for_each(|lease| self.give_back(Payload::Lease(lease)));
+        lease.into_iter().for_each(|lease| self.give_back(SendBuffer::Lease(lease)));
     }
 }
 
-fn named(kind: u8, key: Key) -> Token {
-    Token { kind, slot: key.slot, generation: key.generation }
+fn named(kind: u8, key: Key) -> UserData {
+    UserData { kind, slot: key.slot, generation: key.generation }
 }
 
 /// Hands a buffer back to the kernel, or room back to the spares.
 #[inline]
-fn give_back(ring: &mut Ring, leased: &mut u32, spare: &mut Vec<Vec<u8>>, payload: Payload) {
+fn give_back(ring: &mut Ring, leased: &mut u32, spare: &mut Vec<Vec<u8>>, payload: SendBuffer) {
     match payload {
-        Payload::Lease(lease) => {
+        SendBuffer::Lease(lease) => {
             *leased -= 1;
             ring.release(lease);
         }
-        Payload::Owned(room) => recycle(spare, room),
-        Payload::Static(_) | Payload::Letter(_) => {}
+        SendBuffer::Owned(room) => recycle(spare, room),
+        SendBuffer::Static(_) => {}
     }
 }

@@ -23,7 +23,7 @@ pub mod epoll;
 pub mod uring;
 
 use crate::load::engine::{EngineError, Wait};
-use crate::sys::datagram::{offload, set_gro};
+use crate::sys::datagram::{gso, set_gro};
 use socket2::Socket;
 use std::io;
 
@@ -109,7 +109,7 @@ pub fn prepare_segments(socket: &Socket, setup: &Setup, traffic: &mut Traffic) -
     // Where the kernel cannot, they arrive in parts.
     let _ = set_gro(socket);
     let size = u16::try_from(setup.size).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE));
-    match size.and_then(|size| offload::segment_sends(socket, size)) {
+    match size.and_then(|size| gso::set_gso(socket, size)) {
         Ok(()) => true,
         Err(error) => {
             traffic.unsegmented = error.raw_os_error();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn goes_on_without_super_packets<E: Engine>() {
-        let (mut engine, peer) = connected::<E>(&SETUP, |own| offload::refuse_segments(own).unwrap());
+        let (mut engine, peer) = connected::<E>(&SETUP, |own| gso::refuse_segments(own).unwrap());
         for numbers in [0..7, 7..9] {
             assert_echoed(&mut engine, &peer, numbers, |_| SETUP.size);
         }
@@ -229,7 +229,7 @@ mod tests {
         let [own, peer] = [(); 2].map(|()| UdpSocket::bind("[::1]:0").unwrap());
         own.connect(peer.local_addr().unwrap()).unwrap();
         let own = Socket::from(own);
-        offload::starve_long_sends(&own).unwrap();
+        gso::starve_long_sends(&own).unwrap();
         let mut engine = E::new(&Setup { size: 8000, segments: 1, ..SETUP }).unwrap();
         engine.open(0, own).unwrap();
         let mut lost = match engine.send(0, 3, |_, room| {

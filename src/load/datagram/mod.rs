@@ -23,7 +23,7 @@ pub use swarm::Orders;
 
 use super::{Config, fleet};
 use crate::sys::datagram::drops_at;
-use crate::sys::datagram::offload::MAX_SEGMENTS;
+use crate::sys::datagram::gso::MAX_SEGMENTS;
 use crate::units::{Address, Bytes, Place};
 use std::net::{SocketAddr, UdpSocket};
 

@@ -3,7 +3,9 @@
 
 use super::{Done, Engine, EngineError, Event, Setup, Wait, enter};
 use crate::load::target::Target;
-use crate::sys::uring::{BufferSettings, Completion, Errno, Payload, Ring, RingSettings, Target as On, Taskrun, Token};
+use crate::sys::uring::{
+    BufferSettings, Completion, Descriptor, Errno, Ring, RingSettings, SendBuffer, Taskrun, UserData,
+};
 use socket2::Socket;
 use std::io;
 use std::net::Shutdown;
@@ -47,8 +49,8 @@ impl Connection {
         !self.connecting && !self.receiving && !self.sending
     }
 
-    fn token(&self, kind: u8, number: usize) -> Token {
-        Token { kind, generation: self.generation, slot: number as u32 }
+    fn user_data(&self, kind: u8, number: usize) -> UserData {
+        UserData { kind, generation: self.generation, slot: number as u32 }
     }
 }
 
@@ -89,7 +91,7 @@ impl Engine for UringEngine {
         let connection = &mut self.connections[number];
         connection.generation = connection.generation.wrapping_add(1);
         connection.connecting = true;
-        self.ring.connect(socket.as_raw_fd(), self.target.address().clone(), connection.token(CONNECT, number));
+        self.ring.connect(socket.as_raw_fd(), self.target.address().clone(), connection.user_data(CONNECT, number));
         connection.socket = Some(socket);
         Ok(())
     }
@@ -97,8 +99,8 @@ impl Engine for UringEngine {
     fn send(&mut self, number: usize, bytes: &'static [u8]) -> io::Result<Done<usize>> {
         let connection = &mut self.connections[number];
         let socket = connection.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        let on = On::Fd(socket.as_raw_fd());
-        self.ring.send(on, Payload::Static(bytes), 0..bytes.len(), connection.token(SEND, number));
+        let descriptor = Descriptor::Fd(socket.as_raw_fd());
+        self.ring.send(descriptor, SendBuffer::Static(bytes), 0..bytes.len(), connection.user_data(SEND, number));
         connection.sending = true;
         Ok(Done::Later)
     }
@@ -118,7 +120,7 @@ impl Engine for UringEngine {
         }
         connection.closing = true;
         if connection.receiving {
-            self.ring.cancel(connection.token(RECEIVE, number), connection.token(CANCEL, number));
+            self.ring.cancel(connection.user_data(RECEIVE, number), connection.user_data(CANCEL, number));
         }
         if (connection.sending || connection.connecting)
             && let Some(socket) = &connection.socket
@@ -136,8 +138,8 @@ impl Engine for UringEngine {
 
     fn events(&mut self, mut tell: impl FnMut(usize, Event<'_>)) {
         while let Some(completion) = self.first.take().or_else(|| self.ring.next_completion()) {
-            let number = completion.token.slot as usize;
-            match completion.token.kind {
+            let number = completion.user_data.slot as usize;
+            match completion.user_data.kind {
                 CONNECT => self.connected(number, completion, &mut tell),
                 RECEIVE => self.received(number, completion, &mut tell),
                 SEND => self.sent(number, completion, &mut tell),
@@ -164,7 +166,7 @@ impl UringEngine {
     fn receive(&mut self, number: usize) {
         let connection = &mut self.connections[number];
         if let (Some(socket), false) = (&connection.socket, connection.closing) {
-            self.ring.recv_multishot(On::Fd(socket.as_raw_fd()), connection.token(RECEIVE, number));
+            self.ring.recv_multishot(Descriptor::Fd(socket.as_raw_fd()), connection.user_data(RECEIVE, number));
             connection.receiving = true;
         }
     }

@@ -60,7 +60,7 @@ pub(super) fn open_datagrams(
     }
     datagram::mark_answers(&socket).map_err(failed("marking answers", address))?;
     if address.place.is_everywhere() {
-        let told = datagram::tell_arrival_addresses(&socket);
+        let told = datagram::enable_pktinfo(&socket);
         told.map_err(failed("having the addresses told that datagrams arrive at (IP_PKTINFO)", address))?;
     }
     let larger = |options: &SocketOptions| SocketOptions {

@@ -7,7 +7,7 @@
 //! a thread is and give it the whole tick (CONFIG_TICK_CPU_ACCOUNTING). Over a second of one busy core that is some
 //! hundred samples, good for a few per cent.
 
-use super::tree::descendants;
+use super::process_tree::descendants;
 use crate::units::Nanos;
 use std::collections::BTreeMap;
 use std::io;
@@ -59,11 +59,11 @@ impl std::ops::Add for Cpu {
 
 /// CPU time used so far by each process of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TreeCpu(BTreeMap<u32, Cpu>);
+pub struct ProcessTreeCpu(BTreeMap<u32, Cpu>);
 
 /// CPU time that a tree of processes used between two instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TreeUse {
+pub struct ProcessTreeUse {
     pub cpu: Cpu,
     /// Processes that ended in between: what they used until then is missing in `cpu`. One that also began in between
     /// is not noticed.
@@ -72,16 +72,16 @@ pub struct TreeUse {
 
 /// CPU time used so far by processes of which the first is the root of a tree, see [`super::processes`]. An error when
 /// the root is gone; others may be. Costs some system calls per process.
-pub fn tree_cpu(known: &[u32]) -> io::Result<TreeCpu> {
+pub fn process_tree_cpu(known: &[u32]) -> io::Result<ProcessTreeCpu> {
     let root = known.first().copied().ok_or(io::ErrorKind::NotFound)?;
     let mut all = BTreeMap::from([(root, process_cpu(root)?)]);
     all.extend(known[1..].iter().filter_map(|child| Some((*child, process_cpu(*child).ok()?))));
-    Ok(TreeCpu(all))
+    Ok(ProcessTreeCpu(all))
 }
 
-impl TreeCpu {
+impl ProcessTreeCpu {
     /// Adds the living descendants of a process that are not in it.
-    pub fn with_new_of(mut self, pid: u32) -> TreeCpu {
+    pub fn with_new_of(mut self, pid: u32) -> ProcessTreeCpu {
         for child in descendants(pid) {
             if let (false, Ok(cpu)) = (self.0.contains_key(&child), process_cpu(child)) {
                 self.0.insert(child, cpu);
@@ -91,12 +91,12 @@ impl TreeCpu {
     }
 
     /// What was used since an earlier look: of each process the difference, of a new one everything.
-    pub fn since(&self, earlier: &TreeCpu) -> TreeUse {
+    pub fn since(&self, earlier: &ProcessTreeCpu) -> ProcessTreeUse {
         // A CPU clock that went back is that of a new process with an old number.
         let before = |pid: &u32, cpu: Cpu| earlier.0.get(pid).copied().filter(|before| before.total <= cpu.total);
         let used = self.0.iter().map(|(pid, cpu)| cpu.since(before(pid, *cpu).unwrap_or_default()));
         let is_there = |pid: &u32| self.0.get(pid).is_some_and(|cpu| before(pid, *cpu).is_some());
-        TreeUse {
+        ProcessTreeUse {
             cpu: used.fold(Cpu::default(), |sum, cpu| sum + cpu),
             ended: earlier.0.keys().filter(|pid| !is_there(pid)).count(),
         }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn processes_that_come_and_go_do_not_spoil_the_difference() {
         let total = |cpu| Cpu { total: Nanos(cpu), ..Cpu::default() };
-        let tree = |all: &[(u32, u64)]| TreeCpu(all.iter().map(|(pid, cpu)| (*pid, total(*cpu))).collect());
+        let tree = |all: &[(u32, u64)]| ProcessTreeCpu(all.iter().map(|(pid, cpu)| (*pid, total(*cpu))).collect());
         let before = tree(&[(1, 100), (2, 1_000), (3, 10)]);
         for (after, cpu, ended) in [
             (tree(&[(1, 150), (2, 1_500), (3, 10)]), 550, 0),
@@ -174,7 +174,7 @@ mod tests {
             (tree(&[(1, 150), (2, 1_500), (3, 10), (4, 7)]), 557, 0),
             (tree(&[(1, 150), (2, 30), (3, 10)]), 80, 1),
         ] {
-            assert_eq!(after.since(&before), TreeUse { cpu: total(cpu), ended }, "{after:?}");
+            assert_eq!(after.since(&before), ProcessTreeUse { cpu: total(cpu), ended }, "{after:?}");
         }
     }
 
@@ -183,18 +183,18 @@ mod tests {
         let own = std::process::id();
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let known = super::super::processes(own);
-        let before = tree_cpu(&known).unwrap();
+        let before = process_tree_cpu(&known).unwrap();
         assert!(
             before.0.contains_key(&child.id())
-                && tree_cpu(&[own]).unwrap().with_new_of(own).0.contains_key(&child.id())
+                && process_tree_cpu(&[own]).unwrap().with_new_of(own).0.contains_key(&child.id())
         );
         child.kill().unwrap();
         child.wait().unwrap();
-        let after = tree_cpu(&known).unwrap();
+        let after = process_tree_cpu(&known).unwrap();
         assert!(!after.0.contains_key(&child.id()));
         // Other tests have children too.
         assert!(after.since(&before).ended >= 1);
-        assert!(tree_cpu(&[0x7fff_fff0]).is_err());
+        assert!(process_tree_cpu(&[0x7fff_fff0]).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Resident memory of processes.
 
-use super::tree::descendants;
+use super::process_tree::descendants;
 use crate::units::Bytes;
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use std::io;
 ///
 /// Pages that several processes share count in each. What the kernel keeps for the process (socket buffers, most of a
 /// ring) is not in it. Before Linux 6.16 the figure may be off by some dozen pages per core.
-pub fn tree_resident(pid: u32) -> io::Result<Bytes> {
+pub fn process_tree_resident(pid: u32) -> io::Result<Bytes> {
     let own = resident(pid)?.0;
     Ok(Bytes(descendants(pid).into_iter().filter_map(|child| resident(child).ok()).fold(own, |sum, more| sum + more.0)))
 }
@@ -33,11 +33,11 @@ mod tests {
     #[test]
     fn memory_that_is_touched_is_resident() {
         let own = std::process::id();
-        let before = tree_resident(own).unwrap();
+        let before = process_tree_resident(own).unwrap();
         let touched = std::hint::black_box(vec![1u8; 64 << 20]);
-        let after = tree_resident(own).unwrap();
+        let after = process_tree_resident(own).unwrap();
         // Other tests give memory back meanwhile.
         assert!(after.0 > before.0 + (touched.len() as u64) / 2, "{before:?} {after:?}");
-        assert!(tree_resident(0x7fff_fff0).is_err());
+        assert!(process_tree_resident(0x7fff_fff0).is_err());
     }
 }

@@ -7,15 +7,15 @@ mod cores;
 mod cpu;
 mod memory;
 mod perf;
+mod process_tree;
 mod switches;
-mod tree;
 
 pub use cores::{CoresTime, cores_time};
-pub use cpu::{Cpu, TreeCpu, TreeUse, process_cpu, thread_cpu, tree_cpu};
-pub use memory::tree_resident;
-pub use perf::{Counted, Counters};
-pub use switches::{Switches, SwitchesUse, TreeSwitches, own_switches, tree_switches};
-pub use tree::{other_threads, processes, tree_threads};
+pub use cpu::{Cpu, ProcessTreeCpu, ProcessTreeUse, process_cpu, process_tree_cpu, thread_cpu};
+pub use memory::process_tree_resident;
+pub use perf::{Counters, PerfEvent};
+pub use process_tree::{other_threads, process_tree_threads, processes};
+pub use switches::{ProcessTreeSwitches, Switches, SwitchesUse, own_switches, process_tree_switches};
 
 /// A figure that cannot be had here.
 #[derive(Clone, Debug, PartialEq, Eq)]

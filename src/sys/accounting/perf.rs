@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// What a counter counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counted {
+pub enum PerfEvent {
     /// Entries into the kernel by system call; what an SQPOLL thread does for a program is none.
     SystemCalls,
     /// Instructions retired, in user and system mode.
@@ -22,14 +22,14 @@ pub enum Counted {
     Cycles,
 }
 
-impl Counted {
-    pub const ALL: [Counted; 3] = [Counted::SystemCalls, Counted::Instructions, Counted::Cycles];
+impl PerfEvent {
+    pub const ALL: [PerfEvent; 3] = [PerfEvent::SystemCalls, PerfEvent::Instructions, PerfEvent::Cycles];
 
     pub fn name(self) -> &'static str {
         match self {
-            Counted::SystemCalls => "system calls",
-            Counted::Instructions => "instructions",
-            Counted::Cycles => "cycles",
+            PerfEvent::SystemCalls => "system calls",
+            PerfEvent::Instructions => "instructions",
+            PerfEvent::Cycles => "cycles",
         }
     }
 }
@@ -41,9 +41,9 @@ pub struct Counters(Vec<OwnedFd>);
 impl Counters {
     /// Counts from now on what these threads do, and all threads and processes that they start. A thread that is gone
     /// is left out.
-    pub fn open(counted: Counted, threads: &[u32]) -> Result<Counters, Unavailable> {
-        let refused = |refusal: Refusal| refusal.explain(counted);
-        let attributes = attributes(counted).map_err(refused)?;
+    pub fn open(event: PerfEvent, threads: &[u32]) -> Result<Counters, Unavailable> {
+        let refused = |refusal: Refusal| refusal.explain(event);
+        let attributes = attributes(event).map_err(refused)?;
         let mut counters = Vec::with_capacity(threads.len());
         for thread in threads {
             match open(&attributes, *thread) {
@@ -56,10 +56,10 @@ impl Counters {
     }
 
     /// Tries it on the calling thread.
-    pub fn attempt(counted: Counted) -> Result<(), Unavailable> {
+    pub fn attempt(event: PerfEvent) -> Result<(), Unavailable> {
         // SAFETY: takes nothing and cannot fail.
         let own = unsafe { libc::gettid() } as u32;
-        Counters::open(counted, &[own]).map(drop)
+        Counters::open(event, &[own]).map(drop)
     }
 
     /// What was counted so far, threads that ended included.
@@ -98,11 +98,11 @@ const FLAG_CLOEXEC: libc::c_ulong = 1 << 3;
 
 const _: () = assert!(size_of::<Attributes>() == 64);
 
-fn attributes(counted: Counted) -> Result<Attributes, Refusal> {
-    let (kind, config) = match counted {
-        Counted::SystemCalls => (KIND_TRACEPOINT, tracepoint()?),
-        Counted::Instructions => (KIND_HARDWARE, HARDWARE_INSTRUCTIONS),
-        Counted::Cycles => (KIND_HARDWARE, HARDWARE_CYCLES),
+fn attributes(event: PerfEvent) -> Result<Attributes, Refusal> {
+    let (kind, config) = match event {
+        PerfEvent::SystemCalls => (KIND_TRACEPOINT, tracepoint()?),
+        PerfEvent::Instructions => (KIND_HARDWARE, HARDWARE_INSTRUCTIONS),
+        PerfEvent::Cycles => (KIND_HARDWARE, HARDWARE_CYCLES),
     };
     let hypervisor = if kind == KIND_HARDWARE { FLAG_EXCLUDE_HYPERVISOR } else { 0 };
     Ok(Attributes {
@@ -179,13 +179,13 @@ enum Refusal {
 const ALLOW: &str = "sudo sysctl kernel.perf_event_paranoid=1";
 
 impl Refusal {
-    fn explain(self, counted: Counted) -> Unavailable {
+    fn explain(self, event: PerfEvent) -> Unavailable {
         let (why, remedy) = match self {
             Refusal::Tracepoint(error) => no_tracepoint(&error),
-            Refusal::Open(error) => not_opened(&error, counted),
+            Refusal::Open(error) => not_opened(&error, event),
             Refusal::Gone => ("all threads had ended".into(), "keep the process running until the end".into()),
         };
-        Unavailable { what: counted.name(), why, remedy }
+        Unavailable { what: event.name(), why, remedy }
     }
 }
 
@@ -207,7 +207,7 @@ fn no_tracepoint(error: &io::Error) -> (String, String) {
     }
 }
 
-fn not_opened(error: &io::Error, counted: Counted) -> (String, String) {
+fn not_opened(error: &io::Error, event: PerfEvent) -> (String, String) {
     let level = paranoid_level();
     match error.raw_os_error() {
         Some(libc::EACCES | libc::EPERM) if level.is_some_and(|level| level > 1) => (
@@ -219,7 +219,7 @@ fn not_opened(error: &io::Error, counted: Counted) -> (String, String) {
                 .into(),
             "run both ends as one user; in a container add CAP_PERFMON and allow the call".into(),
         ),
-        Some(libc::ENOENT | libc::EOPNOTSUPP | libc::ENODEV | libc::ENXIO) if counted != Counted::SystemCalls => {
+        Some(libc::ENOENT | libc::EOPNOTSUPP | libc::ENODEV | libc::ENXIO) if event != PerfEvent::SystemCalls => {
             ("no hardware counters here, as in most virtual machines".into(), "a machine that shows its PMU".into())
         }
         Some(libc::EMFILE | libc::ENFILE) => {
@@ -239,7 +239,7 @@ fn paranoid_level() -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::accounting::tree_threads;
+    use crate::sys::accounting::process_tree_threads;
     use crate::sys::uring::{Ring, RingSettings, Sqpoll};
     use crate::units::Nanos;
     use std::sync::mpsc;
@@ -258,8 +258,8 @@ mod tests {
     }
 
     /// The counters, or why there are none on standard output.
-    fn open_or_say(counted: Counted, threads: &[u32]) -> Option<Counters> {
-        Counters::open(counted, threads)
+    fn open_or_say(event: PerfEvent, threads: &[u32]) -> Option<Counters> {
+        Counters::open(event, threads)
             .inspect_err(|missing| println!("skipped: no {}: {}; {}", missing.what, missing.why, missing.remedy))
             .ok()
     }
@@ -274,7 +274,7 @@ mod tests {
             call(CALLS);
             thread::spawn(|| call(CALLS)).join().unwrap();
         });
-        let counters = open_or_say(Counted::SystemCalls, &[told.recv().unwrap()]);
+        let counters = open_or_say(PerfEvent::SystemCalls, &[told.recv().unwrap()]);
         let before = counters.as_ref().map(|counters| counters.read().unwrap());
         say.send(()).unwrap();
         worker.join().unwrap();
@@ -291,7 +291,7 @@ mod tests {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let counters = open_or_say(Counted::SystemCalls, &[child.id()]);
+        let counters = open_or_say(PerfEvent::SystemCalls, &[child.id()]);
         drop(child.stdin.take());
         child.wait().unwrap();
         let Some(counters) = counters else { return };
@@ -311,7 +311,7 @@ mod tests {
         let named = |(pid, thread): &(u32, u32)| {
             fs::read_to_string(format!("/proc/{pid}/task/{thread}/comm")).is_ok_and(|name| name.starts_with("iou-sqp-"))
         };
-        let all = || tree_threads(std::process::id()).into_iter();
+        let all = || process_tree_threads(std::process::id()).into_iter();
         let begun = std::time::Instant::now();
         // The thread names itself once it runs.
         let polling: Vec<u32> = loop {
@@ -322,14 +322,14 @@ mod tests {
             thread::sleep(std::time::Duration::from_millis(1));
         };
         assert!(!polling.is_empty());
-        let Some(counters) = open_or_say(Counted::SystemCalls, &polling) else { return };
+        let Some(counters) = open_or_say(PerfEvent::SystemCalls, &polling) else { return };
         thread::sleep(std::time::Duration::from_millis(50));
         assert_eq!(counters.read().unwrap(), 0);
     }
 
     #[test]
     fn instructions_grow_with_work() {
-        let Some(counters) = open_or_say(Counted::Instructions, &[own_thread()]) else { return };
+        let Some(counters) = open_or_say(PerfEvent::Instructions, &[own_thread()]) else { return };
         let before = counters.read().unwrap();
         (0..100_000u64).fold(0, |sum, i| std::hint::black_box(sum ^ i));
         assert!(counters.read().unwrap() - before > 100_000);
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_gone_is_not_counted() {
-        match Counters::open(Counted::SystemCalls, &[0x7fff_fff0]) {
+        match Counters::open(PerfEvent::SystemCalls, &[0x7fff_fff0]) {
             Ok(_) => panic!("there is no such thread"),
             Err(missing) => assert!(!missing.why.is_empty() && !missing.remedy.is_empty(), "{missing:?}"),
         }
@@ -346,17 +346,17 @@ mod tests {
     #[test]
     fn every_refusal_has_its_remedy() {
         let open = |errno| Refusal::Open(io::Error::from_raw_os_error(errno));
-        for (refusal, counted, part) in [
-            (Refusal::Tracepoint(io::ErrorKind::PermissionDenied.into()), Counted::SystemCalls, "remount"),
-            (open(libc::ENOENT), Counted::Cycles, "PMU"),
-            (open(libc::EMFILE), Counted::Cycles, "ulimit"),
-            (open(libc::ENOSYS), Counted::Instructions, "CONFIG_PERF_EVENTS"),
-            (Refusal::Gone, Counted::SystemCalls, "running"),
+        for (refusal, event, part) in [
+            (Refusal::Tracepoint(io::ErrorKind::PermissionDenied.into()), PerfEvent::SystemCalls, "remount"),
+            (open(libc::ENOENT), PerfEvent::Cycles, "PMU"),
+            (open(libc::EMFILE), PerfEvent::Cycles, "ulimit"),
+            (open(libc::ENOSYS), PerfEvent::Instructions, "CONFIG_PERF_EVENTS"),
+            (Refusal::Gone, PerfEvent::SystemCalls, "running"),
         ] {
-            let missing = refusal.explain(counted);
-            assert!(missing.what == counted.name() && missing.remedy.contains(part), "{missing:?}");
+            let missing = refusal.explain(event);
+            assert!(missing.what == event.name() && missing.remedy.contains(part), "{missing:?}");
         }
-        let forbidden = open(libc::EACCES).explain(Counted::SystemCalls);
+        let forbidden = open(libc::EACCES).explain(PerfEvent::SystemCalls);
         assert!(forbidden.remedy.contains("CAP_PERFMON"), "{forbidden:?}");
     }
 

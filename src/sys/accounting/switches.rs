@@ -1,6 +1,6 @@
 //! Context switches of processes.
 
-use super::tree::tree_threads;
+use super::process_tree::process_tree_threads;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -25,7 +25,7 @@ impl Switches {
 
 /// Switches so far of each thread of a tree of processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TreeSwitches(BTreeMap<u32, Switches>);
+pub struct ProcessTreeSwitches(BTreeMap<u32, Switches>);
 
 /// Switches of a tree of processes between two instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +39,10 @@ pub struct SwitchesUse {
 /// is gone.
 ///
 /// Costs a file to read per thread, some ten microseconds each.
-pub fn tree_switches(pid: u32) -> io::Result<TreeSwitches> {
-    let threads = tree_threads(pid).into_iter();
+pub fn process_tree_switches(pid: u32) -> io::Result<ProcessTreeSwitches> {
+    let threads = process_tree_threads(pid).into_iter();
     let all: BTreeMap<u32, Switches> = threads.filter_map(|(pid, thread)| Some((thread, of(pid, thread)?))).collect();
-    if all.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(TreeSwitches(all)) }
+    if all.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(ProcessTreeSwitches(all)) }
 }
 
 fn of(pid: u32, thread: u32) -> Option<Switches> {
@@ -58,9 +58,9 @@ fn parse(status: &str) -> Option<Switches> {
     Some(Switches { voluntary: voluntary?, involuntary: involuntary? })
 }
 
-impl TreeSwitches {
+impl ProcessTreeSwitches {
     /// What happened since an earlier look: of each thread the difference, of a new one everything.
-    pub fn since(&self, earlier: &TreeSwitches) -> SwitchesUse {
+    pub fn since(&self, earlier: &ProcessTreeSwitches) -> SwitchesUse {
         // Figures that went back are those of a new thread with an old number.
         let before = |thread: &u32, now: &Switches| {
             let known = earlier.0.get(thread).copied();
@@ -96,21 +96,22 @@ mod tests {
     #[test]
     fn each_sleep_is_a_voluntary_switch() {
         let own = std::process::id();
-        let before = (own_switches().unwrap(), tree_switches(own).unwrap());
+        let before = (own_switches().unwrap(), process_tree_switches(own).unwrap());
         let sleeps = 20;
         (0..sleeps).for_each(|_| std::thread::sleep(Duration::from_millis(1)));
-        let (switches, tree) = (own_switches().unwrap().since(before.0), tree_switches(own).unwrap().since(&before.1));
+        let (switches, tree) =
+            (own_switches().unwrap().since(before.0), process_tree_switches(own).unwrap().since(&before.1));
         assert!(switches.voluntary >= sleeps && tree.switches.voluntary >= sleeps, "{switches:?} {tree:?}");
     }
 
     #[test]
     fn another_process_is_seen_until_it_is_gone() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        let before = tree_switches(child.id());
+        let before = process_tree_switches(child.id());
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(before.unwrap().0.contains_key(&child.id()));
-        assert!(tree_switches(child.id()).is_err());
+        assert!(process_tree_switches(child.id()).is_err());
     }
 
     #[test]
@@ -119,7 +120,7 @@ mod tests {
             let of = |(thread, voluntary, involuntary): &(u32, u64, u64)| {
                 (*thread, Switches { voluntary: *voluntary, involuntary: *involuntary })
             };
-            TreeSwitches(all.iter().map(of).collect())
+            ProcessTreeSwitches(all.iter().map(of).collect())
         };
         let before = tree(&[(1, 100, 1), (2, 50, 9)]);
         for (after, voluntary, involuntary, ended) in [

@@ -1,31 +1,30 @@
 //! What datagram sockets offer beyond socket2: marks against echo loops, answers from the address that was asked, many
 //! datagrams per call or as one, and the kernel's count of what it dropped.
 
-pub(in crate::sys) mod along;
-mod answers;
-mod batch;
-mod close;
 mod gro;
-mod mark;
-pub mod offload;
-mod outbox;
-mod proc;
+pub mod gso;
+mod io;
+pub(in crate::sys) mod pktinfo;
+mod procfs;
+mod recv_batch;
+mod reply_batch;
 mod segments;
-mod single;
+mod send_batch;
+mod stop_ingress;
+mod ttl_mark;
 
-pub use along::{Local, may_arrive_anywhere, tell_arrival_addresses};
-pub use answers::{Answers, Sent};
-pub use batch::{BATCH, Batch, Message, Received};
-pub use close::close_to_newcomers;
 pub use gro::set_gro;
-pub use mark::mark_answers;
-pub use outbox::Outbox;
-pub use proc::{UdpRow, drops_at, is_bound, udp_sockets};
+pub use io::{Received, is_writable, receive, receive_with_local, send, send_waiting};
+pub use pktinfo::{Local, enable_pktinfo, is_bound_to_all};
+pub use procfs::{UdpRow, drops_at, is_bound, udp_sockets};
+pub use recv_batch::{BATCH, RecvBatch, RecvBuffers, RecvMsg};
+pub use reply_batch::{ReplyBatch, Sent};
 pub use segments::{parts, segments};
-pub use single::{Arrived, is_writable, receive, receive_with_local, send, send_waiting};
+pub use send_batch::SendBatch;
+pub use stop_ingress::stop_ingress;
+pub use ttl_mark::mark_answers;
 
 use socket2::Socket;
-use std::io;
 use std::os::fd::AsRawFd;
 
 /// Index of the drops in what SO_MEMINFO tells (linux/sock_diag.h).
@@ -34,7 +33,7 @@ const SK_MEMINFO_VARS: usize = 9;
 
 /// Datagrams that the kernel dropped at this socket since it was made, because its receive buffer was full, a checksum
 /// was wrong or a filter refused them (SO_MEMINFO, Linux 4.12). Wraps at 2^32.
-pub fn drops(socket: &Socket) -> io::Result<u32> {
+pub fn drops(socket: &Socket) -> std::io::Result<u32> {
     let mut info = [0u32; SK_MEMINFO_VARS];
     let mut len = size_of_val(&info) as libc::socklen_t;
     // SAFETY: the socket is open; the kernel writes at most `len` bytes to the array, which has as many.
@@ -43,7 +42,7 @@ pub fn drops(socket: &Socket) -> io::Result<u32> {
     };
     match outcome {
         0 => Ok(info[SK_MEMINFO_DROPS]),
-        _ => Err(io::Error::last_os_error()),
+        _ => Err(std::io::Error::last_os_error()),
     }
 }
 

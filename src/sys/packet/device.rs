@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// What a captured packet begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub enum LinkType {
     /// An Ethernet header.
     Ethernet,
     /// The header of IP or another protocol; which, [`super::Meta`] tells.
@@ -19,7 +19,7 @@ pub struct Device {
     pub name: String,
     /// 0 is every device.
     pub index: u32,
-    pub framing: Framing,
+    pub link_type: LinkType,
     pub loopback: bool,
 }
 
@@ -61,7 +61,7 @@ impl Device {
     /// Looks a device up by its name.
     pub fn find(name: &str) -> Result<Device, DeviceError> {
         if name == Device::ANY {
-            return Ok(Device { name: name.into(), index: 0, framing: Framing::Cooked, loopback: false });
+            return Ok(Device { name: name.into(), index: 0, link_type: LinkType::Cooked, loopback: false });
         }
         let missing = || DeviceError::Missing { name: name.into(), known: names() };
         let text = CString::new(name).map_err(|_| missing())?;
@@ -71,11 +71,11 @@ impl Device {
             return Err(missing());
         }
         let hardware = hardware(&text).map_err(|error| DeviceError::opening(name, error))?;
-        let framing = match hardware {
-            libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Framing::Ethernet,
-            _ => Framing::Cooked,
+        let link_type = match hardware {
+            libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => LinkType::Ethernet,
+            _ => LinkType::Cooked,
         };
-        Ok(Device { name: name.into(), index, framing, loopback: hardware == libc::ARPHRD_LOOPBACK })
+        Ok(Device { name: name.into(), index, link_type, loopback: hardware == libc::ARPHRD_LOOPBACK })
     }
 
     /// The index of the loopback device, where there is one of the usual name.
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn the_loopback_device_is_found_and_is_ethernet() {
         let device = Device::find("lo").unwrap();
-        assert!(device.loopback && device.framing == Framing::Ethernet, "{device:?}");
+        assert!(device.loopback && device.link_type == LinkType::Ethernet, "{device:?}");
         assert_eq!(interface_name(device.index).as_deref(), Some("lo"));
         assert_eq!(interface_name(u32::MAX), None);
     }

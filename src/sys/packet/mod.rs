@@ -1,15 +1,15 @@
 //! Packet sockets (packet(7)): every frame of a device, through a ring that the kernel fills ([`Ring`]) or one system
-//! call per packet ([`Immediate`]).
+//! call per packet ([`RecvmsgCapture`]).
 //!
 //! A [`Device`] is opened as a [`Tap`], which sees nothing until it is started: filter and options come first, so that no
 //! packet slips past them.
 
 mod device;
-mod immediate;
+mod recvmsg;
 mod ring;
 
-pub use device::{Device, DeviceError, Framing, interface_name};
-pub use immediate::Immediate;
+pub use device::{Device, DeviceError, LinkType, interface_name};
+pub use recvmsg::RecvmsgCapture;
 pub use ring::{Block, Packets, Ring, RingSize};
 
 use crate::sys::socket::set_option;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// Where a packet went, as the device saw it (`sll_pkttype`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Toward {
+pub enum Direction {
     Host,
     Broadcast,
     Multicast,
@@ -46,7 +46,7 @@ pub struct Meta {
     pub wire_len: u32,
     pub vlan: Option<VlanTag>,
     pub interface: u32,
-    pub toward: Toward,
+    pub direction: Direction,
     /// Of what follows the link's header, an EtherType.
     pub protocol: u16,
     /// Kind of the device (`ARPHRD_…`).
@@ -65,7 +65,7 @@ pub struct Packet<'a> {
 
 /// Packets that passed the filter, and those among them that the kernel had no room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct PacketStats {
     pub received: u64,
     pub dropped: u64,
 }
@@ -75,20 +75,20 @@ pub struct Counted {
 pub struct Tap {
     socket: Socket,
     device: Device,
-    counted: Counted,
+    counted: PacketStats,
 }
 
 impl Tap {
     /// Opens it; it sees nothing yet.
     pub fn open(device: Device) -> Result<Tap, DeviceError> {
-        let kind = match device.framing {
-            Framing::Ethernet => Type::RAW,
-            Framing::Cooked => Type::DGRAM,
+        let kind = match device.link_type {
+            LinkType::Ethernet => Type::RAW,
+            LinkType::Cooked => Type::DGRAM,
         };
         // Protocol 0: nothing arrives before `start` binds it.
         let socket = Socket::new(Domain::PACKET, kind, Some(Protocol::from(0)));
         let socket = socket.map_err(|error| DeviceError::opening(&device.name, error))?;
-        Ok(Tap { socket, device, counted: Counted::default() })
+        Ok(Tap { socket, device, counted: PacketStats::default() })
     }
 
     pub fn device(&self) -> &Device {
@@ -139,7 +139,7 @@ impl Tap {
     }
 
     /// All that was counted since the start. The kernel forgets its own figures when they are read, so they add up here.
-    fn counted(&mut self) -> io::Result<Counted> {
+    fn counted(&mut self) -> io::Result<PacketStats> {
         let mut now = libc::tpacket_stats_v3 { tp_packets: 0, tp_drops: 0, tp_freeze_q_cnt: 0 };
         let mut length = size_of_val(&now) as libc::socklen_t;
         let (level, name) = (libc::SOL_PACKET, libc::PACKET_STATISTICS);
@@ -175,7 +175,7 @@ impl Tap {
 #[derive(Debug)]
 pub enum Capture {
     Ring(Ring),
-    Immediate(Immediate),
+    Recvmsg(RecvmsgCapture),
 }
 
 impl Capture {
@@ -187,18 +187,18 @@ impl Capture {
     pub fn receive(&mut self, at_most: Duration, each: impl FnMut(Packet<'_>)) -> io::Result<usize> {
         match self {
             Capture::Ring(ring) => ring.receive(at_most, each),
-            Capture::Immediate(immediate) => immediate.receive(at_most, each),
+            Capture::Recvmsg(capture) => capture.receive(at_most, each),
         }
     }
 
-    pub fn counted(&mut self) -> io::Result<Counted> {
+    pub fn counted(&mut self) -> io::Result<PacketStats> {
         self.tap_mut().counted()
     }
 
     pub fn device(&self) -> &Device {
         match self {
             Capture::Ring(ring) => &ring.tap().device,
-            Capture::Immediate(immediate) => &immediate.tap().device,
+            Capture::Recvmsg(capture) => &capture.tap().device,
         }
     }
 
@@ -212,19 +212,19 @@ impl Capture {
     pub fn blocks(&self) -> u64 {
         match self {
             Capture::Ring(ring) => ring.blocks(),
-            Capture::Immediate(_) => Immediate::QUEUE,
+            Capture::Recvmsg(_) => RecvmsgCapture::QUEUE,
         }
     }
 
     /// Whether what was counted is asked for after each packet: then it is better asked for now and then.
-    pub fn is_immediate(&self) -> bool {
-        matches!(self, Capture::Immediate(_))
+    pub fn is_recvmsg(&self) -> bool {
+        matches!(self, Capture::Recvmsg(_))
     }
 
     fn tap_mut(&mut self) -> &mut Tap {
         match self {
             Capture::Ring(ring) => ring.tap_mut(),
-            Capture::Immediate(immediate) => immediate.tap_mut(),
+            Capture::Recvmsg(capture) => capture.tap_mut(),
         }
     }
 }
@@ -236,12 +236,12 @@ fn read_address(meta: &mut Meta, address: &libc::sockaddr_ll) {
     meta.hardware = address.sll_hatype;
     meta.source = address.sll_addr;
     meta.source_len = address.sll_halen.min(8);
-    meta.toward = match address.sll_pkttype {
-        libc::PACKET_BROADCAST => Toward::Broadcast,
-        libc::PACKET_MULTICAST => Toward::Multicast,
-        libc::PACKET_OTHERHOST => Toward::OtherHost,
-        libc::PACKET_OUTGOING => Toward::Outgoing,
-        _ => Toward::Host,
+    meta.direction = match address.sll_pkttype {
+        libc::PACKET_BROADCAST => Direction::Broadcast,
+        libc::PACKET_MULTICAST => Direction::Multicast,
+        libc::PACKET_OTHERHOST => Direction::OtherHost,
+        libc::PACKET_OUTGOING => Direction::Outgoing,
+        _ => Direction::Host,
     };
 }
 
@@ -266,7 +266,7 @@ impl Meta {
             wire_len,
             vlan: None,
             interface: 0,
-            toward: Toward::Host,
+            direction: Direction::Host,
             protocol: 0,
             hardware: 0,
             source: [0; 8],

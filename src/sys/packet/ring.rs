@@ -3,7 +3,7 @@
 //! A [`Block`] borrows the ring and gives its memory back when dropped; its packets borrow the block. So nobody can look
 //! at a packet whose memory the kernel may write again, nor at two blocks at once.
 
-use super::{Counted, Meta, Packet, Tap, read_address, vlan_tag};
+use super::{Meta, Packet, PacketStats, Tap, read_address, vlan_tag};
 use crate::sys::socket::set_option;
 use crate::units::{Bytes, Nanos};
 use std::io;
@@ -117,7 +117,7 @@ impl Ring {
         }
     }
 
-    pub fn counted(&mut self) -> io::Result<Counted> {
+    pub fn counted(&mut self) -> io::Result<PacketStats> {
         self.tap.counted()
     }
 

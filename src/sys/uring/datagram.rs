@@ -4,7 +4,7 @@
 //! and for ancillary data, each of fixed size, and what was sent.
 
 use crate::sys::datagram::Local;
-use crate::sys::datagram::along::{Along, AlongControl, ROOM};
+use crate::sys::datagram::pktinfo::{PktInfo, PktInfoBuffer, ROOM};
 
 /// `struct io_uring_recvmsg_out`: lengths of name, ancillary data and payload, and the flags, 32 bits each.
 const HEADER: usize = 16;
@@ -25,7 +25,7 @@ pub struct Datagram<'a> {
     pub name: &'a [u8],
     /// Bytes of each datagram of a batch (UDP_GRO), the last of which may be shorter; `None` for a single one.
     pub segment: Option<usize>,
-    /// Where to answer from, at a socket that tells ([`crate::sys::datagram::tell_arrival_addresses`]).
+    /// Where to answer from, at a socket that tells ([`crate::sys::datagram::enable_pktinfo`]).
     pub local: Option<Local>,
     /// It was longer than the buffer.
     pub truncated: bool,
@@ -42,7 +42,7 @@ impl Datagram<'_> {
             u32::from_ne_bytes(bytes)
         };
         let [name_len, control_len, payload_len] = [0, 1, 2].map(|index| word(index) as usize);
-        let Along { segment, local } = Along::read(&head[HEADER + NAME..][..control_len.min(CONTROL)]);
+        let PktInfo { segment, local } = PktInfo::read(&head[HEADER + NAME..][..control_len.min(CONTROL)]);
         Datagram {
             payload: &payload[..payload_len.min(payload.len())],
             // A name that was cut is none.
@@ -68,29 +68,29 @@ fn empty_header() -> libc::msghdr {
 }
 
 /// What sendmsg(2) is told of an answer: where to, where from, which bytes, and in what pieces. Used again and again.
-pub(super) struct Message {
+pub(super) struct SendMsg {
     header: libc::msghdr,
     data: libc::iovec,
     name: [u8; NAME],
-    control: AlongControl,
+    control: PktInfoBuffer,
 }
 
-impl Message {
-    pub(super) fn new() -> Box<Message> {
+impl SendMsg {
+    pub(super) fn new() -> Box<SendMsg> {
         let data = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        Box::new(Message { header: empty_header(), data, name: [0; NAME], control: AlongControl::EMPTY })
+        Box::new(SendMsg { header: empty_header(), data, name: [0; NAME], control: PktInfoBuffer::EMPTY })
     }
 
-    /// Makes it say: these bytes, to that name, with this along. The bytes are read when the message is sent; they and the
+    /// Makes it say: these bytes, to that name, with this control data. The bytes are read when the message is sent; they and the
     /// message must be there until then, at the same place.
-    pub(super) fn set(&mut self, name: &[u8], bytes: &[u8], along: Along) -> *const libc::msghdr {
+    pub(super) fn set(&mut self, name: &[u8], bytes: &[u8], pktinfo: PktInfo) -> *const libc::msghdr {
         self.name[..name.len()].copy_from_slice(name);
         self.data = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         self.header.msg_name = self.name.as_mut_ptr().cast();
         self.header.msg_namelen = name.len() as libc::socklen_t;
         self.header.msg_iov = &raw mut self.data;
         self.header.msg_iovlen = 1;
-        along.write(&mut self.control);
+        pktinfo.write(&mut self.control);
         self.control.attach(&mut self.header);
         &raw const self.header
     }
@@ -121,14 +121,14 @@ mod tests {
 
     #[test]
     fn what_came_along_is_read_too() {
-        let mut control = AlongControl::EMPTY;
+        let mut control = PktInfoBuffer::EMPTY;
         let local = Some(Local::V4([127, 0, 0, 2].into()));
-        Along { segment: None, local }.write(&mut control);
-        let along = control.written().to_vec();
+        PktInfo { segment: None, local }.write(&mut control);
+        let pktinfo = control.written().to_vec();
         control.clear();
         control.push(libc::SOL_UDP, libc::UDP_GRO, &64i32.to_ne_bytes());
-        let along = [control.written(), &along].concat();
-        let whole = buffer([0, along.len() as u32, 1, 0], b"", &along, b"x");
+        let pktinfo = [control.written(), &pktinfo].concat();
+        let whole = buffer([0, pktinfo.len() as u32, 1, 0], b"", &pktinfo, b"x");
         let datagram = Datagram::parse(&whole);
         assert_eq!((datagram.segment, datagram.local), (Some(64), local));
     }

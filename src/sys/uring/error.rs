@@ -82,7 +82,7 @@ pub fn seccomp_active() -> bool {
 }
 
 fn memlock_text() -> String {
-    match crate::sys::limits::locked_memory() {
+    match crate::sys::rlimit::locked_memory() {
         Ok(Some(bytes)) => format!("{} KiB", bytes / 1024),
         _ => "unlimited, so memory itself is short".into(),
     }

@@ -3,10 +3,10 @@
 
 use super::buffers::BufferSettings;
 use super::error::RingError;
-use super::ring::{Payload, Ring, Target, Token, Wait};
+use super::ring::{Descriptor, Ring, SendBuffer, UserData, Wait};
 use super::setup::{RingSettings, Sqpoll, Taskrun};
 use crate::units::Nanos;
-use io_uring::{IoUring, Probe, opcode};
+use io_uring::{IoUring, opcode};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -24,9 +24,9 @@ pub struct Feature {
     pub outcome: Result<(), String>,
 }
 
-type Trial = fn() -> Result<(), String>;
+type Probe = fn() -> Result<(), String>;
 
-const TRIALS: [(&str, &str, &str, Trial); 13] = [
+const PROBES: [(&str, &str, &str, Probe); 13] = [
     ("rings", "5.1", "io_uring at all", || ring(&plain()).map(drop)),
     ("COOP_TASKRUN", "5.19", "completions without interrupts", || {
         ring(&RingSettings { taskrun: Taskrun::Coop, ..plain() }).map(drop)
@@ -62,9 +62,9 @@ const TRIALS: [(&str, &str, &str, Trial); 13] = [
 /// Tries every feature; when io_uring itself does not work, only that.
 pub fn features() -> Vec<Feature> {
     let mut tried: Vec<Feature> = Vec::new();
-    for (name, since, gives, trial) in TRIALS {
+    for (name, since, gives, probe) in PROBES {
         let hopeless = tried.first().is_some_and(|rings| rings.outcome.is_err());
-        let outcome = if hopeless { Err("not tried: io_uring itself does not work here".into()) } else { trial() };
+        let outcome = if hopeless { Err("not tried: io_uring itself does not work here".into()) } else { probe() };
         tried.push(Feature { name, since, gives, outcome });
     }
     tried
@@ -102,8 +102,8 @@ fn io_text(error: std::io::Error) -> String {
     error.to_string()
 }
 
-fn token() -> Token {
-    Token { kind: 1, generation: 0, slot: 0 }
+fn user_data() -> UserData {
+    UserData { kind: 1, generation: 0, slot: 0 }
 }
 
 /// Runs the one operation of a ring and tells its outcome.
@@ -116,7 +116,7 @@ fn outcome(ring: &mut Ring) -> Result<(), String> {
 fn accept() -> Result<(), String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(io_text)?;
     let mut ring = ring(&plain())?;
-    ring.accept_multishot(listener.as_raw_fd(), false, token());
+    ring.accept_multishot(listener.as_raw_fd(), false, user_data());
     let _client = TcpStream::connect(listener.local_addr().map_err(io_text)?).map_err(io_text)?;
     outcome(&mut ring)
 }
@@ -125,7 +125,7 @@ fn send() -> Result<(), String> {
     let (socket, mut peer) = UnixStream::pair().map_err(io_text)?;
     peer.flush().map_err(io_text)?;
     let mut ring = ring(&plain())?;
-    ring.send(Target::Fd(socket.as_raw_fd()), Payload::Static(b"?"), 0..1, token());
+    ring.send(Descriptor::Fd(socket.as_raw_fd()), SendBuffer::Static(b"?"), 0..1, user_data());
     outcome(&mut ring)
 }
 
@@ -136,7 +136,7 @@ fn feature(has: fn(&IoUring) -> bool) -> Result<(), String> {
 
 fn operation(code: u8) -> Result<(), String> {
     let uring = IoUring::new(8).map_err(io_text)?;
-    let mut probe = Probe::new();
+    let mut probe = io_uring::Probe::new();
     uring.submitter().register_probe(&mut probe).map_err(io_text)?;
     if probe.is_supported(code) { Ok(()) } else { Err("the kernel does not list the operation".into()) }
 }

@@ -8,7 +8,7 @@ mod buffers;
 mod datagram;
 mod error;
 mod features;
-mod letter;
+mod msg;
 mod ring;
 mod setup;
 
@@ -16,6 +16,6 @@ pub use buffers::{BufferSettings, Lease};
 pub use datagram::Datagram;
 pub use error::{RingError, io_uring_disabled, kernel_release, seccomp_active};
 pub use features::{Feature, features, usable};
-pub use letter::{Letter, Queue};
-pub use ring::{Completion, Errno, Payload, Ring, Target, Token, Wait, WhenFull};
+pub use msg::{Msg, Queue};
+pub use ring::{Completion, Descriptor, Errno, OnFull, Ring, SendBuffer, UserData, Wait};
 pub use setup::{RingSettings, Sqpoll, Taskrun};

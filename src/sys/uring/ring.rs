@@ -1,14 +1,14 @@
 //! The ring itself: operations go in with the memory they need, completions come out with it.
 
 mod datagrams;
-mod letters;
+mod msgs;
 
-pub use datagrams::WhenFull;
+pub use datagrams::OnFull;
 
 use super::buffers::{Buffers, Group, Lease};
-use super::datagram::Message;
+use super::datagram::SendMsg;
 use super::error::{RingError, kernel_release};
-use super::letter::Letter;
+use super::msg::Msg;
 use super::setup::{RingSettings, Taskrun, build};
 use crate::units::Nanos;
 use datagrams::Datagrams;
@@ -24,8 +24,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Set in the user data of operations whose memory the ring holds; the rest is then an index into `held`.
-const HELD: u64 = 1 << 63;
+/// Set in the user data of operations whose memory the ring holds; the rest is then an index into `in_flight`.
+const HAS_MEMORY: u64 = 1 << 63;
 /// Set in the user data of operations whose result is a new file descriptor.
 const OPENS: u64 = 1 << 62;
 /// Set in the user data of receives that take their buffers from the group for datagrams.
@@ -37,7 +37,7 @@ const END_PATIENCE: Nanos = Nanos::from_secs(1);
 
 /// What an operation acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum Descriptor {
     Fd(RawFd),
     /// A slot in the ring's own table of direct descriptors.
     Direct(u32),
@@ -45,7 +45,7 @@ pub enum Target {
 
 /// The caller's name for an operation: a kind, a slot and the slot's generation. Comes back with each completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token {
+pub struct UserData {
     /// Below 32.
     pub kind: u8,
     /// The lower 24 bits count: enough that a slot's reuse shows.
@@ -53,38 +53,47 @@ pub struct Token {
     pub slot: u32,
 }
 
-impl Token {
+impl UserData {
     fn pack(self) -> u64 {
         (u64::from(self.kind & 0x1f) << 56) | (u64::from(self.generation & 0xff_ffff) << 32) | u64::from(self.slot)
     }
 
-    fn unpack(data: u64) -> Token {
-        Token { kind: (data >> 56) as u8 & 0x1f, generation: (data >> 32) as u32 & 0xff_ffff, slot: data as u32 }
+    fn unpack(data: u64) -> UserData {
+        UserData { kind: (data >> 56) as u8 & 0x1f, generation: (data >> 32) as u32 & 0xff_ffff, slot: data as u32 }
     }
 }
 
 /// Bytes to send, or room to read into.
 #[derive(Debug)]
-pub enum Payload {
+pub enum SendBuffer {
     /// Straight from the buffer they were received into.
     Lease(Lease),
     Static(&'static [u8]),
     Owned(Vec<u8>),
-    /// A datagram with its address.
-    Letter(Box<Letter>),
 }
 
 /// Memory that an operation in flight refers to.
-enum Memory {
-    Payload(Payload),
+enum OpMemory {
+    Buffer(SendBuffer),
+    /// A datagram with its address and ancillary data.
+    Msg(Box<Msg>),
     /// What sendmsg reads, and the buffer that comes back with it.
-    Message(Box<Message>, Payload, Option<Lease>),
+    SendMsg(Box<SendMsg>, SendBuffer, Option<Lease>),
     Address(#[allow(dead_code, reason = "kept alive for the kernel")] Box<SockAddr>),
 }
 
-struct Held {
-    token: Token,
-    memory: Memory,
+/// An operation in flight that refers to memory.
+struct InFlight {
+    user_data: UserData,
+    memory: OpMemory,
+}
+
+/// What comes back to the caller with the final completion of an operation.
+struct Returned {
+    user_data: UserData,
+    buffer: Option<SendBuffer>,
+    msg: Option<Box<Msg>>,
+    lease: Option<Lease>,
 }
 
 /// An error number as the kernel returned it.
@@ -101,7 +110,7 @@ impl From<Errno> for io::Error {
 #[derive(Debug)]
 #[must_use]
 pub struct Completion {
-    pub token: Token,
+    pub user_data: UserData,
     pub result: Result<u32, Errno>,
     /// A multishot operation stays armed: more completions of it follow.
     pub more: bool,
@@ -110,7 +119,9 @@ pub struct Completion {
     /// The buffer a receive filled, or that of the datagram which was answered.
     pub lease: Option<Lease>,
     /// What was sent from or read into, back from the kernel.
-    pub payload: Option<Payload>,
+    pub buffer: Option<SendBuffer>,
+    /// What was sent or received with address and ancillary data, back from the kernel.
+    pub msg: Option<Box<Msg>>,
     /// The connection that was accepted.
     pub opened: Option<OwnedFd>,
 }
@@ -131,7 +142,7 @@ pub struct Ring {
     uring: ManuallyDrop<IoUring>,
     buffers: ManuallyDrop<Option<Buffers>>,
     datagrams: ManuallyDrop<Option<Datagrams>>,
-    held: ManuallyDrop<Slab<Held>>,
+    in_flight: ManuallyDrop<Slab<InFlight>>,
     /// Completions reaped and not yet taken by the caller.
     batch: VecDeque<cqueue::Entry>,
     /// Operations whose final completion has not been reaped.
@@ -169,7 +180,7 @@ impl Ring {
             uring: ManuallyDrop::new(uring),
             buffers: ManuallyDrop::new(buffers),
             datagrams: ManuallyDrop::new(datagrams),
-            held: ManuallyDrop::new(Slab::new()),
+            in_flight: ManuallyDrop::new(Slab::new()),
             batch: VecDeque::with_capacity(settings.completions as usize),
             outstanding: 0,
             number: RINGS.fetch_add(1, Ordering::Relaxed),
@@ -181,14 +192,14 @@ impl Ring {
 
     /// Tries a receive of the kind that will be needed, on a socket with data waiting.
     pub fn receive_probe(&mut self, multishot: bool) -> Result<(), RingError> {
-        let what = "the trial receive";
+        let what = "the receive probe";
         let other = |source| RingError::Other { what, source };
         let (reader, mut writer) = UnixStream::pair().map_err(other)?;
         writer.write_all(b"?").map_err(other)?;
-        let token = Token { kind: 0, generation: 0, slot: 0 };
+        let user_data = UserData { kind: 0, generation: 0, slot: 0 };
         match multishot {
-            true => self.recv_multishot(Target::Fd(reader.as_raw_fd()), token),
-            false => self.recv_once(Target::Fd(reader.as_raw_fd()), false, token),
+            true => self.recv_multishot(Descriptor::Fd(reader.as_raw_fd()), user_data),
+            false => self.recv_once(Descriptor::Fd(reader.as_raw_fd()), false, user_data),
         }
         self.enter(Wait::AtMost(Nanos::from_secs(5))).map_err(other)?;
         match self.next_completion() {
@@ -209,96 +220,96 @@ impl Ring {
 
     /// Accepts connections from a listening socket until cancelled (5.19). A completion's result is the new
     /// slot in the direct table where `direct`; otherwise the completion carries its descriptor.
-    pub fn accept_multishot(&mut self, listener: RawFd, direct: bool, token: Token) {
+    pub fn accept_multishot(&mut self, listener: RawFd, direct: bool, user_data: UserData) {
         let mut accept = opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(direct);
         if !direct {
             accept = accept.flags(libc::SOCK_CLOEXEC);
         }
-        self.push(accept.build().user_data(accept_data(token, direct)));
+        self.push(accept.build().user_data(accept_data(user_data, direct)));
     }
 
     /// Receives into buffers that the kernel picks from the buffer ring, until cancelled or out of buffers (6.0).
-    pub fn recv_multishot(&mut self, target: Target, token: Token) {
-        let entry = match target {
-            Target::Fd(fd) => opcode::RecvMulti::new(Fd(fd), Group::Streams as u16).build(),
-            Target::Direct(slot) => opcode::RecvMulti::new(Fixed(slot), Group::Streams as u16).build(),
+    pub fn recv_multishot(&mut self, descriptor: Descriptor, user_data: UserData) {
+        let entry = match descriptor {
+            Descriptor::Fd(fd) => opcode::RecvMulti::new(Fd(fd), Group::Streams as u16).build(),
+            Descriptor::Direct(slot) => opcode::RecvMulti::new(Fixed(slot), Group::Streams as u16).build(),
         };
-        self.push(entry.user_data(token.pack()));
+        self.push(entry.user_data(user_data.pack()));
     }
 
     /// Receives once into a buffer that the kernel picks. `expect_empty`: wait for readiness before the first try.
-    pub fn recv_once(&mut self, target: Target, expect_empty: bool, token: Token) {
+    pub fn recv_once(&mut self, descriptor: Descriptor, expect_empty: bool, user_data: UserData) {
         let len = self.buffers.as_ref().map_or(0, Buffers::size);
         let ioprio = if expect_empty { POLL_FIRST } else { 0 };
         let nothing = std::ptr::null_mut();
-        let entry = match target {
-            Target::Fd(fd) => {
+        let entry = match descriptor {
+            Descriptor::Fd(fd) => {
                 opcode::Recv::new(Fd(fd), nothing, len).buf_group(Group::Streams as u16).ioprio(ioprio).build()
             }
-            Target::Direct(slot) => {
+            Descriptor::Direct(slot) => {
                 opcode::Recv::new(Fixed(slot), nothing, len).buf_group(Group::Streams as u16).ioprio(ioprio).build()
             }
         };
-        self.push(entry.flags(squeue::Flags::BUFFER_SELECT).user_data(token.pack()));
+        self.push(entry.flags(squeue::Flags::BUFFER_SELECT).user_data(user_data.pack()));
     }
 
-    /// Sends `range` of the payload, all of it where the kernel can (MSG_WAITALL); check the result nevertheless.
-    /// The payload comes back with the completion.
-    pub fn send(&mut self, target: Target, payload: Payload, range: Range<usize>, token: Token) {
-        let bytes = &self.payload_bytes(&payload)[range];
+    /// Sends `range` of the buffer, all of it where the kernel can (MSG_WAITALL); check the result nevertheless.
+    /// The buffer comes back with the completion.
+    pub fn send(&mut self, descriptor: Descriptor, buffer: SendBuffer, range: Range<usize>, user_data: UserData) {
+        let bytes = &self.buffer_bytes(&buffer)[range];
         let (start, len) = (bytes.as_ptr(), bytes.len() as u32);
         let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-        let entry = match target {
-            Target::Fd(fd) => opcode::Send::new(Fd(fd), start, len).flags(flags).build(),
-            Target::Direct(slot) => opcode::Send::new(Fixed(slot), start, len).flags(flags).build(),
+        let entry = match descriptor {
+            Descriptor::Fd(fd) => opcode::Send::new(Fd(fd), start, len).flags(flags).build(),
+            Descriptor::Direct(slot) => opcode::Send::new(Fixed(slot), start, len).flags(flags).build(),
         };
-        self.push_holding(entry, token, Memory::Payload(payload));
+        self.push_with_memory(entry, user_data, OpMemory::Buffer(buffer));
     }
 
     /// Completes once, when the descriptor can be written to.
-    pub fn poll_writable(&mut self, fd: RawFd, token: Token) {
+    pub fn poll_writable(&mut self, fd: RawFd, user_data: UserData) {
         let entry = opcode::PollAdd::new(Fd(fd), libc::POLLOUT as u32).build();
-        self.push(entry.user_data(token.pack()));
+        self.push(entry.user_data(user_data.pack()));
     }
 
     /// Reads from a pipe or the like into the vector, up to its length; it comes back with the completion.
-    pub fn read(&mut self, fd: RawFd, mut room: Vec<u8>, token: Token) {
+    pub fn read(&mut self, fd: RawFd, mut room: Vec<u8>, user_data: UserData) {
         let entry = opcode::Read::new(Fd(fd), room.as_mut_ptr(), room.len() as u32).build();
-        self.push_holding(entry, token, Memory::Payload(Payload::Owned(room)));
+        self.push_with_memory(entry, user_data, OpMemory::Buffer(SendBuffer::Owned(room)));
     }
 
     /// Connects a socket.
-    pub fn connect(&mut self, fd: RawFd, address: SockAddr, token: Token) {
+    pub fn connect(&mut self, fd: RawFd, address: SockAddr, user_data: UserData) {
         let address = Box::new(address);
         let entry = opcode::Connect::new(Fd(fd), address.as_ptr().cast(), address.len()).build();
-        self.push_holding(entry, token, Memory::Address(address));
+        self.push_with_memory(entry, user_data, OpMemory::Address(address));
     }
 
-    /// Asks for the end of the operations that carry the token `target`; they complete themselves, with ECANCELED or
+    /// Asks for the end of the operations that carry the user data `target`; they complete themselves, with ECANCELED or
     /// with what they did meanwhile. Not for operations that hold memory.
-    pub fn cancel(&mut self, target: Token, token: Token) {
+    pub fn cancel(&mut self, target: UserData, user_data: UserData) {
         let entry = opcode::AsyncCancel2::new(CancelBuilder::user_data(target.pack()).all()).build();
-        self.push(entry.user_data(token.pack()));
+        self.push(entry.user_data(user_data.pack()));
     }
 
     /// As `cancel`, for an accept that was armed with the same `direct`.
-    pub fn cancel_accept(&mut self, target: Token, direct: bool, token: Token) {
+    pub fn cancel_accept(&mut self, target: UserData, direct: bool, user_data: UserData) {
         let entry = opcode::AsyncCancel2::new(CancelBuilder::user_data(accept_data(target, direct)).all()).build();
-        self.push(entry.user_data(token.pack()));
+        self.push(entry.user_data(user_data.pack()));
     }
 
     /// Ends the receiving side: what has arrived can still be received, then comes the end of the stream.
-    pub fn shutdown_read(&mut self, target: Target, token: Token) {
-        let entry = match target {
-            Target::Fd(fd) => opcode::Shutdown::new(Fd(fd), libc::SHUT_RD).build(),
-            Target::Direct(slot) => opcode::Shutdown::new(Fixed(slot), libc::SHUT_RD).build(),
+    pub fn shutdown_read(&mut self, descriptor: Descriptor, user_data: UserData) {
+        let entry = match descriptor {
+            Descriptor::Fd(fd) => opcode::Shutdown::new(Fd(fd), libc::SHUT_RD).build(),
+            Descriptor::Direct(slot) => opcode::Shutdown::new(Fixed(slot), libc::SHUT_RD).build(),
         };
-        self.push(entry.user_data(token.pack()));
+        self.push(entry.user_data(user_data.pack()));
     }
 
     /// Closes a direct descriptor. Cancel its operations and wait for their end first.
-    pub fn close_direct(&mut self, slot: u32, token: Token) {
-        self.push(opcode::Close::new(Fixed(slot)).build().user_data(token.pack()));
+    pub fn close_direct(&mut self, slot: u32, user_data: UserData) {
+        self.push(opcode::Close::new(Fixed(slot)).build().user_data(user_data.pack()));
     }
 
     /// Puts a descriptor into a slot of the direct table; the caller may close its own copy afterwards.
@@ -323,14 +334,14 @@ impl Ring {
         };
         self.batch.extend(self.uring.completion());
         match entered {
-            Ok(_) => Ok(()),
-            Err(error) => forgivable(error),
+            Err(error) if !is_retryable(&error) => Err(error),
+            _ => Ok(()),
         }
     }
 
     /// Completions that wait to be taken. Operations pushed meanwhile may add to them, so a loop that must come to an end
     /// takes as many as there were.
-    pub fn collected(&self) -> usize {
+    pub fn ready_len(&self) -> usize {
         self.batch.len()
     }
 
@@ -343,13 +354,14 @@ impl Ring {
         if !more {
             self.outstanding -= 1;
         }
-        let (token, payload, kept) = self.unhold(entry.user_data());
+        let Returned { user_data, buffer, msg, lease } = self.reclaim(entry.user_data());
         let result = u32::try_from(entry.result()).map_err(|_| Errno(-entry.result()));
         let len = result.unwrap_or(0);
         let group = group(entry.user_data());
-        let lease = cqueue::buffer_select(flags).map(|id| Lease { id, group, ring: self.number, len }).or(kept);
+        let lease = cqueue::buffer_select(flags).map(|id| Lease { id, group, ring: self.number, len }).or(lease);
         let opened = opened(entry.user_data(), result);
-        Some(Completion { token, result, more, nonempty: cqueue::sock_nonempty(flags), lease, payload, opened })
+        let nonempty = cqueue::sock_nonempty(flags);
+        Some(Completion { user_data, result, more, nonempty, lease, buffer, msg, opened })
     }
 
     /// What was received.
@@ -395,34 +407,34 @@ impl Ring {
         buffers.expect("a lease comes from a ring with buffers")
     }
 
-    fn payload_bytes<'a>(&'a self, payload: &'a Payload) -> &'a [u8] {
-        match payload {
-            Payload::Lease(lease) => self.bytes(lease),
-            Payload::Static(bytes) => bytes,
-            Payload::Owned(bytes) => bytes,
-            Payload::Letter(letter) => letter.body(),
+    fn buffer_bytes<'a>(&'a self, buffer: &'a SendBuffer) -> &'a [u8] {
+        match buffer {
+            SendBuffer::Lease(lease) => self.bytes(lease),
+            SendBuffer::Static(bytes) => bytes,
+            SendBuffer::Owned(bytes) => bytes,
         }
     }
 
     #[inline]
-    fn push_holding(&mut self, entry: squeue::Entry, token: Token, memory: Memory) {
-        let index = self.held.insert(Held { token, memory });
-        self.push(entry.user_data(HELD | index as u64));
+    fn push_with_memory(&mut self, entry: squeue::Entry, user_data: UserData, memory: OpMemory) {
+        let index = self.in_flight.insert(InFlight { user_data, memory });
+        self.push(entry.user_data(HAS_MEMORY | index as u64));
     }
 
     #[inline]
     fn push(&mut self, entry: squeue::Entry) {
         self.outstanding += 1;
         loop {
-            // SAFETY: every address in the entry points into memory that `held`, `buffers`, `datagrams` or a 'static
+            // SAFETY: every address in the entry points into memory that `in_flight`, `buffers`, `datagrams` or a 'static
             // keeps alive until the operation's final completion has been reaped; `Drop` waits for that or leaks the memory.
             if unsafe { self.uring.submission().push(&entry) }.is_ok() {
                 return;
             }
             // The queue is full: let the kernel take what is in it. A busy kernel (EBUSY) wants its completions
             // collected first; they wait in `batch`.
-            let submitted = self.uring.submitter().submit().map(drop).or_else(forgivable);
-            if let Err(error) = submitted {
+            if let Err(error) = self.uring.submitter().submit()
+                && !is_retryable(&error)
+            {
                 // Nothing more can be submitted: the next `enter` says so, and this operation never was.
                 self.failure = Some(error);
                 self.outstanding -= 1;
@@ -435,20 +447,23 @@ impl Ring {
         }
     }
 
+    /// Takes back what the operation with this user data referred to.
     #[inline]
-    fn unhold(&mut self, data: u64) -> (Token, Option<Payload>, Option<Lease>) {
-        if data & HELD == 0 {
-            return (Token::unpack(data), None, None);
+    fn reclaim(&mut self, data: u64) -> Returned {
+        if data & HAS_MEMORY == 0 {
+            return Returned { user_data: UserData::unpack(data), buffer: None, msg: None, lease: None };
         }
-        let held = self.held.remove((data & !HELD) as usize);
-        match held.memory {
-            Memory::Payload(payload) => (held.token, Some(payload), None),
-            Memory::Message(message, payload, lease) => {
-                self.keep_message(message);
-                (held.token, Some(payload), lease)
+        let InFlight { user_data, memory } = self.in_flight.remove((data & !HAS_MEMORY) as usize);
+        let (buffer, msg, lease) = match memory {
+            OpMemory::Buffer(buffer) => (Some(buffer), None, None),
+            OpMemory::Msg(msg) => (None, Some(msg), None),
+            OpMemory::SendMsg(send_msg, buffer, lease) => {
+                self.recycle_send_msg(send_msg);
+                (Some(buffer), None, lease)
             }
-            Memory::Address(_) => (held.token, None, None),
-        }
+            OpMemory::Address(_) => (None, None, None),
+        };
+        Returned { user_data, buffer, msg, lease }
     }
 
     /// Submits and lets the kernel run what completed, without sleeping.
@@ -499,7 +514,7 @@ impl Drop for Ring {
             unsafe {
                 ManuallyDrop::drop(&mut self.buffers);
                 ManuallyDrop::drop(&mut self.datagrams);
-                ManuallyDrop::drop(&mut self.held);
+                ManuallyDrop::drop(&mut self.in_flight);
             }
         }
         // Otherwise the memory is leaked: the kernel may still write to it.
@@ -509,29 +524,26 @@ impl Drop for Ring {
 /// The group from which an operation with this user data took a buffer, if it took one.
 #[inline]
 fn group(data: u64) -> Group {
-    if data & (HELD | DATAGRAMS) == DATAGRAMS { Group::Datagrams } else { Group::Streams }
+    if data & (HAS_MEMORY | DATAGRAMS) == DATAGRAMS { Group::Datagrams } else { Group::Streams }
 }
 
 /// The user data of an accept.
-fn accept_data(token: Token, direct: bool) -> u64 {
-    token.pack() | if direct { 0 } else { OPENS }
+fn accept_data(user_data: UserData, direct: bool) -> u64 {
+    user_data.pack() | if direct { 0 } else { OPENS }
 }
 
 /// The descriptor that a completion brings.
 #[inline]
 fn opened(data: u64, result: Result<u32, Errno>) -> Option<OwnedFd> {
-    let fd = result.ok().filter(|_| data & (HELD | OPENS) == OPENS)?;
+    let fd = result.ok().filter(|_| data & (HAS_MEMORY | OPENS) == OPENS)?;
     // SAFETY: only operations that open a descriptor carry OPENS, each completion brings a new one, and it is taken
     // here and nowhere else.
     Some(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Errors after which the loop simply goes on: interrupted, timed out, or completions to be collected first.
-fn forgivable(error: io::Error) -> io::Result<()> {
-    match error.raw_os_error() {
-        Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
-        _ => Err(error),
-    }
+fn is_retryable(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN))
 }
 
 #[cfg(test)]

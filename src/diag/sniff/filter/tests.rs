@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use socket2::{Domain, Socket, Type};
 use std::io::Read;
 
-const PLACE: Place = Place { framing: Framing::Ethernet, loopback: None, snap: Bytes(65_535) };
+const PLACE: Place = Place { link_type: LinkType::Ethernet, loopback: None, snap: Bytes(65_535) };
 
 /// How many bytes of the frame the kernel lets pass.
 fn passed(filter: &Filter, place: Place, frame: &[u8]) -> Option<usize> {

@@ -15,7 +15,7 @@ fn packet(data: &[u8], protocol: u16) -> Packet<'_> {
 /// Without the time of day, which depends on where one is.
 fn line(data: &[u8]) -> String {
     let mut out = Vec::new();
-    Printer::new(Framing::Ethernet, false).print(&packet(data, 0x0800), &mut out).unwrap();
+    Printer::new(LinkType::Ethernet, false).print(&packet(data, 0x0800), &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     let (time, rest) = text.split_once(' ').unwrap();
     assert_eq!((time.len(), &time[8..]), (15, ".123456"), "{text}");
@@ -107,14 +107,14 @@ fn icmp_unreachable(quoted: &[u8]) -> Vec<u8> {
 /// Prints a frame and feeds it to a watch, as any device and as the kind it is.
 fn survive(bytes: &[u8]) {
     let mut watch = Watch::new(80, Limits::default());
-    for framing in [Framing::Ethernet, Framing::Cooked] {
+    for link_type in [LinkType::Ethernet, LinkType::Cooked] {
         for protocol in [0x0800, 0x86dd, 0x0806, 0x8100, 0] {
             let packet = packet(bytes, protocol);
             let mut out = Vec::new();
-            Printer::new(framing, true).print(&packet, &mut out).unwrap();
+            Printer::new(link_type, true).print(&packet, &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             assert!(text.ends_with('\n') && text.matches('\n').count() == 1, "{text:?}");
-            feed(&mut watch, framing, &packet);
+            feed(&mut watch, link_type, &packet);
         }
     }
 }
@@ -148,7 +148,7 @@ fn what_is_odd_is_said() {
 
 #[test]
 fn sequence_numbers_count_from_where_the_connection_was_first_seen() {
-    let mut printer = Printer::new(Framing::Ethernet, false);
+    let mut printer = Printer::new(LinkType::Ethernet, false);
     let mut print = |from: u16, to: u16, sequence: u32, acknowledged: u32| {
         let mut frame = Vec::new();
         let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 1], 64);

@@ -2,7 +2,7 @@
 
 use super::{Engine, Event, Refused, Setup, Traffic, prepare_segments, refuses_segments};
 use crate::load::engine::{EngineError, Wait};
-use crate::sys::datagram::{BATCH, Batch, Outbox, offload, parts};
+use crate::sys::datagram::{BATCH, RecvBatch, SendBatch, gso, parts};
 use crate::sys::epoll::{Epoll, Events, Interest};
 use crate::sys::socket::is_transient;
 use socket2::Socket;
@@ -18,8 +18,8 @@ pub struct EpollEngine {
     events: Events,
     sockets: Vec<Option<Seat>>,
     setup: Setup,
-    inbox: Batch,
-    outbox: Outbox,
+    inbox: RecvBatch,
+    outbox: SendBatch,
     traffic: Traffic,
 }
 
@@ -33,7 +33,7 @@ struct Seat {
 
 /// Room that one receive needs: for a super-packet, or for a byte more than is expected so that it shows.
 fn room(setup: &Setup) -> usize {
-    if setup.segments > 1 { offload::MAX_SUPER_PACKET.next_power_of_two() } else { setup.size + 1 }
+    if setup.segments > 1 { gso::MAX_SUPER_PACKET.next_power_of_two() } else { setup.size + 1 }
 }
 
 /// Most datagrams that one call sends.
@@ -52,8 +52,8 @@ impl Engine for EpollEngine {
             epoll: Epoll::new().map_err(EngineError::Epoll)?,
             events: Events::with_capacity(setup.sockets.min(MAX_EVENTS)),
             sockets: (0..setup.sockets).map(|_| None).collect(),
-            inbox: Batch::new(room(setup)),
-            outbox: Outbox::new(most(setup), setup.size),
+            inbox: RecvBatch::new(room(setup)),
+            outbox: SendBatch::new(most(setup), setup.size),
             setup: *setup,
             traffic: Traffic::default(),
         })
@@ -121,7 +121,7 @@ impl Engine for EpollEngine {
 
 impl Seat {
     #[inline]
-    fn send(&mut self, outbox: &mut Outbox, count: usize, traffic: &mut Traffic) -> io::Result<usize> {
+    fn send(&mut self, outbox: &mut SendBatch, count: usize, traffic: &mut Traffic) -> io::Result<usize> {
         if self.segmented {
             match outbox.send_as_one(&self.socket, count) {
                 Err(error) if refuses_segments(&error) => self.end_segments(&error, traffic)?,
@@ -140,11 +140,11 @@ impl Seat {
     fn end_segments(&mut self, error: &io::Error, traffic: &mut Traffic) -> io::Result<()> {
         self.segmented = false;
         traffic.unsegmented = error.raw_os_error();
-        offload::segment_sends(&self.socket, 0)
+        gso::set_gso(&self.socket, 0)
     }
 }
 
-fn receive(socket: &Socket, inbox: &mut Batch, traffic: &mut Traffic, mut tell: impl FnMut(Event<'_>)) {
+fn receive(socket: &Socket, inbox: &mut RecvBatch, traffic: &mut Traffic, mut tell: impl FnMut(Event<'_>)) {
     match inbox.receive(socket) {
         Ok(count) => {
             traffic.receives += count as u64;

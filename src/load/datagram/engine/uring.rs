@@ -6,10 +6,10 @@
 
 use super::{Engine, Event, Refused, Setup, Traffic, prepare_segments, refuses_segments};
 use crate::load::engine::{EngineError, Wait, enter};
-use crate::sys::datagram::{offload, parts};
+use crate::sys::datagram::{gso, parts};
 use crate::sys::socket::is_transient;
 use crate::sys::uring::{
-    BufferSettings, Completion, Errno, Lease, Payload, Ring, RingSettings, Target, Taskrun, Token,
+    BufferSettings, Completion, Descriptor, Errno, Lease, Ring, RingSettings, SendBuffer, Taskrun, UserData,
 };
 use socket2::{Domain, Socket};
 use std::io;
@@ -23,7 +23,7 @@ const WRITABLE: u8 = 4;
 
 /// Receive buffers are a multiple of this, and begin on one.
 const BUFFER_ALIGN: usize = 64;
-const SUPER_PACKET_ROOM: usize = offload::MAX_SUPER_PACKET.next_power_of_two();
+const SUPER_PACKET_ROOM: usize = gso::MAX_SUPER_PACKET.next_power_of_two();
 /// Receive buffers: one for each datagram that may be in flight, within limits of number and of memory per thread.
 const BUFFERS: std::ops::RangeInclusive<usize> = 64..=32 << 10;
 const BUFFER_MEMORY: usize = 16 << 20;
@@ -73,8 +73,8 @@ fn settings(setup: &Setup) -> RingSettings {
     }
 }
 
-fn token(kind: u8, number: usize) -> Token {
-    Token { kind, generation: 0, slot: number as u32 }
+fn user_data(kind: u8, number: usize) -> UserData {
+    UserData { kind, generation: 0, slot: number as u32 }
 }
 
 impl Engine for UringEngine {
@@ -134,8 +134,8 @@ impl Engine for UringEngine {
 
     fn events(&mut self, mut tell: impl FnMut(usize, Event<'_>)) {
         while let Some(completion) = self.first.take().or_else(|| self.ring.next_completion()) {
-            let number = completion.token.slot as usize;
-            match completion.token.kind {
+            let number = completion.user_data.slot as usize;
+            match completion.user_data.kind {
                 RECEIVE => self.received(number, completion, |event| tell(number, event)),
                 WRITABLE => tell(number, Event::Writable),
                 _ => self.sent(number, completion, |event| tell(number, event)),
@@ -154,8 +154,8 @@ impl UringEngine {
         if let Some(seat) = &self.sockets[number] {
             let fd = seat.socket.as_raw_fd();
             match self.setup.segments {
-                1 => self.ring.recv_multishot(Target::Fd(fd), token(RECEIVE, number)),
-                _ => self.ring.recv_datagrams(fd, false, token(RECEIVE, number)),
+                1 => self.ring.recv_multishot(Descriptor::Fd(fd), user_data(RECEIVE, number)),
+                _ => self.ring.recv_datagrams(fd, false, user_data(RECEIVE, number)),
             }
         }
     }
@@ -204,8 +204,8 @@ impl UringEngine {
         if let Some(seat) = &self.sockets[number] {
             let kind = if seat.segmented { SEND_SEGMENTS } else { SEND };
             // Nothing is used twice here that needs a generation: the length takes its place.
-            let token = Token { generation: len as u32, ..token(kind, number) };
-            self.ring.send(Target::Fd(seat.socket.as_raw_fd()), Payload::Owned(bytes), 0..len, token);
+            let user_data = UserData { generation: len as u32, ..user_data(kind, number) };
+            self.ring.send(Descriptor::Fd(seat.socket.as_raw_fd()), SendBuffer::Owned(bytes), 0..len, user_data);
         }
     }
 
@@ -221,7 +221,7 @@ impl UringEngine {
                 Ok(1)
             }
             Err(error) if is_transient(&error) => {
-                self.ring.poll_writable(seat.socket.as_raw_fd(), token(WRITABLE, number));
+                self.ring.poll_writable(seat.socket.as_raw_fd(), user_data(WRITABLE, number));
                 Ok(0)
             }
             Err(error) => Err(error),
@@ -229,8 +229,8 @@ impl UringEngine {
     }
 
     fn sent(&mut self, number: usize, completion: Completion, mut tell: impl FnMut(Event<'_>)) {
-        let Some(Payload::Owned(bytes)) = completion.payload else { return };
-        let Token { kind, generation: len, .. } = completion.token;
+        let Some(SendBuffer::Owned(bytes)) = completion.buffer else { return };
+        let UserData { kind, generation: len, .. } = completion.user_data;
         let Err(errno) = completion.result else {
             self.traffic.sends += 1;
             return self.pool.push(bytes);
@@ -253,7 +253,7 @@ impl UringEngine {
         let Some(seat) = &mut self.sockets[number] else { return false };
         seat.segmented = false;
         self.traffic.unsegmented = error.raw_os_error();
-        offload::segment_sends(&seat.socket, 0).is_ok()
+        gso::set_gso(&seat.socket, 0).is_ok()
     }
 
     #[cold]

@@ -1,9 +1,9 @@
 //! Datagrams: a multishot recvmsg into buffers of their own, and answers that go to where a datagram came from.
 
-use super::{DATAGRAMS, Errno, Memory, Payload, Ring, Token, Wait};
-use crate::sys::datagram::along::Along;
+use super::{DATAGRAMS, Errno, OpMemory, Ring, SendBuffer, UserData, Wait};
+use crate::sys::datagram::pktinfo::PktInfo;
 use crate::sys::uring::buffers::{BufferSettings, Buffers, Group, Lease};
-use crate::sys::uring::datagram::{Datagram, HEADROOM, Message, receive_header};
+use crate::sys::uring::datagram::{Datagram, HEADROOM, SendMsg, receive_header};
 use crate::sys::uring::error::{RingError, kernel_release};
 use crate::units::Nanos;
 use io_uring::types::{CancelBuilder, Fd};
@@ -25,14 +25,14 @@ pub(super) struct Datagrams {
     header: Box<libc::msghdr>,
     /// Messages not in use.
     #[allow(clippy::vec_box, reason = "boxes go in and out; a message in use must not move")]
-    messages: Vec<Box<Message>>,
+    free_send_msgs: Vec<Box<SendMsg>>,
 }
 
 impl Datagrams {
     pub(super) fn register(submitter: &Submitter<'_>, settings: BufferSettings) -> Result<Datagrams, RingError> {
         let settings = BufferSettings { size: settings.size + HEADROOM as u32, ..settings };
         let buffers = Buffers::register(submitter, Group::Datagrams, settings)?;
-        Ok(Datagrams { buffers, header: receive_header(), messages: Vec::new() })
+        Ok(Datagrams { buffers, header: receive_header(), free_send_msgs: Vec::new() })
     }
 
     pub(super) fn buffers(&self) -> &Buffers {
@@ -47,7 +47,7 @@ impl Datagrams {
 /// What an answer does that finds no room in the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-pub enum WhenFull {
+pub enum OnFull {
     /// Waits in the kernel; others that are sent meanwhile may overtake it. On a unix socket whose destination has no room
     /// either it arrives empty.
     Wait = 0,
@@ -59,17 +59,17 @@ impl Ring {
     /// Receives datagrams, each into a buffer of the group for datagrams, until cancelled or out of buffers (6.0); with
     /// `at_once` only those that have arrived: it ends with EAGAIN, though maybe before it has taken all. An empty
     /// datagram ends it too.
-    pub fn recv_datagrams(&mut self, fd: RawFd, at_once: bool, token: Token) {
+    pub fn recv_datagrams(&mut self, fd: RawFd, at_once: bool, user_data: UserData) {
         let header = &raw const *self.own_datagrams().header;
         let flags = if at_once { libc::MSG_DONTWAIT as u32 } else { 0 };
         let entry = opcode::RecvMsgMulti::new(Fd(fd), header, Group::Datagrams as u16).flags(flags).build();
-        self.push(entry.user_data(token.pack() | DATAGRAMS));
+        self.push(entry.user_data(user_data.pack() | DATAGRAMS));
     }
 
-    /// As [`Ring::cancel`], for the receive of datagrams that carries the token `target`.
-    pub fn cancel_datagrams(&mut self, target: Token, token: Token) {
+    /// As [`Ring::cancel`], for the receive of datagrams that carries the user data `target`.
+    pub fn cancel_datagrams(&mut self, target: UserData, user_data: UserData) {
         let target = CancelBuilder::user_data(target.pack() | DATAGRAMS).all();
-        self.push(opcode::AsyncCancel2::new(target).build().user_data(token.pack()));
+        self.push(opcode::AsyncCancel2::new(target).build().user_data(user_data.pack()));
     }
 
     /// The datagram in a receive buffer.
@@ -83,53 +83,53 @@ impl Ring {
     /// told; a batch in datagrams of the same size (UDP_SEGMENT, 4.18). The lease comes back with the completion as its
     /// payload.
     #[inline]
-    pub fn answer(&mut self, fd: RawFd, lease: Lease, when_full: WhenFull, token: Token) {
+    pub fn answer(&mut self, fd: RawFd, lease: Lease, on_full: OnFull, user_data: UserData) {
         let Datagram { name, payload, segment, local, .. } = self.datagram(&lease);
         if segment.is_some() || local.is_some() {
-            return self.answer_along(fd, lease, when_full, token);
+            return self.answer_with_pktinfo(fd, lease, on_full, user_data);
         }
         let entry = opcode::Send::new(Fd(fd), payload.as_ptr(), payload.len() as u32)
             .dest_addr(name.as_ptr().cast())
             .dest_addr_len(name.len() as libc::socklen_t)
-            .flags(when_full as libc::c_int)
+            .flags(on_full as libc::c_int)
             .build();
-        self.push_holding(entry, token, Memory::Payload(Payload::Lease(lease)));
+        self.push_with_memory(entry, user_data, OpMemory::Buffer(SendBuffer::Lease(lease)));
     }
 
     /// As `answer`, where there is more to be said than an address.
-    fn answer_along(&mut self, fd: RawFd, lease: Lease, when_full: WhenFull, token: Token) {
-        let mut message = self.message();
+    fn answer_with_pktinfo(&mut self, fd: RawFd, lease: Lease, on_full: OnFull, user_data: UserData) {
+        let mut send_msg = self.take_send_msg();
         let Datagram { name, payload, segment, local, .. } = self.datagram(&lease);
-        let header = message.set(name, payload, Along { segment, local });
-        let entry = opcode::SendMsg::new(Fd(fd), header).flags(when_full as u32).build();
-        self.push_holding(entry, token, Memory::Message(message, Payload::Lease(lease), None));
+        let header = send_msg.set(name, payload, PktInfo { segment, local });
+        let entry = opcode::SendMsg::new(Fd(fd), header).flags(on_full as u32).build();
+        self.push_with_memory(entry, user_data, OpMemory::SendMsg(send_msg, SendBuffer::Lease(lease), None));
     }
 
     /// Sends these bytes as one datagram to where the one in the buffer came from. They come back with the completion,
     /// and so does the lease.
-    pub fn answer_with(&mut self, fd: RawFd, lease: Lease, bytes: Vec<u8>, when_full: WhenFull, token: Token) {
-        let (message, entry) = self.answer_message(fd, &lease, &bytes, when_full);
-        self.push_holding(entry, token, Memory::Message(message, Payload::Owned(bytes), Some(lease)));
+    pub fn answer_with(&mut self, fd: RawFd, lease: Lease, bytes: Vec<u8>, on_full: OnFull, user_data: UserData) {
+        let (send_msg, entry) = self.answer_send_msg(fd, &lease, &bytes, on_full);
+        self.push_with_memory(entry, user_data, OpMemory::SendMsg(send_msg, SendBuffer::Owned(bytes), Some(lease)));
     }
 
     /// As `answer_with`, but leaves the lease to the caller, and waits when the socket is full.
-    pub fn answer_also_with(&mut self, fd: RawFd, lease: &Lease, bytes: Vec<u8>, token: Token) {
-        let (message, entry) = self.answer_message(fd, lease, &bytes, WhenFull::Wait);
-        self.push_holding(entry, token, Memory::Message(message, Payload::Owned(bytes), None));
+    pub fn answer_also_with(&mut self, fd: RawFd, lease: &Lease, bytes: Vec<u8>, user_data: UserData) {
+        let (send_msg, entry) = self.answer_send_msg(fd, lease, &bytes, OnFull::Wait);
+        self.push_with_memory(entry, user_data, OpMemory::SendMsg(send_msg, SendBuffer::Owned(bytes), None));
     }
 
-    fn answer_message(
+    fn answer_send_msg(
         &mut self,
         fd: RawFd,
         lease: &Lease,
         bytes: &[u8],
-        when_full: WhenFull,
-    ) -> (Box<Message>, squeue::Entry) {
-        let mut message = self.message();
+        on_full: OnFull,
+    ) -> (Box<SendMsg>, squeue::Entry) {
+        let mut send_msg = self.take_send_msg();
         let Datagram { name, local, .. } = self.datagram(lease);
-        let header = message.set(name, bytes, Along { segment: None, local });
-        let entry = opcode::SendMsg::new(Fd(fd), header).flags(when_full as u32).build();
-        (message, entry)
+        let header = send_msg.set(name, bytes, PktInfo { segment: None, local });
+        let entry = opcode::SendMsg::new(Fd(fd), header).flags(on_full as u32).build();
+        (send_msg, entry)
     }
 
     /// Doubles the number of buffers for datagrams, as far as the limit allows. `false` at the limit.
@@ -146,13 +146,13 @@ impl Ring {
         self.datagrams.as_ref().expect("a ring set up with buffers for datagrams")
     }
 
-    fn message(&mut self) -> Box<Message> {
-        self.datagrams.as_mut().and_then(|datagrams| datagrams.messages.pop()).unwrap_or_else(Message::new)
+    fn take_send_msg(&mut self) -> Box<SendMsg> {
+        self.datagrams.as_mut().and_then(|datagrams| datagrams.free_send_msgs.pop()).unwrap_or_else(SendMsg::new)
     }
 
-    pub(super) fn keep_message(&mut self, message: Box<Message>) {
-        if let Some(datagrams) = self.datagrams.as_mut().filter(|datagrams| datagrams.messages.len() < MAX_FREE) {
-            datagrams.messages.push(message);
+    pub(super) fn recycle_send_msg(&mut self, send_msg: Box<SendMsg>) {
+        if let Some(datagrams) = self.datagrams.as_mut().filter(|datagrams| datagrams.free_send_msgs.len() < MAX_FREE) {
+            datagrams.free_send_msgs.push(send_msg);
         }
     }
 
@@ -161,11 +161,11 @@ impl Ring {
     /// # Errors
     /// Which of the two this kernel lacks, and what to do about it.
     pub fn datagram_probe(&mut self) -> Result<(), RingError> {
-        let (socket, peer) = unix_sockets().map_err(failed("the trial of datagrams"))?;
-        let lease = self.receive_trial(&socket, &peer)?;
-        self.answer(socket.as_raw_fd(), lease, WhenFull::Wait, TRIAL);
-        let completion = self.trial_result("sending a datagram to an address", "6.1")?;
-        if let Some(Payload::Lease(lease)) = completion {
+        let (socket, peer) = unix_sockets().map_err(failed("the datagram probe"))?;
+        let lease = self.receive_probe_datagram(&socket, &peer)?;
+        self.answer(socket.as_raw_fd(), lease, OnFull::Wait, PROBE);
+        let completion = self.probe_result("sending a datagram to an address", "6.1")?;
+        if let Some(SendBuffer::Lease(lease)) = completion {
             self.release(lease);
         }
         Ok(())
@@ -173,25 +173,25 @@ impl Ring {
 
     /// The first half of `datagram_probe`.
     pub(in crate::sys::uring) fn datagram_receive_probe(&mut self) -> Result<(), RingError> {
-        let (socket, peer) = unix_sockets().map_err(failed("the trial of datagrams"))?;
-        let lease = self.receive_trial(&socket, &peer)?;
+        let (socket, peer) = unix_sockets().map_err(failed("the datagram probe"))?;
+        let lease = self.receive_probe_datagram(&socket, &peer)?;
         self.release(lease);
         Ok(())
     }
 
-    fn receive_trial(&mut self, socket: &Socket, peer: &Socket) -> Result<Lease, RingError> {
-        let address = socket.local_addr().map_err(failed("the trial of datagrams"))?;
-        peer.send_to(b"?", &address).map_err(failed("the trial of datagrams"))?;
-        self.recv_datagrams(socket.as_raw_fd(), true, TRIAL);
-        let received = self.trial_result("receiving datagrams (multishot recvmsg)", "6.0")?;
+    fn receive_probe_datagram(&mut self, socket: &Socket, peer: &Socket) -> Result<Lease, RingError> {
+        let address = socket.local_addr().map_err(failed("the datagram probe"))?;
+        peer.send_to(b"?", &address).map_err(failed("the datagram probe"))?;
+        self.recv_datagrams(socket.as_raw_fd(), true, PROBE);
+        let received = self.probe_result("receiving datagrams (multishot recvmsg)", "6.0")?;
         match received {
-            Some(Payload::Lease(lease)) => Ok(lease),
-            _ => Err(failed("the trial of datagrams")(io::ErrorKind::UnexpectedEof.into())),
+            Some(SendBuffer::Lease(lease)) => Ok(lease),
+            _ => Err(failed("the datagram probe")(io::ErrorKind::UnexpectedEof.into())),
         }
     }
 
-    /// Waits until the operations of a trial have ended; the lease that the first of their completions brought.
-    fn trial_result(&mut self, feature: &'static str, since: &'static str) -> Result<Option<Payload>, RingError> {
+    /// Waits until the operations of a probe have ended; the lease that the first of their completions brought.
+    fn probe_result(&mut self, feature: &'static str, since: &'static str) -> Result<Option<SendBuffer>, RingError> {
         let mut brought = None;
         let mut refused = None;
         while self.outstanding() > 0 {
@@ -199,8 +199,8 @@ impl Ring {
             let Some(completion) = self.next_completion() else {
                 return Err(failed(feature)(io::ErrorKind::TimedOut.into()));
             };
-            brought = completion.lease.map(Payload::Lease).or(completion.payload).or(brought);
-            refused = completion.result.err().filter(|errno| !is_end_of_trial(*errno)).or(refused);
+            brought = completion.lease.map(SendBuffer::Lease).or(completion.buffer).or(brought);
+            refused = completion.result.err().filter(|errno| !is_end_of_probe(*errno)).or(refused);
         }
         match refused {
             None => Ok(brought),
@@ -213,11 +213,11 @@ impl Ring {
 }
 
 /// How a receive ends that took all there was.
-fn is_end_of_trial(errno: Errno) -> bool {
+fn is_end_of_probe(errno: Errno) -> bool {
     matches!(errno, Errno(libc::EAGAIN | libc::ENOBUFS))
 }
 
-const TRIAL: Token = Token { kind: 0, generation: 0, slot: 0 };
+const PROBE: UserData = UserData { kind: 0, generation: 0, slot: 0 };
 
 /// Two unix sockets with names that the kernel chose: they work where there is no network at all.
 fn unix_sockets() -> io::Result<(Socket, Socket)> {

@@ -9,8 +9,8 @@ const ACCEPT: u8 = 1;
 const RECEIVE: u8 = 2;
 const SEND: u8 = 3;
 
-pub(super) fn token(kind: u8, slot: u32) -> Token {
-    Token { kind, generation: 0x00ab_cdef, slot }
+pub(super) fn user_data(kind: u8, slot: u32) -> UserData {
+    UserData { kind, generation: 0x00ab_cdef, slot }
 }
 
 pub(super) fn settings() -> RingSettings {
@@ -56,31 +56,31 @@ pub(super) fn next(ring: &mut Ring) -> Completion {
 }
 
 #[test]
-fn tokens_survive_packing() {
-    let token = token(0x1f, u32::MAX);
-    assert_eq!(Token::unpack(token.pack()), token);
-    assert_eq!(token.pack() & (HELD | OPENS | DATAGRAMS), 0);
+fn user_data_survives_packing() {
+    let user_data = user_data(0x1f, u32::MAX);
+    assert_eq!(UserData::unpack(user_data.pack()), user_data);
+    assert_eq!(user_data.pack() & (HAS_MEMORY | OPENS | DATAGRAMS), 0);
 }
 
 #[test]
 fn accepts_receives_and_sends_back_without_a_copy() {
     let Some(mut ring) = ring() else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    ring.accept_multishot(listener.as_raw_fd(), true, token(ACCEPT, 0));
+    ring.accept_multishot(listener.as_raw_fd(), true, user_data(ACCEPT, 0));
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap_or_else(|e| panic!("{e}"));
     let accepted = next(&mut ring);
     assert!(accepted.more);
-    let target = Target::Direct(accepted.result.unwrap());
-    ring.recv_multishot(target, token(RECEIVE, 7));
+    let descriptor = Descriptor::Direct(accepted.result.unwrap());
+    ring.recv_multishot(descriptor, user_data(RECEIVE, 7));
     client.write_all(b"hello").unwrap();
     let received = next(&mut ring);
-    assert_eq!(received.token, token(RECEIVE, 7));
+    assert_eq!(received.user_data, user_data(RECEIVE, 7));
     let lease = received.lease.unwrap();
     assert_eq!(ring.bytes(&lease), b"hello");
-    ring.send(target, Payload::Lease(lease), 1..5, token(SEND, 7));
+    ring.send(descriptor, SendBuffer::Lease(lease), 1..5, user_data(SEND, 7));
     let sent = next(&mut ring);
     assert_eq!(sent.result, Ok(4));
-    let Some(Payload::Lease(lease)) = sent.payload else { panic!("the payload comes back") };
+    let Some(SendBuffer::Lease(lease)) = sent.buffer else { panic!("the buffer comes back") };
     ring.release(lease);
     let mut answer = [0; 4];
     client.read_exact(&mut answer).unwrap();
@@ -92,13 +92,13 @@ fn runs_out_of_buffers_says_so_and_grows() {
     let Some(mut ring) = ring() else { return };
     let (mut client, server) = pair();
     client.write_all(&[7; 64 * 3]).unwrap();
-    ring.recv_multishot(Target::Fd(server.as_raw_fd()), token(RECEIVE, 0));
+    ring.recv_multishot(Descriptor::Fd(server.as_raw_fd()), user_data(RECEIVE, 0));
     let leases: Vec<_> = (0..2).map(|_| next(&mut ring).lease.unwrap()).collect();
     let starved = next(&mut ring);
     assert_eq!((starved.result, starved.more), (Err(Errno(libc::ENOBUFS)), false));
     assert!(ring.add_buffers().unwrap());
     assert!(!ring.add_buffers().unwrap());
-    ring.recv_multishot(Target::Fd(server.as_raw_fd()), token(RECEIVE, 0));
+    ring.recv_multishot(Descriptor::Fd(server.as_raw_fd()), user_data(RECEIVE, 0));
     let third = next(&mut ring).lease.unwrap();
     assert_eq!(ring.bytes(&third), [7; 64]);
     for lease in leases.into_iter().chain([third]) {
@@ -111,12 +111,12 @@ fn dropping_a_ring_ends_its_operations_and_leaves_no_memory_to_the_kernel() {
     let Some(mut ring) = ring() else { return };
     let (mut client, server) = pair();
     // A receive that waits, and a send that cannot finish: nobody reads.
-    ring.recv_multishot(Target::Fd(server.as_raw_fd()), token(RECEIVE, 0));
-    let payload = Payload::Owned(vec![1; 32 << 20]);
-    ring.send(Target::Fd(server.as_raw_fd()), payload, 0..32 << 20, token(SEND, 0));
+    ring.recv_multishot(Descriptor::Fd(server.as_raw_fd()), user_data(RECEIVE, 0));
+    let buffer = SendBuffer::Owned(vec![1; 32 << 20]);
+    ring.send(Descriptor::Fd(server.as_raw_fd()), buffer, 0..32 << 20, user_data(SEND, 0));
     ring.enter(Wait::Poll).unwrap();
     assert!(ring.end_operations());
-    assert_eq!((ring.outstanding(), ring.held.len()), (0, 0));
+    assert_eq!((ring.outstanding(), ring.in_flight.len()), (0, 0));
     drop(ring);
     // The kernel holds no reference any more: closing the last descriptor reaches the peer.
     drop(server);
@@ -130,9 +130,9 @@ fn more_operations_than_the_queue_holds_all_complete() {
     let Some(mut ring) = ring() else { return };
     let (mut client, server) = pair();
     for slot in 0..100 {
-        ring.send(Target::Fd(server.as_raw_fd()), Payload::Static(b"x"), 0..1, token(SEND, slot));
+        ring.send(Descriptor::Fd(server.as_raw_fd()), SendBuffer::Static(b"x"), 0..1, user_data(SEND, slot));
     }
-    let mut done: Vec<u32> = (0..100).map(|_| next(&mut ring).token.slot).collect();
+    let mut done: Vec<u32> = (0..100).map(|_| next(&mut ring).user_data.slot).collect();
     done.sort_unstable();
     assert_eq!(done, (0..100).collect::<Vec<_>>());
     let mut answer = [0; 100];

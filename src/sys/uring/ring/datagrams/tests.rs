@@ -1,6 +1,6 @@
 //! Datagrams on a ring against the running kernel: every family, every size, batches, and what does not fit.
 
-use super::super::tests::{next, ring_with, settings, token};
+use super::super::tests::{next, ring_with, settings, user_data};
 use super::super::{Completion, RingSettings};
 use super::*;
 use crate::sys::datagram::set_gro;
@@ -32,7 +32,7 @@ fn pair(at: &str) -> (Socket, Socket) {
 }
 
 fn receive(ring: &mut Ring, server: &Socket) {
-    ring.recv_datagrams(server.as_raw_fd(), false, token(RECEIVE, 0));
+    ring.recv_datagrams(server.as_raw_fd(), false, user_data(RECEIVE, 0));
 }
 
 fn received(client: &Socket) -> Vec<u8> {
@@ -45,7 +45,7 @@ fn received(client: &Socket) -> Vec<u8> {
 /// Takes one datagram, re-arming where the kernel asks for that.
 fn take(ring: &mut Ring, server: &Socket) -> Lease {
     let completion = next(ring);
-    assert_eq!(completion.token, token(RECEIVE, 0));
+    assert_eq!(completion.user_data, user_data(RECEIVE, 0));
     if !completion.more {
         receive(ring, server);
     }
@@ -64,12 +64,13 @@ fn every_size_goes_back_from_its_buffer_over_every_family() {
             let lease = take(&mut ring, &server);
             let datagram = ring.datagram(&lease);
             assert_eq!((datagram.payload.len(), datagram.segment, datagram.truncated), (size, None, false), "{at}");
-            ring.answer(server.as_raw_fd(), lease, WhenFull::Return, token(ANSWER, 0));
+            ring.answer(server.as_raw_fd(), lease, OnFull::Return, user_data(ANSWER, 0));
             // An empty one ended the receive, so that a completion of the new one may come first, but has no reason to.
-            let Completion { token: whose, result, payload: Some(Payload::Lease(lease)), .. } = next(&mut ring) else {
-                panic!("the payload comes back")
+            let Completion { user_data: whose, result, buffer: Some(SendBuffer::Lease(lease)), .. } = next(&mut ring)
+            else {
+                panic!("the buffer comes back")
             };
-            assert_eq!((whose, result), (token(ANSWER, 0), Ok(size as u32)), "{at}");
+            assert_eq!((whose, result), (user_data(ANSWER, 0), Ok(size as u32)), "{at}");
             ring.release(lease);
             assert!(received(&client) == sent, "{at} {size}");
         }
@@ -83,11 +84,11 @@ fn bytes_of_our_own_are_answers_too() {
     receive(&mut ring, &server);
     client.send(b"question").unwrap();
     let lease = take(&mut ring, &server);
-    ring.answer_also_with(server.as_raw_fd(), &lease, b"one".to_vec(), token(ANSWER, 1));
-    ring.answer_with(server.as_raw_fd(), lease, b"two".to_vec(), WhenFull::Return, token(ANSWER, 2));
+    ring.answer_also_with(server.as_raw_fd(), &lease, b"one".to_vec(), user_data(ANSWER, 1));
+    ring.answer_with(server.as_raw_fd(), lease, b"two".to_vec(), OnFull::Return, user_data(ANSWER, 2));
     for (slot, kept) in [(1, false), (2, true)] {
         let completion = next(&mut ring);
-        assert_eq!((completion.token.slot, completion.result), (slot, Ok(3)));
+        assert_eq!((completion.user_data.slot, completion.result), (slot, Ok(3)));
         assert_eq!(completion.lease.is_some(), kept);
         completion.lease.into_iter().for_each(|lease| ring.release(lease));
     }
@@ -104,16 +105,16 @@ fn a_full_socket_returns_an_answer_or_keeps_it_until_there_is_room() {
     // The client's queue holds net.unix.max_dgram_qlen datagrams and one more.
     let mut waiting = 0;
     loop {
-        ring.answer(server.as_raw_fd(), lease, WhenFull::Return, token(ANSWER, 0));
+        ring.answer(server.as_raw_fd(), lease, OnFull::Return, user_data(ANSWER, 0));
         let completion = next(&mut ring);
-        let Some(Payload::Lease(back)) = completion.payload else { panic!("the payload comes back") };
+        let Some(SendBuffer::Lease(back)) = completion.buffer else { panic!("the buffer comes back") };
         lease = back;
         match completion.result {
             Ok(8) => waiting += 1,
             result => break assert_eq!(result, Err(Errno(libc::EAGAIN))),
         }
     }
-    ring.answer(server.as_raw_fd(), lease, WhenFull::Wait, token(ANSWER, 1));
+    ring.answer(server.as_raw_fd(), lease, OnFull::Wait, user_data(ANSWER, 1));
     ring.enter(Wait::Poll).unwrap();
     assert!(ring.next_completion().is_none());
     (0..waiting).for_each(|_| assert_eq!(received(&client), b"question"));
@@ -128,21 +129,21 @@ fn a_batch_comes_and_goes_as_one() {
         let (server, client) = pair(at);
         set_gro(&server).unwrap();
         receive(&mut ring, &server);
-        let mut message = Message::new();
+        let mut send_msg = SendMsg::new();
         let name = server.local_addr().unwrap();
         let sent: Vec<u8> = (0..6_001).map(|i| (i / 100) as u8).collect();
         // SAFETY: the address is as long as it says.
         let name = unsafe { std::slice::from_raw_parts(name.as_ptr().cast::<u8>(), name.len() as usize) };
         // SAFETY: what the message names lives until the call has returned.
         let outcome = unsafe {
-            libc::sendmsg(client.as_raw_fd(), message.set(name, &sent, Along { segment: Some(100), local: None }), 0)
+            libc::sendmsg(client.as_raw_fd(), send_msg.set(name, &sent, PktInfo { segment: Some(100), local: None }), 0)
         };
         assert_eq!(outcome, 6_001);
         let lease = take(&mut ring, &server);
         assert_eq!((ring.datagram(&lease).segment, ring.datagram(&lease).payload), (Some(100), &sent[..]), "{at}");
-        ring.answer(server.as_raw_fd(), lease, WhenFull::Return, token(ANSWER, 0));
+        ring.answer(server.as_raw_fd(), lease, OnFull::Return, user_data(ANSWER, 0));
         let completion = next(&mut ring);
-        assert_eq!((completion.token, completion.result), (token(ANSWER, 0), Ok(6_001)), "{at}");
+        assert_eq!((completion.user_data, completion.result), (user_data(ANSWER, 0), Ok(6_001)), "{at}");
         for expected in sent.chunks(100) {
             assert_eq!(received(&client), expected, "{at}");
         }
@@ -202,12 +203,12 @@ fn a_receive_is_cancelled_and_the_rest_is_taken_at_once() {
     let Some(mut ring) = ring() else { return };
     let (server, client) = pair(crate::sys::loopbacks().last().unwrap());
     receive(&mut ring, &server);
-    ring.cancel_datagrams(token(RECEIVE, 0), token(9, 0));
+    ring.cancel_datagrams(user_data(RECEIVE, 0), user_data(9, 0));
     let mut ended: Vec<_> = [(); 2].map(|()| next(&mut ring)).into();
-    ended.sort_by_key(|completion| completion.token.kind);
+    ended.sort_by_key(|completion| completion.user_data.kind);
     assert_eq!((ended[0].result, ended[0].more), (Err(Errno(libc::ECANCELED)), false));
     client.send(b"late").unwrap();
-    ring.recv_datagrams(server.as_raw_fd(), true, token(RECEIVE, 1));
+    ring.recv_datagrams(server.as_raw_fd(), true, user_data(RECEIVE, 1));
     let lease = next(&mut ring).lease.unwrap();
     assert_eq!(ring.datagram(&lease).payload, b"late");
     ring.release(lease);
@@ -222,5 +223,5 @@ fn the_probe_leaves_nothing_behind() {
     for _ in 0..10 {
         ring.datagram_probe().unwrap();
     }
-    assert_eq!((ring.outstanding(), ring.held.len()), (0, 0));
+    assert_eq!((ring.outstanding(), ring.in_flight.len()), (0, 0));
 }

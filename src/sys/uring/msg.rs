@@ -1,8 +1,8 @@
 //! A datagram with all that sendmsg(2) and recvmsg(2) know of it: bytes, address, ancillary data. Goes into the ring
 //! with an operation and comes back with its completion.
 
-use crate::sys::ancillary::{Ancillary, ip_of};
-use crate::sys::control::{Control, space};
+use crate::sys::cmsg::{CmsgBuffer, space};
+use crate::sys::recv_meta::{RecvMeta, ip_of};
 use socket2::SockAddr;
 use std::net::IpAddr;
 
@@ -18,35 +18,35 @@ pub enum Queue {
 }
 
 /// One datagram, to send or to receive into. Used again and again.
-pub struct Letter {
+pub struct Msg {
     header: libc::msghdr,
     data: libc::iovec,
     name: libc::sockaddr_storage,
     name_len: libc::socklen_t,
-    incoming: Control<INCOMING>,
+    incoming: CmsgBuffer<INCOMING>,
     /// A hop limit, or nothing.
-    outgoing: Control<{ space(size_of::<libc::c_int>()) }>,
+    outgoing: CmsgBuffer<{ space(size_of::<libc::c_int>()) }>,
     bytes: Vec<u8>,
 }
 
-impl std::fmt::Debug for Letter {
+impl std::fmt::Debug for Msg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Letter").field("bytes", &self.bytes.len()).field("from", &self.from()).finish()
+        f.debug_struct("Msg").field("bytes", &self.bytes.len()).field("from", &self.from()).finish()
     }
 }
 
-impl Letter {
+impl Msg {
     /// An empty one with room for this many bytes.
-    pub fn new(room: usize) -> Box<Letter> {
+    pub fn new(room: usize) -> Box<Msg> {
         // SAFETY: structs of integers and pointers, for both of which zero is a value.
         let (header, name) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        Box::new(Letter {
+        Box::new(Msg {
             header,
             data: libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 },
             name,
             name_len: 0,
-            incoming: Control::EMPTY,
-            outgoing: Control::EMPTY,
+            incoming: CmsgBuffer::EMPTY,
+            outgoing: CmsgBuffer::EMPTY,
             bytes: vec![0; room],
         })
     }
@@ -82,8 +82,8 @@ impl Letter {
     }
 
     /// What came along with it.
-    pub fn ancillary(&self) -> Ancillary {
-        Ancillary::parse(self.incoming.received(&self.header))
+    pub fn meta(&self) -> RecvMeta {
+        RecvMeta::parse(self.incoming.received(&self.header))
     }
 
     fn name_bytes(&self) -> &[u8] {
@@ -92,7 +92,7 @@ impl Letter {
         unsafe { std::slice::from_raw_parts((&raw const self.name).cast::<u8>(), len) }
     }
 
-    /// The header of a send. All it points to is in this letter, which must stay where it is until the send has completed.
+    /// The header of a send. All it points to is in this value, which must stay where it is until the send has completed.
     pub(super) fn outbound(&mut self) -> *const libc::msghdr {
         self.point(self.name_len);
         self.outgoing.attach(&mut self.header);
@@ -114,9 +114,5 @@ impl Letter {
         self.header.msg_iov = &raw mut self.data;
         self.header.msg_iovlen = 1;
         self.header.msg_flags = 0;
-    }
-
-    pub(super) fn body(&self) -> &[u8] {
-        &self.bytes
     }
 }

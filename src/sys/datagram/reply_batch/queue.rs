@@ -37,7 +37,7 @@ enum Source {
 
 /// What to hand to the kernel as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Due<'a> {
+pub(super) struct NextSend<'a> {
     /// The message that is answered.
     pub message: usize,
     pub bytes: &'a [u8],
@@ -71,7 +71,7 @@ impl Queue {
         Queue { answers: Vec::with_capacity(count), next: 0, one_by_one: false, written: Vec::new() }
     }
 
-    /// See [`super::Answers::push_range`].
+    /// See [`super::ReplyBatch::push_range`].
     #[inline]
     pub(super) fn push_range(&mut self, message: usize, range: Range<usize>, segment: Option<usize>) {
         let size = segment.unwrap_or(range.len());
@@ -81,7 +81,7 @@ impl Queue {
         }
     }
 
-    /// See [`super::Answers::push_bytes`].
+    /// See [`super::ReplyBatch::push_bytes`].
     pub(super) fn push_bytes(&mut self, message: usize, bytes: &[u8]) {
         let range = self.written.len()..self.written.len() + bytes.len();
         self.written.extend_from_slice(bytes);
@@ -108,7 +108,7 @@ impl Queue {
 
     /// The one at this place of those ahead; `payload` gives the bytes of a message.
     #[inline]
-    pub(super) fn due<'a>(&'a self, place: usize, payload: impl FnOnce(usize) -> &'a [u8]) -> Due<'a> {
+    pub(super) fn next_send<'a>(&'a self, place: usize, payload: impl FnOnce(usize) -> &'a [u8]) -> NextSend<'a> {
         let answer = &self.answers[self.next + place];
         let range = if self.one_by_one { answer.first() } else { answer.range.clone() };
         let bytes = match answer.source {
@@ -117,7 +117,7 @@ impl Queue {
         };
         let bytes = &bytes[range.start.min(bytes.len())..range.end.min(bytes.len())];
         let segment = (bytes.len() > answer.size).then_some(answer.size);
-        Due { message: answer.message, bytes, segment }
+        NextSend { message: answer.message, bytes, segment }
     }
 
     /// Passes over the first one ahead, which has been dealt with; returns its bytes and datagrams.
@@ -219,7 +219,7 @@ mod tests {
                 if refused && queue.go_one_by_one(&io::Error::from_raw_os_error(libc::EIO)) {
                     continue;
                 }
-                let Due { message, bytes, segment } = queue.due(0, |message| &messages[message].0);
+                let NextSend { message, bytes, segment } = queue.next_send(0, |message| &messages[message].0);
                 let parts: Vec<_> =
                     segments(bytes.len(), segment).map(|part| (message, bytes[part].to_vec())).collect();
                 let taken = (bytes.len() as u64, parts.len() as u64);

@@ -1,7 +1,7 @@
 //! One system call per packet: slower than the ring, but no packet waits for a block to fill.
 
 use super::{Meta, Packet, Tap, read_address, vlan_tag};
-use crate::sys::control::{Control, Piece, pieces, space, stamp};
+use crate::sys::cmsg::{Cmsg, CmsgBuffer, cmsgs, space, stamp};
 use crate::sys::socket::set_option;
 use crate::units::Nanos;
 use std::io;
@@ -13,17 +13,17 @@ const ROOM: usize = space(size_of::<libc::timespec>()) + space(size_of::<libc::t
 
 /// A tap that is read packet by packet, started.
 #[derive(Debug)]
-pub struct Immediate {
+pub struct RecvmsgCapture {
     tap: Tap,
     buffer: Vec<u8>,
 }
 
-impl Immediate {
+impl RecvmsgCapture {
     /// Packets that may lie between a drop and its being noticed: more than a socket's queue holds at its usual size.
     pub(super) const QUEUE: u64 = 1 << 16;
 
     /// Starts the tap; packets are cut at `snap` bytes, and the kernel may queue `buffer` bytes.
-    pub fn start(tap: Tap, snap: usize, buffer: usize) -> io::Result<Immediate> {
+    pub fn start(tap: Tap, snap: usize, buffer: usize) -> io::Result<RecvmsgCapture> {
         set_option(&tap.socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32)?;
         set_option(&tap.socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)?;
         // As much as the limit of this user allows.
@@ -31,7 +31,7 @@ impl Immediate {
             set_option(&tap.socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(buffer.min(i32::MAX as usize) as i32));
         tap.socket.set_nonblocking(true)?;
         tap.start()?;
-        Ok(Immediate { tap, buffer: vec![0; snap] })
+        Ok(RecvmsgCapture { tap, buffer: vec![0; snap] })
     }
 
     pub(super) fn receive(&mut self, at_most: Duration, mut each: impl FnMut(Packet<'_>)) -> io::Result<usize> {
@@ -62,7 +62,7 @@ impl Immediate {
     fn read(&mut self) -> io::Result<(Meta, usize)> {
         // SAFETY: plain data, for which all zero is valid: an address without a family.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        let mut control = Control::<ROOM>::EMPTY;
+        let mut control = CmsgBuffer::<ROOM>::EMPTY;
         let mut part = libc::iovec { iov_base: self.buffer.as_mut_ptr().cast(), iov_len: self.buffer.len() };
         // SAFETY: plain data, for which all zero is valid: no address, no buffers.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -85,7 +85,7 @@ impl Immediate {
 /// What the ancillary data of a received message says; its length where the kernel says nothing.
 fn read_control(control: &[u8], received: u32) -> Meta {
     let mut meta = Meta::new(Nanos::ZERO, received);
-    for Piece { level, kind, data } in pieces(control) {
+    for Cmsg { level, kind, data } in cmsgs(control) {
         match (level, kind) {
             (libc::SOL_PACKET, libc::PACKET_AUXDATA) => read_status(&mut meta, data),
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {

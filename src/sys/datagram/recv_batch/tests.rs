@@ -1,7 +1,7 @@
 //! Batches on real sockets: loopback, unix, cut, with segments, towards who is gone.
 
 use super::*;
-use crate::sys::datagram::offload::refuse_segments;
+use crate::sys::datagram::gso::refuse_segments;
 use crate::sys::datagram::{segments, set_gro};
 use std::net::UdpSocket;
 use std::ops::Range;
@@ -18,7 +18,7 @@ fn udp(at: &str) -> (Socket, UdpSocket) {
 }
 
 /// Answers each datagram with all of itself. Returns how many messages there were, and what the send says.
-fn echo(batch: &mut Batch, server: &Socket) -> (usize, Sent) {
+fn echo(batch: &mut RecvBatch, server: &Socket) -> (usize, Sent) {
     let count = batch.receive(server).unwrap();
     let (received, answers) = batch.parts();
     for message in received.messages().filter(|message| !message.truncated) {
@@ -36,7 +36,7 @@ fn sent(datagrams: u64, bytes: u64) -> Sent {
 fn every_datagram_of_a_batch_is_answered() {
     for at in crate::sys::loopbacks() {
         let (server, client) = udp(at);
-        let mut batch = Batch::new(BUFFER);
+        let mut batch = RecvBatch::new(BUFFER);
         for turn in 0..3 {
             (0..BATCH + 3).for_each(|len| assert_eq!(client.send(&vec![len as u8 + turn; len]).unwrap(), len));
             let bytes = |range: Range<usize>| range.sum::<usize>() as u64;
@@ -57,7 +57,7 @@ fn every_datagram_of_a_batch_is_answered() {
 fn sources_have_their_ports_and_names() {
     let (server, client) = udp("127.0.0.1:0");
     client.send(b"x").unwrap();
-    let mut batch = Batch::new(BUFFER);
+    let mut batch = RecvBatch::new(BUFFER);
     batch.receive(&server).unwrap();
     let port = client.local_addr().unwrap().port();
     assert_eq!(batch.parts().0.messages().next().unwrap().source_port, Some(port));
@@ -79,16 +79,16 @@ fn sources_have_their_ports_and_names() {
 #[test]
 fn the_largest_datagram_is_whole_and_a_longer_one_is_cut() {
     let (server, client) = udp("127.0.0.1:0");
-    let mut batch = Batch::new(BUFFER);
+    let mut batch = RecvBatch::new(BUFFER);
     client.send(&[7; 65_507]).unwrap();
     assert_eq!(echo(&mut batch, &server), (1, sent(1, 65_507)));
     assert_eq!(client.recv(&mut vec![0; BUFFER]).unwrap(), 65_507);
 
-    let mut small = Batch::new(100);
+    let mut small = RecvBatch::new(100);
     client.send(&[7; 101]).unwrap();
     client.send(&[8; 100]).unwrap();
     assert_eq!(echo(&mut small, &server), (2, sent(1, 100)));
-    let of = |message: Message<'_>| (message.payload[0], message.payload.len(), message.truncated);
+    let of = |message: RecvMsg<'_>| (message.payload[0], message.payload.len(), message.truncated);
     assert_eq!(small.parts().0.messages().map(of).collect::<Vec<_>>(), [(7, 100, true), (8, 100, false)]);
 }
 
@@ -96,11 +96,11 @@ fn the_largest_datagram_is_whole_and_a_longer_one_is_cut() {
 fn what_came_as_one_leaves_as_one() {
     for at in crate::sys::loopbacks() {
         let (server, client) = udp(at);
-        let mut batch = Batch::new(BUFFER);
+        let mut batch = RecvBatch::new(BUFFER);
         set_gro(&server).unwrap();
         // The client sends with the same means: a batch of its own, at whose only message it answers.
         let client = Socket::from(client);
-        let mut sender = Batch::new(BUFFER);
+        let mut sender = RecvBatch::new(BUFFER);
         server.send_to(&[7; 1000], &client.local_addr().unwrap()).unwrap();
         set_gro(&client).unwrap();
         sender.receive(&client).unwrap();
@@ -120,7 +120,7 @@ fn what_came_as_one_leaves_as_one() {
 fn segments_that_are_refused_go_one_by_one() {
     let (server, client) = udp("127.0.0.1:0");
     client.send(&[7; 60_000]).unwrap();
-    let mut batch = Batch::new(BUFFER);
+    let mut batch = RecvBatch::new(BUFFER);
     batch.receive(&server).unwrap();
     // Without checksums the kernel does no segments.
     refuse_segments(&server).unwrap();
@@ -143,7 +143,7 @@ fn who_is_gone_is_passed_over() {
         client.send_to(b"abc", path("server")).unwrap();
     }
     drop(goes);
-    let mut batch = Batch::new(BUFFER);
+    let mut batch = RecvBatch::new(BUFFER);
     assert_eq!(echo(&mut batch, &server), (6, Sent { unsent: 3, ..sent(3, 9) }));
     (0..3).for_each(|_| assert_eq!(stays.recv(&mut [0; 9]).unwrap(), 3));
 }
@@ -152,7 +152,7 @@ fn who_is_gone_is_passed_over() {
 fn an_answer_that_is_too_long_is_passed_over() {
     let (server, client) = udp("127.0.0.1:0");
     client.send(b"abc").unwrap();
-    let mut batch = Batch::new(BUFFER);
+    let mut batch = RecvBatch::new(BUFFER);
     batch.receive(&server).unwrap();
     let (_, answers) = batch.parts();
     answers.push_bytes(0, &[0; 65_508]);
@@ -168,7 +168,7 @@ fn a_full_socket_keeps_the_rest_for_later() {
     let client = UnixDatagram::bind(path("client")).unwrap();
     client.connect(path("server")).unwrap();
     client.send(&[7; 10_000]).unwrap();
-    let mut batch = Batch::new(BUFFER);
+    let mut batch = RecvBatch::new(BUFFER);
     batch.receive(&server).unwrap();
     const ANSWERS: usize = 200;
     let (_, answers) = batch.parts();

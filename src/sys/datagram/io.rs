@@ -1,7 +1,7 @@
 //! One datagram per system call, with what `std` keeps to itself: whether it was cut, the sender's name as it is, so that
 //! unix sockets with abstract names can be answered, and the address at which it arrived.
 
-use super::along::{Along, AlongControl, Local};
+use super::pktinfo::{Local, PktInfo, PktInfoBuffer};
 use crate::sys::socket::{Blocking, is_transient};
 use socket2::{MsgHdr, SockAddr, Socket};
 use std::io::{self, ErrorKind, IoSlice};
@@ -9,18 +9,18 @@ use std::os::fd::AsRawFd;
 
 /// A datagram that stands in the buffer.
 #[derive(Debug)]
-pub struct Arrived {
+pub struct Received {
     /// Its bytes in the buffer.
     pub len: usize,
     /// It was longer than the buffer.
     pub truncated: bool,
     /// Where to answer.
     pub source: SockAddr,
-    /// Where to answer from, at a socket that tells ([`super::tell_arrival_addresses`]).
+    /// Where to answer from, at a socket that tells ([`super::enable_pktinfo`]).
     pub local: Option<Local>,
 }
 
-impl Arrived {
+impl Received {
     /// `None` where the source has none (a unix socket).
     pub fn port(&self) -> Option<u16> {
         self.source.as_socket().map(|source| source.port())
@@ -33,7 +33,7 @@ impl Arrived {
 }
 
 /// Receives one datagram, without its address of arrival (recvfrom(2), which costs less than recvmsg(2)).
-pub fn receive(socket: &Socket, buffer: &mut [u8], wait: Blocking) -> io::Result<Arrived> {
+pub fn receive(socket: &Socket, buffer: &mut [u8], wait: Blocking) -> io::Result<Received> {
     // With MSG_TRUNC the length is the datagram's, whatever fits.
     let flags = libc::MSG_TRUNC | dont_wait(wait);
     let room = buffer.len();
@@ -46,7 +46,7 @@ pub fn receive(socket: &Socket, buffer: &mut [u8], wait: Blocking) -> io::Result
             usize::try_from(len).map_err(|_| io::Error::last_os_error())
         })
     }?;
-    Ok(Arrived { len: len.min(room), truncated: len > room, source, local: None })
+    Ok(Received { len: len.min(room), truncated: len > room, source, local: None })
 }
 
 fn dont_wait(wait: Blocking) -> i32 {
@@ -54,9 +54,9 @@ fn dont_wait(wait: Blocking) -> i32 {
 }
 
 /// Receives one datagram with its address of arrival, where the socket tells it (recvmsg(2)).
-pub fn receive_with_local(socket: &Socket, buffer: &mut [u8], wait: Blocking) -> io::Result<Arrived> {
+pub fn receive_with_local(socket: &Socket, buffer: &mut [u8], wait: Blocking) -> io::Result<Received> {
     let flags = dont_wait(wait);
-    let mut control = AlongControl::EMPTY;
+    let mut control = PktInfoBuffer::EMPTY;
     let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: the closure fills the storage up to the length that it sets: both are the kernel's own. The kernel writes
     // to the buffer, the storage, the control and the header, which all outlive the call, no more than the lengths it is
@@ -72,10 +72,10 @@ pub fn receive_with_local(socket: &Socket, buffer: &mut [u8], wait: Blocking) ->
             let len = libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags);
             let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
             *name_len = header.msg_namelen;
-            Ok((len, header.msg_flags, Along::read(control.received(&header)).local))
+            Ok((len, header.msg_flags, PktInfo::read(control.received(&header)).local))
         })
     }?;
-    Ok(Arrived { len, truncated: flags & libc::MSG_TRUNC != 0, source, local })
+    Ok(Received { len, truncated: flags & libc::MSG_TRUNC != 0, source, local })
 }
 
 /// Sends one datagram without waiting, from this address of the machine or from that which the kernel chooses.
@@ -103,8 +103,8 @@ fn send_once(socket: &Socket, bytes: &[u8], to: &SockAddr, from: Option<Local>) 
     if from.is_none() {
         return socket.send_to_with_flags(bytes, to, flags);
     }
-    let mut control = AlongControl::EMPTY;
-    Along { segment: None, local: from }.write(&mut control);
+    let mut control = PktInfoBuffer::EMPTY;
+    PktInfo { segment: None, local: from }.write(&mut control);
     let slices = [IoSlice::new(bytes)];
     socket.sendmsg(&MsgHdr::new().with_addr(to).with_buffers(&slices).with_control(control.written()), flags)
 }

@@ -10,7 +10,7 @@ pub const MAX_SEGMENTS: usize = 64;
 pub const MAX_SUPER_PACKET: usize = 65_527;
 
 /// Whatever is sent on the socket leaves as datagrams of `size` bytes, the last of which may be shorter; 0 ends that.
-pub fn segment_sends(socket: &Socket, size: u16) -> io::Result<()> {
+pub fn set_gso(socket: &Socket, size: u16) -> io::Result<()> {
     set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, &libc::c_int::from(size))
 }
 

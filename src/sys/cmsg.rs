@@ -7,33 +7,33 @@ use std::time::Duration;
 const HEAD: usize = size_of::<cmsghdr>();
 const ALIGN: usize = align_of::<cmsghdr>();
 
-/// One thing that is said.
+/// One control message (`struct cmsghdr` and its data).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece<'a> {
+pub(super) struct Cmsg<'a> {
     pub level: c_int,
     pub kind: c_int,
     pub data: &'a [u8],
 }
 
-/// Bytes that a piece with so much data takes (CMSG_SPACE).
+/// Bytes that a message with so much data takes (CMSG_SPACE).
 pub(super) const fn space(data: usize) -> usize {
     HEAD + data.next_multiple_of(ALIGN)
 }
 
-/// The pieces in these bytes, in order.
+/// The control messages in these bytes, in order.
 #[inline]
-pub(super) fn pieces(control: &[u8]) -> Pieces<'_> {
-    Pieces(control)
+pub(super) fn cmsgs(control: &[u8]) -> Cmsgs<'_> {
+    Cmsgs(control)
 }
 
-/// See [`pieces`]; what is still to be read.
-pub(super) struct Pieces<'a>(&'a [u8]);
+/// What [`cmsgs`] has still to read.
+pub(super) struct Cmsgs<'a>(&'a [u8]);
 
-impl<'a> Iterator for Pieces<'a> {
-    type Item = Piece<'a>;
+impl<'a> Iterator for Cmsgs<'a> {
+    type Item = Cmsg<'a>;
 
     #[inline]
-    fn next(&mut self) -> Option<Piece<'a>> {
+    fn next(&mut self) -> Option<Cmsg<'a>> {
         let bytes = self.0.get(..HEAD)?;
         // SAFETY: there are as many bytes as the struct has, and any bytes make one: it consists of integers.
         let head: cmsghdr = unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) };
@@ -41,7 +41,7 @@ impl<'a> Iterator for Pieces<'a> {
         let len = head.cmsg_len as usize;
         let data = self.0.get(HEAD..len)?;
         self.0 = len.checked_next_multiple_of(ALIGN).and_then(|end| self.0.get(end..)).unwrap_or_default();
-        Some(Piece { level: head.cmsg_level, kind: head.cmsg_type, data })
+        Some(Cmsg { level: head.cmsg_level, kind: head.cmsg_type, data })
     }
 }
 
@@ -65,14 +65,14 @@ pub(super) fn stamp(data: &[u8]) -> Option<Duration> {
 /// Room for ancillary data, to be received into or written to; aligned as the kernel's headers want it.
 #[derive(Clone, Debug)]
 #[repr(C, align(8))]
-pub(super) struct Control<const ROOM: usize> {
+pub(super) struct CmsgBuffer<const ROOM: usize> {
     bytes: [u8; ROOM],
     /// Bytes written.
     len: usize,
 }
 
-impl<const ROOM: usize> Control<ROOM> {
-    pub(super) const EMPTY: Control<ROOM> = Control { bytes: [0; ROOM], len: 0 };
+impl<const ROOM: usize> CmsgBuffer<ROOM> {
+    pub(super) const EMPTY: CmsgBuffer<ROOM> = CmsgBuffer { bytes: [0; ROOM], len: 0 };
 
     /// Lets a receive with this header fill it, from the beginning. It must stay where it is until that is over.
     #[inline]
@@ -95,7 +95,7 @@ impl<const ROOM: usize> Control<ROOM> {
         self.len = 0;
     }
 
-    /// Writes a piece behind those before. There must be room for it ([`space`]): otherwise it is left out.
+    /// Writes a control message behind those before. There must be room for it ([`space`]): otherwise it is left out.
     #[inline]
     pub(super) fn push(&mut self, level: c_int, kind: c_int, data: &[u8]) {
         let rest = self.len..self.len + space(data.len());
@@ -136,17 +136,17 @@ mod tests {
         prop::collection::vec((any::<c_int>(), any::<c_int>(), data), 0..5)
     }
 
-    fn written(pieces: &[(c_int, c_int, Vec<u8>)]) -> Control<ROOM> {
-        let mut control = Control::EMPTY;
+    fn written(all: &[(c_int, c_int, Vec<u8>)]) -> CmsgBuffer<ROOM> {
+        let mut control = CmsgBuffer::EMPTY;
         // Whatever stood there before.
         control.push(-1, -1, &[0xff; ROOM - HEAD]);
         control.clear();
-        pieces.iter().for_each(|(level, kind, data)| control.push(*level, *kind, data));
+        all.iter().for_each(|(level, kind, data)| control.push(*level, *kind, data));
         control
     }
 
     /// As the C library's macros read it.
-    fn read_by_macros(control: &mut Control<ROOM>) -> Vec<(c_int, c_int, Vec<u8>)> {
+    fn read_by_macros(control: &mut CmsgBuffer<ROOM>) -> Vec<(c_int, c_int, Vec<u8>)> {
         // SAFETY: integers and pointers, for which zeros will do.
         let mut header: msghdr = unsafe { std::mem::zeroed() };
         control.attach(&mut header);
@@ -177,7 +177,7 @@ mod tests {
         fn what_was_written_is_read(expected in some_pieces()) {
             let mut control = written(&expected);
             let read: Vec<_> =
-                pieces(control.written()).map(|Piece { level, kind, data }| (level, kind, data.to_vec())).collect();
+                cmsgs(control.written()).map(|Cmsg { level, kind, data }| (level, kind, data.to_vec())).collect();
             prop_assert_eq!(&read, &expected);
             prop_assert_eq!(read_by_macros(&mut control), expected);
         }
@@ -198,7 +198,7 @@ mod tests {
             bytes.iter_mut().skip(at).take(1).for_each(|place| *place = byte);
             let start = shift.min(bytes.len());
             let bytes = &bytes[start..cut.max(start).min(bytes.len())];
-            let read: usize = pieces(bytes).map(|piece| HEAD + piece.data.len()).sum();
+            let read: usize = cmsgs(bytes).map(|cmsg| HEAD + cmsg.data.len()).sum();
             prop_assert!(read <= bytes.len());
             let _ = (stamp(bytes), word(bytes, at), word(bytes, usize::MAX));
         }

@@ -1,13 +1,13 @@
 //! What the kernel says to a diagnosis along with a datagram: when it arrived, how far it may still have gone, and which
 //! error it stands for. What makes no sense is taken for nothing.
 
-use super::control::{Piece, pieces, stamp, word};
+use super::cmsg::{Cmsg, cmsgs, stamp, word};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// What came along with a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ancillary {
+pub struct RecvMeta {
     /// When the kernel took it from the device, on the wall clock (SO_TIMESTAMPNS, socket(7)).
     pub stamp: Option<Duration>,
     /// IP_RECVTTL, IPV6_RECVHOPLIMIT.
@@ -42,15 +42,15 @@ pub struct ExtendedError {
 /// Length of `struct sock_extended_err`; the address of who reported it follows.
 const EXTENDED: usize = 16;
 
-impl Ancillary {
+impl RecvMeta {
     /// Reads a whole control buffer.
-    pub fn parse(control: &[u8]) -> Ancillary {
-        let mut found = Ancillary::default();
-        pieces(control).for_each(|piece| found.take(piece));
+    pub fn parse(control: &[u8]) -> RecvMeta {
+        let mut found = RecvMeta::default();
+        cmsgs(control).for_each(|cmsg| found.take(cmsg));
         found
     }
 
-    fn take(&mut self, Piece { level, kind, data }: Piece<'_>) {
+    fn take(&mut self, Cmsg { level, kind, data }: Cmsg<'_>) {
         match (level, kind) {
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => self.stamp = stamp(data),
             (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
@@ -92,13 +92,13 @@ pub fn ip_of(name: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::control::Control;
+    use super::super::cmsg::CmsgBuffer;
     use super::*;
     use proptest::prelude::*;
 
-    fn control(pieces: &[(libc::c_int, libc::c_int, &[u8])]) -> Vec<u8> {
-        let mut control = Control::<512>::EMPTY;
-        pieces.iter().for_each(|(level, kind, data)| control.push(*level, *kind, data));
+    fn control(all: &[(libc::c_int, libc::c_int, &[u8])]) -> Vec<u8> {
+        let mut control = CmsgBuffer::<512>::EMPTY;
+        all.iter().for_each(|(level, kind, data)| control.push(*level, *kind, data));
         control.written().to_vec()
     }
 
@@ -112,7 +112,7 @@ mod tests {
             (libc::IPPROTO_IP, libc::IP_TTL, &63i32.to_ne_bytes()),
             (libc::IPPROTO_IP, libc::IP_RECVERR, &error),
         ]);
-        let found = Ancillary::parse(&control);
+        let found = RecvMeta::parse(&control);
         assert_eq!((found.stamp, found.hop_limit), (Some(Duration::new(7, 9)), Some(63)));
         let error = found.error.unwrap();
         assert_eq!((error.errno, error.origin, error.kind), (113, Origin::Icmp, 11));
@@ -122,7 +122,7 @@ mod tests {
     proptest! {
         #[test]
         fn garbage_is_nothing_and_no_panic(control: Vec<u8>, name: Vec<u8>) {
-            let _ = (Ancillary::parse(&control), ip_of(&name));
+            let _ = (RecvMeta::parse(&control), ip_of(&name));
         }
 
         #[test]
@@ -138,7 +138,7 @@ mod tests {
             let parts: Vec<_> =
                 parts.iter().map(|(kind, data)| (kinds[*kind].0, kinds[*kind].1, &data[..])).collect();
             let control = control(&parts);
-            let _ = Ancillary::parse(&control[..cut.min(control.len())]);
+            let _ = RecvMeta::parse(&control[..cut.min(control.len())]);
         }
     }
 }

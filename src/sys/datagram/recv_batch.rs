@@ -1,8 +1,8 @@
 //! Many datagrams per system call: recvmmsg(2) and sendmmsg(2). Answers leave straight out of the receive buffers.
 
-use super::along::{Along, AlongControl};
-use super::answers::{Answers, Sent};
+use super::pktinfo::{PktInfo, PktInfoBuffer};
 use super::port_of;
+use super::reply_batch::{ReplyBatch, Sent};
 use socket2::Socket;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -20,17 +20,17 @@ const STAGGER: usize = 4096 + 64;
 struct Name([u8; size_of::<libc::sockaddr_storage>()]);
 
 /// Room for [`BATCH`] datagrams and the answers to them. Memory of a buffer is only taken once something is written there.
-pub struct Batch {
-    received: Received,
-    answers: Answers,
+pub struct RecvBatch {
+    received: RecvBuffers,
+    answers: ReplyBatch,
 }
 
 /// What the last receive brought.
-pub struct Received {
+pub struct RecvBuffers {
     buffers: Vec<u8>,
     buffer_bytes: usize,
     names: Vec<Name>,
-    controls: Vec<AlongControl>,
+    controls: Vec<PktInfoBuffer>,
     /// One for each header, which points there, as with those above.
     _vectors: Vec<libc::iovec>,
     /// They point into the vectors above, none of which ever grows.
@@ -40,7 +40,7 @@ pub struct Received {
 
 /// A received message: a datagram, or with UDP_GRO several that arrived as one.
 #[derive(Clone, Copy, Debug)]
-pub struct Message<'a> {
+pub struct RecvMsg<'a> {
     /// Its place in the batch.
     pub index: usize,
     pub payload: &'a [u8],
@@ -52,10 +52,10 @@ pub struct Message<'a> {
     pub segment: Option<usize>,
 }
 
-impl Batch {
+impl RecvBatch {
     /// Buffers of `buffer_bytes` each.
-    pub fn new(buffer_bytes: usize) -> Batch {
-        Batch { received: Received::new(buffer_bytes), answers: Answers::new(BATCH) }
+    pub fn new(buffer_bytes: usize) -> RecvBatch {
+        RecvBatch { received: RecvBuffers::new(buffer_bytes), answers: ReplyBatch::new(BATCH) }
     }
 
     /// Receives what has arrived, without waiting, and returns how many messages that are: fewer than [`BATCH`] means
@@ -66,7 +66,7 @@ impl Batch {
     }
 
     /// What was received, and where the answers to it go.
-    pub fn parts(&mut self) -> (&Received, &mut Answers) {
+    pub fn parts(&mut self) -> (&RecvBuffers, &mut ReplyBatch) {
         (&self.received, &mut self.answers)
     }
 
@@ -81,12 +81,12 @@ impl Batch {
     }
 }
 
-impl Received {
-    fn new(buffer_bytes: usize) -> Received {
+impl RecvBuffers {
+    fn new(buffer_bytes: usize) -> RecvBuffers {
         let stride = buffer_bytes + STAGGER;
         let mut buffers = vec![0; stride * BATCH];
         let mut names = vec![Name([0; size_of::<Name>()]); BATCH];
-        let mut controls = vec![AlongControl::EMPTY; BATCH];
+        let mut controls = vec![PktInfoBuffer::EMPTY; BATCH];
         let mut vectors: Vec<_> = (0..BATCH)
             .map(|index| libc::iovec { iov_base: buffers[index * stride..].as_mut_ptr().cast(), iov_len: buffer_bytes })
             .collect();
@@ -101,7 +101,7 @@ impl Received {
         });
         let headers = headers.collect();
         // Their lengths are set before each receive.
-        Received { buffers, buffer_bytes, names, controls, _vectors: vectors, headers, count: BATCH }
+        RecvBuffers { buffers, buffer_bytes, names, controls, _vectors: vectors, headers, count: BATCH }
     }
 
     fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
@@ -127,19 +127,19 @@ impl Received {
 
     /// The messages, in the order of their arrival.
     #[inline]
-    pub fn messages(&self) -> impl Iterator<Item = Message<'_>> {
+    pub fn messages(&self) -> impl Iterator<Item = RecvMsg<'_>> {
         (0..self.count).map(|index| self.message(index))
     }
 
     #[inline]
-    fn message(&self, index: usize) -> Message<'_> {
+    fn message(&self, index: usize) -> RecvMsg<'_> {
         let header = &self.headers[index].msg_hdr;
-        Message {
+        RecvMsg {
             index,
             payload: self.payload(index),
             source_port: port_of(self.name(index)),
             truncated: header.msg_flags & libc::MSG_TRUNC != 0,
-            segment: self.along(index).segment,
+            segment: self.pktinfo(index).segment,
         }
     }
 
@@ -153,9 +153,9 @@ impl Received {
 
     /// What came along with a message.
     #[inline]
-    pub(super) fn along(&self, index: usize) -> Along {
-        let Some(header) = self.headers[..self.count].get(index) else { return Along::default() };
-        Along::read(self.controls[index].received(&header.msg_hdr))
+    pub(super) fn pktinfo(&self, index: usize) -> PktInfo {
+        let Some(header) = self.headers[..self.count].get(index) else { return PktInfo::default() };
+        PktInfo::read(self.controls[index].received(&header.msg_hdr))
     }
 
     /// The name of the sender; empty where it has none.

@@ -5,21 +5,21 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 /// Datagrams to be sent, each in a place of its own; the places lie one behind the other.
-pub struct Outbox {
+pub struct SendBatch {
     bytes: Box<[u8]>,
     each: usize,
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
 }
 
-impl Outbox {
+impl SendBatch {
     /// For at most `count` datagrams of at most `each` bytes; both at least 1.
-    pub fn new(count: usize, each: usize) -> Outbox {
+    pub fn new(count: usize, each: usize) -> SendBatch {
         let (count, each) = (count.max(1), each.max(1));
         let mut bytes = vec![0; count * each].into_boxed_slice();
         let mut vectors = vectors(&mut bytes, each);
         let headers = headers(&mut vectors);
-        Outbox { bytes, each, vectors, headers }
+        SendBatch { bytes, each, vectors, headers }
     }
 
     /// Most datagrams at a time.
@@ -74,7 +74,7 @@ fn headers(vectors: &mut [libc::iovec]) -> Box<[libc::mmsghdr]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Batch, offload, set_gro};
+    use super::super::{RecvBatch, gso, set_gro};
     use super::*;
     use std::net::UdpSocket;
 
@@ -89,13 +89,13 @@ mod tests {
         [a.into(), b.into()]
     }
 
-    fn outbox(count: usize, each: usize) -> Outbox {
-        let mut outbox = Outbox::new(count, each);
+    fn outbox(count: usize, each: usize) -> SendBatch {
+        let mut outbox = SendBatch::new(count, each);
         (0..count).for_each(|index| put(&mut outbox, index, each));
         outbox
     }
 
-    fn put(outbox: &mut Outbox, index: usize, len: usize) {
+    fn put(outbox: &mut SendBatch, index: usize, len: usize) {
         outbox.put(index, |room| {
             room[..len].fill(index as u8);
             len
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn each_datagram_has_the_length_that_it_was_written_with_last() {
         let [a, b] = pair();
-        let (mut outbox, mut inbox) = (Outbox::new(3, 10), Batch::new(20));
+        let (mut outbox, mut inbox) = (SendBatch::new(3, 10), RecvBatch::new(20));
         for lengths in [[10, 3, 7], [1, 10, 10]] {
             lengths.iter().enumerate().for_each(|(index, len)| put(&mut outbox, index, *len));
             assert_eq!(outbox.send(&a, 3).unwrap(), 3);
@@ -121,13 +121,13 @@ mod tests {
         for (at, largest) in [("127.0.0.1:0", 65_507), ("[::1]:0", 65_527)] {
             let [a, b] = pair_at(at);
             for (each, fits) in [(largest / 2, true), (largest / 2 + 1, false)] {
-                offload::segment_sends(&a, each as u16).unwrap();
+                gso::set_gso(&a, each as u16).unwrap();
                 let sent = outbox(2, each).send_as_one(&a, 2);
                 assert_eq!(
                     sent.map_err(|error| error.raw_os_error()),
                     if fits { Ok(2) } else { Err(Some(libc::EMSGSIZE)) }
                 );
-                let mut inbox = Batch::new(64 << 10);
+                let mut inbox = RecvBatch::new(64 << 10);
                 assert_eq!(inbox.receive(&b).unwrap_or(0), if fits { 2 } else { 0 });
             }
         }
@@ -137,7 +137,7 @@ mod tests {
     fn a_batch_arrives_as_it_was_sent() {
         let [a, b] = pair();
         assert_eq!(outbox(5, 10).send(&a, 3).unwrap(), 3);
-        let mut inbox = Batch::new(20);
+        let mut inbox = RecvBatch::new(20);
         assert_eq!(inbox.receive(&b).unwrap(), 3);
         let got: Vec<_> = inbox.parts().0.messages().map(|got| got.payload.to_vec()).collect();
         assert_eq!(got, [0, 1, 2].map(|byte| vec![byte; 10]));
@@ -146,8 +146,8 @@ mod tests {
     #[test]
     fn a_super_packet_is_received_as_one_or_as_many() {
         let [a, b] = pair();
-        offload::segment_sends(&a, 100).unwrap();
-        let mut inbox = Batch::new(64 << 10);
+        gso::set_gso(&a, 100).unwrap();
+        let mut inbox = RecvBatch::new(64 << 10);
         outbox(7, 100).send_as_one(&a, 7).unwrap();
         assert_eq!(inbox.receive(&b).unwrap(), 7);
         set_gro(&b).unwrap();

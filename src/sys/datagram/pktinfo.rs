@@ -4,7 +4,7 @@
 //! Only a socket that is bound to every address needs to be told the latter: the kernel would choose a source by its
 //! route, and a client that asked another address, and is connected to that, never sees the answer.
 
-use crate::sys::control::{Control, Piece, pieces, space, word};
+use crate::sys::cmsg::{Cmsg, CmsgBuffer, cmsgs, space, word};
 use crate::sys::socket::set_option;
 use libc::c_int;
 use socket2::{Domain, Socket};
@@ -17,7 +17,7 @@ const V6_INFO: usize = size_of::<libc::in6_pktinfo>();
 pub(in crate::sys) const ROOM: usize = space(size_of::<c_int>()) + space(V4_INFO) + space(V6_INFO);
 
 /// Ancillary data of a server's datagram.
-pub(in crate::sys) type AlongControl = Control<ROOM>;
+pub(in crate::sys) type PktInfoBuffer = CmsgBuffer<ROOM>;
 
 /// An address of this machine at which a datagram arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Local {
 
 /// See the module's head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::sys) struct Along {
+pub(in crate::sys) struct PktInfo {
     /// Bytes of each datagram of a batch, of which the last may be shorter; `None` for a single one.
     pub segment: Option<usize>,
     /// `None` leaves the source to the kernel.
@@ -38,7 +38,7 @@ pub(in crate::sys) struct Along {
 
 /// Lets a UDP socket that is bound to every address tell at which a datagram arrived; call it before it is bound. The
 /// answers of this module's neighbours leave from there.
-pub fn tell_arrival_addresses(socket: &Socket) -> io::Result<()> {
+pub fn enable_pktinfo(socket: &Socket) -> io::Result<()> {
     if socket.domain()? == Domain::IPV6 {
         set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, &1i32)?;
     }
@@ -47,21 +47,21 @@ pub fn tell_arrival_addresses(socket: &Socket) -> io::Result<()> {
 }
 
 /// Whether a bound socket is a UDP socket that is bound to every address.
-pub fn may_arrive_anywhere(socket: &Socket) -> io::Result<bool> {
+pub fn is_bound_to_all(socket: &Socket) -> io::Result<bool> {
     Ok(socket.local_addr()?.as_socket().is_some_and(|bound| bound.ip().to_canonical().is_unspecified()))
 }
 
-impl Along {
+impl PktInfo {
     /// Reads what the kernel says of a datagram that came.
     #[inline]
-    pub(in crate::sys) fn read(control: &[u8]) -> Along {
-        let mut along = Along::default();
-        pieces(control).for_each(|piece| along.take(piece));
-        along
+    pub(in crate::sys) fn read(control: &[u8]) -> PktInfo {
+        let mut pktinfo = PktInfo::default();
+        cmsgs(control).for_each(|cmsg| pktinfo.take(cmsg));
+        pktinfo
     }
 
     #[inline]
-    fn take(&mut self, Piece { level, kind, data }: Piece<'_>) {
+    fn take(&mut self, Cmsg { level, kind, data }: Cmsg<'_>) {
         match (level, kind) {
             (libc::SOL_UDP, libc::UDP_GRO) => {
                 let size = word(data, 0).and_then(|size| c_int::try_from(size).ok());
@@ -75,7 +75,7 @@ impl Along {
 
     /// Writes what the kernel is to know of a datagram that goes.
     #[inline]
-    pub(in crate::sys) fn write(self, control: &mut AlongControl) {
+    pub(in crate::sys) fn write(self, control: &mut PktInfoBuffer) {
         control.clear();
         if let Some(size) = self.segment.and_then(|size| u16::try_from(size).ok()) {
             control.push(libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());

@@ -5,7 +5,7 @@ use std::io;
 
 /// Lets no more datagrams in, so that what has arrived comes to an end though others send on. The kernel drops them
 /// (socket(7), SO_ATTACH_FILTER), and their senders are not told.
-pub fn close_to_newcomers(socket: &Socket) -> io::Result<()> {
+pub fn stop_ingress(socket: &Socket) -> io::Result<()> {
     const KEEP_NOTHING: SockFilter = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
     socket.attach_filter(&[KEEP_NOTHING])
 }
@@ -23,7 +23,7 @@ mod tests {
         crate::sys::datagram::mark_answers(&receiver).unwrap();
         let to = receiver.local_addr().unwrap();
         sender.send_to(b"1", &to).unwrap();
-        close_to_newcomers(&receiver).unwrap();
+        stop_ingress(&receiver).unwrap();
         sender.send_to(b"2", &to).unwrap();
         receiver.set_nonblocking(true).unwrap();
         let mut byte = [0];

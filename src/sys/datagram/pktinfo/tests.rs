@@ -1,17 +1,17 @@
 //! Bytes that the kernel might write, and sockets that it does write for: answers leave from where the request arrived.
 
 use super::*;
-use crate::sys::datagram::{Batch, receive_with_local, send, set_gro};
+use crate::sys::datagram::{RecvBatch, receive_with_local, send, set_gro};
 use crate::sys::socket::Blocking;
 use proptest::prelude::*;
 use socket2::{Protocol, Type};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-fn read(pieces: &[(c_int, c_int, &[u8])]) -> Along {
-    let mut control = AlongControl::EMPTY;
-    pieces.iter().for_each(|(level, kind, data)| control.push(*level, *kind, data));
-    Along::read(control.written())
+fn read(all: &[(c_int, c_int, &[u8])]) -> PktInfo {
+    let mut control = PktInfoBuffer::EMPTY;
+    all.iter().for_each(|(level, kind, data)| control.push(*level, *kind, data));
+    PktInfo::read(control.written())
 }
 
 fn v6(address: &str, interface: u32) -> Vec<u8> {
@@ -68,17 +68,17 @@ proptest! {
             (libc::IPPROTO_IP, libc::IP_PKTINFO),
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO),
         ];
-        let pieces: Vec<_> = parts.iter().map(|(kind, data)| (kinds[*kind].0, kinds[*kind].1, &data[..])).collect();
-        prop_assert_ne!(read(&pieces).segment, Some(0));
+        let all: Vec<_> = parts.iter().map(|(kind, data)| (kinds[*kind].0, kinds[*kind].1, &data[..])).collect();
+        prop_assert_ne!(read(&all).segment, Some(0));
     }
 
     /// All that can be said at once fits.
     #[test]
     fn what_is_written_for_an_answer_is_read_where_it_came_from(size in 1u16.., v4: u32, v6_bits: u128) {
         for local in [Local::V4(v4.into()), Local::V6(v6_bits.into(), 3)] {
-            let mut control = AlongControl::EMPTY;
-            Along { segment: Some(size.into()), local: Some(local) }.write(&mut control);
-            let kinds: Vec<_> = pieces(control.written()).map(|piece| (piece.level, piece.kind)).collect();
+            let mut control = PktInfoBuffer::EMPTY;
+            PktInfo { segment: Some(size.into()), local: Some(local) }.write(&mut control);
+            let kinds: Vec<_> = cmsgs(control.written()).map(|cmsg| (cmsg.level, cmsg.kind)).collect();
             let told = match local {
                 Local::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
                 Local::V6(..) => (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO),
@@ -91,7 +91,7 @@ proptest! {
 /// A socket that is bound to every address and tells.
 fn everywhere(domain: Domain) -> (Socket, u16) {
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).unwrap();
-    tell_arrival_addresses(&socket).unwrap();
+    enable_pktinfo(&socket).unwrap();
     let all: IpAddr = if domain == Domain::IPV6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     socket.bind(&SocketAddr::new(all, 0).into()).unwrap();
     let port = socket.local_addr().unwrap().as_socket().unwrap().port();
@@ -113,7 +113,7 @@ const ASKED: [(Domain, &[&str]); 2] =
 
 #[test]
 fn connected_clients_get_their_answers_one_by_one_and_by_the_batch() {
-    let mut batch = Batch::new(100);
+    let mut batch = RecvBatch::new(100);
     for (domain, asked) in ASKED {
         let (server, port) = everywhere(domain);
         for ip in asked {
@@ -139,10 +139,10 @@ fn what_came_as_one_leaves_as_one_from_where_it_arrived() {
         set_gro(&server).unwrap();
         for ip in asked {
             let client = Socket::from(client(ip, port));
-            crate::sys::datagram::offload::segment_sends(&client, 100).unwrap();
+            crate::sys::datagram::gso::set_gso(&client, 100).unwrap();
             set_gro(&client).unwrap();
             client.send(&[7; 1050]).unwrap();
-            let [mut there, mut back] = [(); 2].map(|()| Batch::new(2000));
+            let [mut there, mut back] = [(); 2].map(|()| RecvBatch::new(2000));
             assert_eq!(there.receive(&server).unwrap(), 1);
             let (_, answers) = there.parts();
             crate::sys::datagram::segments(1050, Some(100)).for_each(|part| answers.push_range(0, part, Some(100)));

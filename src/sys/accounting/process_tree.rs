@@ -33,7 +33,7 @@ pub fn threads(pid: u32) -> Vec<u32> {
 }
 
 /// All threads of a process and of its descendants, each with its process.
-pub fn tree_threads(pid: u32) -> Vec<(u32, u32)> {
+pub fn process_tree_threads(pid: u32) -> Vec<(u32, u32)> {
     processes(pid).into_iter().flat_map(|pid| threads(pid).into_iter().map(move |thread| (pid, thread))).collect()
 }
 
@@ -57,7 +57,7 @@ mod tests {
             others
         });
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        let all = tree_threads(std::process::id());
+        let all = process_tree_threads(std::process::id());
         child.kill().unwrap();
         child.wait().unwrap();
         drop(tell);

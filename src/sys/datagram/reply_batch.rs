@@ -2,10 +2,10 @@
 
 mod queue;
 
-use super::along::{Along, AlongControl};
-use super::batch::{BATCH, Received};
-use super::single::is_writable;
-use queue::{Due, Queue};
+use super::io::is_writable;
+use super::pktinfo::{PktInfo, PktInfoBuffer};
+use super::recv_batch::{BATCH, RecvBuffers};
+use queue::{NextSend, Queue};
 use socket2::Socket;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
@@ -23,21 +23,21 @@ pub struct Sent {
 }
 
 /// Answers to the messages of a batch, in the order in which they were given.
-pub struct Answers {
+pub struct ReplyBatch {
     queue: Queue,
-    controls: Vec<AlongControl>,
+    controls: Vec<PktInfoBuffer>,
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
 }
 
-impl Answers {
+impl ReplyBatch {
     /// Prepared for this many answers at a time.
-    pub(super) fn new(count: usize) -> Answers {
+    pub(super) fn new(count: usize) -> ReplyBatch {
         // SAFETY: integers and pointers, for which zeros will do.
         let header: libc::mmsghdr = unsafe { std::mem::zeroed() };
-        Answers {
+        ReplyBatch {
             queue: Queue::new(count),
-            controls: vec![AlongControl::EMPTY; BATCH],
+            controls: vec![PktInfoBuffer::EMPTY; BATCH],
             vectors: vec![libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH],
             headers: vec![header; BATCH],
         }
@@ -63,7 +63,7 @@ impl Answers {
         self.queue.waiting()
     }
 
-    pub(super) fn send(&mut self, socket: &Socket, received: &Received) -> Sent {
+    pub(super) fn send(&mut self, socket: &Socket, received: &RecvBuffers) -> Sent {
         let mut sent = Sent::default();
         let mut room_seen = false;
         while self.queue.ahead() > 0 {
@@ -98,7 +98,7 @@ impl Answers {
     }
 
     /// One system call. Returns how many of those ahead it sent.
-    fn send_some(&mut self, socket: &Socket, received: &Received) -> io::Result<usize> {
+    fn send_some(&mut self, socket: &Socket, received: &RecvBuffers) -> io::Result<usize> {
         let count = self.prepare(received);
         let headers = self.headers.as_mut_ptr();
         let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _;
@@ -109,15 +109,15 @@ impl Answers {
     }
 
     /// Fills in the headers for one call; returns how many.
-    fn prepare(&mut self, received: &Received) -> usize {
+    fn prepare(&mut self, received: &RecvBuffers) -> usize {
         let count = self.queue.ahead().min(BATCH);
         (0..count).for_each(|place| self.prepare_one(place, received));
         count
     }
 
     #[inline]
-    fn prepare_one(&mut self, place: usize, received: &Received) {
-        let Due { message, bytes, segment } = self.queue.due(place, |message| received.payload(message));
+    fn prepare_one(&mut self, place: usize, received: &RecvBuffers) {
+        let NextSend { message, bytes, segment } = self.queue.next_send(place, |message| received.payload(message));
         let name = received.name(message);
         self.vectors[place] = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let header = &mut self.headers[place].msg_hdr;
@@ -126,7 +126,7 @@ impl Answers {
         header.msg_name = name.as_ptr().cast_mut().cast();
         header.msg_namelen = name.len() as _;
         let control = &mut self.controls[place];
-        Along { segment, local: received.along(message).local }.write(control);
+        PktInfo { segment, local: received.pktinfo(message).local }.write(control);
         control.attach(header);
     }
 }
