@@ -11,7 +11,6 @@ use super::report::{Format, print, render};
 use super::workload::WorkloadArgs;
 use crate::cli::told::{self, told};
 use crate::record::{CompareReport, Stopped};
-use crate::report::file::Stored;
 use crate::sys::process;
 use crate::trial::Cancel;
 use crate::units::{CoreSelection, Nanos, Share};
@@ -142,12 +141,11 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
     session.measure(Cancel(&cancel));
     let (report, saved) = session.close();
     let failure = failure(&report);
-    let result = Stored::Compare(Box::new(report));
-    print(&render(&result, args.format)?)?;
+    print(&render(&report, args.format)?)?;
     let path = saved?;
     told::say(format_args!("Saved: {}", path.display()));
-    args.outcome.export(&result)?;
-    Ok(failure.unwrap_or_else(|| args.outcome.verdict(&result)))
+    args.outcome.export(&report)?;
+    Ok(failure.unwrap_or_else(|| args.outcome.verdict(&report)))
 }
 
 /// The exit code of a comparison that came to nothing.

@@ -1,15 +1,13 @@
 //! `ringload`: its options, what they mean together, and its exit codes.
 
 mod live;
-pub mod text;
 
 use crate::cli::output::OutputArgs;
 use crate::cli::told::{self, told};
 use crate::cli::workload::{WorkloadArgs, WorkloadError};
 use crate::load::{self, Config, ConfigError, LoadError, Surroundings};
 use crate::record::LoadReport;
-use crate::report::derive;
-use crate::report::file::Stored;
+use crate::report::result::StoredResult;
 use crate::sys::affinity::{self, AffinityError};
 use crate::units::{Address, CoreList, CoreSelection, Place};
 use anyhow::Context;
@@ -153,15 +151,14 @@ pub fn run(args: &LoadArgs) -> ExitCode {
 fn conclude(report: LoadReport, args: &LoadArgs) -> anyhow::Result<ExitCode> {
     print(&report, args.format).context("writing the report failed")?;
     let valid = report.invalid.is_empty();
-    let result = Stored::Load(Box::new(report));
-    args.outcome.export(&result)?;
-    Ok(if valid { args.outcome.verdict(&result) } else { EXIT_INVALID.into() })
+    args.outcome.export(&report)?;
+    Ok(if valid { args.outcome.verdict(&report) } else { EXIT_INVALID.into() })
 }
 
 fn measure(config: &Config, args: &LoadArgs, stop: &AtomicBool) -> Result<LoadReport, LoadError> {
     let mut live = LiveLine::new(config, args.quiet);
     let mut report = load::run(config, stop, &mut |progress| live.show(progress))?;
-    derive::fill_load(&mut report).expect("histograms just written can be read");
+    report.derive().expect("histograms just written can be read");
     Ok(report)
 }
 
@@ -183,7 +180,7 @@ fn catch_signals(stop: &Arc<AtomicBool>) -> io::Result<()> {
 fn print(report: &LoadReport, format: Format) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match format {
-        Format::Text => out.write_all(text::render(report).as_bytes())?,
+        Format::Text => out.write_all(report.text().as_bytes())?,
         Format::Json => {
             serde_json::to_writer(&mut out, report)?;
             out.write_all(b"\n")?;

@@ -10,7 +10,7 @@ use crate::cli::told;
 use crate::diag::ping::{self, Config, Event, MAX_SIZE};
 use crate::diag::tally::Tally;
 use crate::diag::window::MAX_PROBES;
-use crate::report::file::Stored;
+use crate::report::result::Stored;
 use crate::units::{Bytes, Nanos};
 use clap::Args;
 use live::LiveLine;
@@ -98,7 +98,7 @@ fn measure(args: &PingArgs, config: &Config, stop: &AtomicBool) -> anyhow::Resul
         true => {}
         false => live.show(&event),
     })?;
-    let result = Stored::Ping(Box::new(record::report(config, &outcome)));
+    let result = Box::new(record::report(config, &outcome));
     Ok((result, outcome.targets.iter().all(Tally::is_reachable)))
 }
 

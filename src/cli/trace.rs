@@ -7,8 +7,8 @@ use super::live::Live;
 use crate::diag::names::Host;
 use crate::diag::trace::{self, Config, MOST_HOPS, Way};
 use crate::record::FiguresRecord;
-use crate::report::file::Stored;
-use crate::report::probes::trace::table;
+use crate::report::result::Stored;
+use crate::report::trace::table;
 use crate::units::Nanos;
 use clap::Args;
 use std::process::ExitCode;
@@ -84,7 +84,7 @@ fn measure(args: &TraceArgs, config: &Config, stop: &AtomicBool) -> anyhow::Resu
     let outcome = trace::run(config, nonce(), stop, &mut |path| {
         live.iter_mut().for_each(|live| live.show(|| table(&record::hops(path, FiguresRecord::brief)).join("\n")));
     })?;
-    let result = Stored::Trace(Box::new(record::report(config, &outcome)));
+    let result = Box::new(record::report(config, &outcome));
     Ok((result, outcome.path.is_reached()))
 }
 

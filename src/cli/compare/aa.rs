@@ -8,7 +8,6 @@ use crate::cli::told::{self, told};
 use crate::record::{
     AA_SCHEMA, AaComparison, AaReport, CompareReport, SceneRecord, Stopped, TrialRecord, Verdict, file,
 };
-use crate::report::file::Stored;
 use crate::report::json;
 use crate::stats::mix;
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
@@ -59,7 +58,7 @@ pub fn run(args: &CompareArgs, settings: Settings, count: u64, cancel: Cancel) -
     drop(progress);
     save(&output, &report)?;
     let code = exit_code(&report);
-    print(&render(&Stored::Aa(Box::new(report)), args.format)?)?;
+    print(&render(&report, args.format)?)?;
     told::say(format_args!("Saved: {}", output.display()));
     Ok(code)
 }
