@@ -8,7 +8,7 @@ use crate::diag::icmp::Family;
 use crate::diag::names::{Host, NameError};
 use crate::diag::tally::{Refusal, Tally};
 use crate::record::ErrorRecord;
-use crate::report::file::Stored;
+use crate::report::result::Stored;
 use crate::sys::raw::Access;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -76,7 +76,7 @@ impl ProbingArgs {
             Err(error) => fail(command, EXIT_SYSTEM, &told::told(&error)),
             Ok(_) if !all_found => EXIT_NAME_NOT_FOUND.into(),
             Ok((_, false)) => EXIT_SOME_UNREACHABLE.into(),
-            Ok((result, true)) => self.outcome.verdict(&result),
+            Ok((result, true)) => self.outcome.verdict(&*result),
         }
     }
 
@@ -87,8 +87,8 @@ impl ProbingArgs {
     ) -> anyhow::Result<(Stored, bool)> {
         self.outcome.check_places()?;
         let (result, answered) = measure(&*stop_flag()?)?;
-        print(&render(&result, self.format)?)?;
-        self.outcome.export(&result)?;
+        print(&render(&*result, self.format)?)?;
+        self.outcome.export(&*result)?;
         Ok((result, answered))
     }
 }

@@ -11,6 +11,7 @@
 //! what is under way is waited for (drain).
 
 mod conduct;
+mod config;
 mod datagram;
 mod engine;
 mod error;
@@ -31,16 +32,17 @@ mod turn;
 mod validity;
 mod worker;
 
+pub use config::{ConfigError, Surroundings};
 pub use datagram::{DEFAULT_MAX_LOSS, Options as DatagramOptions, max_size as max_datagram_size};
 pub use error::LoadError;
-pub use pacer::{Arrival, Pace, PaceError};
+pub use pacer::{Pace, PaceError};
 pub use protocols::DatagramProtocol as Dialect;
 pub use worker::Timer;
 
 use crate::protocol::client::ClientConfig;
 use crate::protocol::pattern::Pattern;
 use crate::protocol::size_distribution::SizeDistribution;
-use crate::record::LoadReport;
+use crate::record::{LoadReport, Workload};
 use crate::stats::mix;
 use crate::sys::{accounting, rlimit};
 use crate::units::{Address, Bytes, CoreList, Nanos, Share, SizeMix, Transport};
@@ -81,6 +83,8 @@ impl EngineKind {
 /// One run, every value decided.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What the others are made from, as it is stored. A new property needs no twin of its own below.
+    pub workload: Workload,
     pub target: Address,
     /// At least 1, and at least `threads`.
     pub connections: usize,

@@ -8,7 +8,6 @@ use crate::diag::latency::{Ends, Limits, Seen, Spread, Times, Transport, Watch};
 use crate::diag::sniff::sink::Latency;
 use crate::diag::sniff::{Outcome, Session};
 use crate::record::{ConnectionRecord, FiguresRecord, PacketsRecord, SeenRecord, WIRE_SCHEMA, WireReport, histogram};
-use crate::report::file::Stored;
 use crate::report::wire;
 use crate::sys::packet::{Capture, PacketStats};
 use crate::units::{self, Nanos};
@@ -36,14 +35,13 @@ pub fn run(args: &SniffArgs, capture: Capture, stop: &AtomicBool) -> anyhow::Res
     let report = report(args, &sink.watch, &outcome);
     drop(sink);
     drop(view);
-    let result = Stored::Wire(Box::new(report));
-    print(&render(&result, args.format)?)?;
+    print(&render(&report, args.format)?)?;
     if args.format == Format::Json && !args.quiet {
         say_counts(outcome.captured, outcome.counted);
     }
-    args.outcome.export(&result)?;
+    args.outcome.export(&report)?;
     ended(outcome, Ok(()))?;
-    Ok(args.outcome.verdict(&result))
+    Ok(args.outcome.verdict(&report))
 }
 
 /// The table so far, and what disturbs it.
