@@ -12,13 +12,13 @@
 //! | [`units`] | what people type and what figures mean: durations, sizes, cores, addresses | – |
 //! | [`clock`] | the one place that reads time | units |
 //! | [`sys`] | the only unsafe code: the ring, epoll, sockets, datagrams by the batch, packet rings, affinity, accounting, processes | units |
-//! | [`protocol`] | what a server says, with no sockets and no clock | units |
+//! | [`protocol`] | what is said on a socket, by the server and by the generator, with no sockets and no clock | units, stats |
 //! | [`engine`] | how a server does I/O: one module per engine, and the connection's state that they share | sys, clock, units, protocol |
 //! | [`server`] | listeners, shards, placement of connections, drain, counters | engine, protocol, sys, clock, units |
 //! | [`stats`] | pure functions: medians, paired ratios, bootstrap intervals, quantiles, outliers | units, clock |
 //! | [`record`] | the stored form of every result and its codecs: what load, trial and diag write and report reads | stats, units |
 //! | [`report`] | reading results: figures, verdicts, one exporter per format | record, stats, units |
-//! | [`load`] | the generator: pacer, flows of streams, windows of datagrams, verifier, recorder, validity, its two engines | sys, clock, units, stats, record |
+//! | [`load`] | the generator: pacer, pipelines of requests, connections and datagram sockets, recorder, validity, its two engines | protocol, record, stats, sys, clock, units |
 //! | [`trial`] | one trial = one server process + one generator process; rounds, order, stop | units, clock, sys, stats, record |
 //! | [`diag`] | diagnostics on raw sockets: ping, trace, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats, record |
 //! | [`cli`] | clap structs, one file per command: what was typed turned into validated settings | all |

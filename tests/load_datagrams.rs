@@ -474,7 +474,7 @@ fn sockperf_is_a_server_like_any_other() {
         for (size, sockets) in [("24", "8"), ("1472", "8"), ("65507", "1")] {
             let words = ["--speak", "sockperf", "-c", sockets, "-n", "2000", "-s", size];
             let (report, _) = whole(engine, &address, &words);
-            assert_eq!((report.requests, report.workload.dialect.as_str()), (2000, "sockperf"));
+            assert_eq!((report.requests, report.workload.generator.dialect.as_str()), (2000, "sockperf"));
         }
         let words = ["--speak", "sockperf", "-c", "4", "--gso", "16", "-n", "2000"];
         whole(engine, &address, &words);

@@ -6,18 +6,14 @@ mod session;
 mod settings;
 
 use super::output::OutputArgs;
-use super::pacing::PacingArgs;
 use super::progress::Progress;
 use super::report::{Format, print, render};
-use super::tolerance::ToleranceArgs;
-use crate::cli::load::request_sizes;
+use super::workload::WorkloadArgs;
 use crate::cli::told::{self, told};
-use crate::load::{Dialect, EngineKind};
 use crate::record::{CompareReport, Stopped};
-use crate::report::file::Stored;
 use crate::sys::process;
 use crate::trial::Cancel;
-use crate::units::{CoreSelection, Nanos, Share, SizeMix};
+use crate::units::{CoreSelection, Nanos, Share};
 use anyhow::{Context, Result};
 use clap::Args;
 use session::Session;
@@ -46,48 +42,14 @@ pub struct CompareArgs {
     /// Without any: uring epoll threads tokio tokio-uring.
     #[arg(value_name = "CONTESTANT")]
     contestants: Vec<String>,
-    /// Connections, at most 1000000; several make several cells: 1,64,1000
-    #[arg(short, long, value_name = "N,...", value_delimiter = ',', default_value = "64", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    connections: Vec<u64>,
-    /// Bytes of a request, 1 to 64M; several make several cells: 64,4k. A mix by weight makes one: 64:90,1400:9,16k:1
-    #[arg(short, long, value_name = "BYTES,...", default_value = "64", value_parser = Sizes::parse)]
-    size: Vec<Sizes>,
-    /// Connections beside --connections that stay open and silent
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000), conflicts_with_all = ["connect_per_request", "udp"])]
-    idle: u64,
-    /// Requests in flight per connection, at most 4096 [default: 1, with --gso as many, with a rate 4096]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
-    depth: Option<u64>,
-    /// Make a new connection for every request
-    #[arg(long, conflicts_with_all = ["depth", "udp"])]
-    connect_per_request: bool,
     /// UDP instead of TCP
     ///
     /// Each of the --connections is a socket with a port of its own, each request a datagram with a number. What is
     /// lost, late, doubled or out of order is told apart.
     #[arg(short, long)]
     udp: bool,
-    /// Up to N datagrams of a socket leave the generator with one send (UDP_SEGMENT); contestants want --gro for it
-    #[arg(long, value_name = "N", requires = "udp", value_parser = clap::value_parser!(u64).range(1..=64))]
-    gso: Option<u64>,
-    /// What the servers are, if one of them is no plain echo; a plain echo answers either
-    #[arg(long, value_enum, value_name = "SERVER", requires = "udp")]
-    speak: Option<Dialect>,
-    /// Counted time of each trial [default: 1s, with --aa 200ms]
-    #[arg(short, long, value_name = "TIME", value_parser = crate::cli::load::positive)]
-    duration: Option<Nanos>,
-    /// Load without counting, before each trial, at least this long and until throughput is steady
-    ///
-    /// [default: 300ms, with --aa 50ms]
-    #[arg(long, value_name = "TIME")]
-    warmup: Option<Nanos>,
-    /// Longest warm-up, where throughput is not steady before [default: twice --warmup]
-    #[arg(long, value_name = "TIME")]
-    warmup_max: Option<Nanos>,
     #[command(flatten)]
-    pacing: PacingArgs,
-    #[command(flatten)]
-    tolerance: ToleranceArgs,
+    workload: WorkloadArgs<true>,
     /// Rounds, at most 10000; every contestant runs once in each. Fewer than 6 show nothing. With --precision the least number of them
     /// [default: 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
@@ -102,7 +64,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "N", requires = "precision", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     max_rounds: Option<u64>,
     /// Begin no further round after this time, shared evenly by the cells
-    #[arg(long, value_name = "TIME", value_parser = crate::cli::load::positive)]
+    #[arg(long, value_name = "TIME", value_parser = Nanos::parse_positive)]
     max_time: Option<Nanos>,
     /// Compare one contestant (epoll unless named) with itself N times, and tell how often a difference is claimed
     ///
@@ -120,18 +82,6 @@ pub struct CompareArgs {
     /// Cores of the generator: how many (2) or which (2-3) [default: those the servers leave]
     #[arg(long, value_name = "CORES")]
     load_cores: Option<CoreSelection>,
-    /// Threads of the generator [default: one per core of it]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
-    threads: Option<u64>,
-    /// How the generator does its I/O [default: uring where the kernel allows it]
-    #[arg(long, value_enum)]
-    load_engine: Option<EngineKind>,
-    /// An answer that takes longer is an error, with --udp lost or late [default: 2s, with --udp 250ms]
-    #[arg(long, value_name = "TIME", value_parser = crate::cli::load::positive)]
-    timeout: Option<Nanos>,
-    /// The generator looks for answers this long before it sleeps
-    #[arg(long, value_name = "TIME", default_value = "0")]
-    spin: Nanos,
     /// Decides the order in each round, the bytes sent and the resamples of the intervals
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -146,17 +96,6 @@ pub struct CompareArgs {
     quiet: bool,
     #[command(flatten)]
     outcome: OutputArgs,
-}
-
-/// What one `--size` names: sizes of several cells, or one mix.
-#[derive(Clone, Debug)]
-struct Sizes(Vec<SizeMix>);
-
-impl Sizes {
-    fn parse(text: &str) -> Result<Sizes, String> {
-        let parts = if text.contains(':') { vec![text] } else { text.split(',').collect() };
-        parts.into_iter().map(request_sizes).collect::<Result<_, _>>().map(Sizes)
-    }
 }
 
 /// No interval is as narrow as nothing.
@@ -202,12 +141,11 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
     session.measure(Cancel(&cancel));
     let (report, saved) = session.close();
     let failure = failure(&report);
-    let result = Stored::Compare(Box::new(report));
-    print(&render(&result, args.format)?)?;
+    print(&render(&report, args.format)?)?;
     let path = saved?;
     told::say(format_args!("Saved: {}", path.display()));
-    args.outcome.export(&result)?;
-    Ok(failure.unwrap_or_else(|| args.outcome.verdict(&result)))
+    args.outcome.export(&report)?;
+    Ok(failure.unwrap_or_else(|| args.outcome.verdict(&report)))
 }
 
 /// The exit code of a comparison that came to nothing.

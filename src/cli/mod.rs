@@ -8,7 +8,6 @@ mod host;
 mod live;
 pub mod load;
 mod output;
-mod pacing;
 pub mod ping;
 mod progress;
 pub mod report;
@@ -16,8 +15,8 @@ mod schema;
 pub mod serve;
 pub mod sniff;
 mod told;
-mod tolerance;
 pub mod trace;
+mod workload;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

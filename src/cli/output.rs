@@ -3,8 +3,8 @@
 use crate::cli::told;
 use crate::record::file;
 use crate::report::export::{Form, Part};
-use crate::report::file::Stored;
-use crate::report::threshold::{Metric, Subject, Threshold, subjects};
+use crate::report::result::StoredResult;
+use crate::report::threshold::{Metric, Subject, Threshold};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ impl OutputArgs {
     }
 
     /// Writes every export.
-    pub fn export(&self, result: &Stored) -> Result<()> {
+    pub fn export(&self, result: &dyn StoredResult) -> Result<()> {
         self.export.iter().try_for_each(|export| {
             let named = || format!("cannot export to {}", export.path.display());
             let parts = export.form.exporter().export(result).with_context(named)?;
@@ -82,8 +82,8 @@ impl OutputArgs {
     }
 
     /// The exit code for a result that is otherwise good; says on stderr which figure crossed which bound.
-    pub fn verdict(&self, result: &Stored) -> ExitCode {
-        self.judge(&subjects(result))
+    pub fn verdict(&self, result: &dyn StoredResult) -> ExitCode {
+        self.judge(&result.subjects())
     }
 
     /// The same for other subjects.

@@ -1,17 +1,15 @@
 //! `ringmark ping`: its options, what they mean together, and its exit codes.
 
 mod live;
-mod record;
 mod text;
 
 use super::diagnosis::{EXIT_NAME_NOT_FOUND, ProbingArgs, nonce, resolve};
-use super::load::positive;
 use super::report::Format;
 use crate::cli::told;
 use crate::diag::ping::{self, Config, Event, MAX_SIZE};
 use crate::diag::tally::Tally;
 use crate::diag::window::MAX_PROBES;
-use crate::report::file::Stored;
+use crate::report::result::Stored;
 use crate::units::{Bytes, Nanos};
 use clap::Args;
 use live::LiveLine;
@@ -44,7 +42,7 @@ pub struct PingArgs {
     ///
     /// Down to microseconds. Below 150us the program does not sleep between requests. Packets to other machines, all
     /// targets together, must be 2ms apart unless --flood is given; loopback addresses may be flooded.
-    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = positive)]
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = Nanos::parse_positive)]
     interval: Nanos,
     /// Bytes of payload, at most 65507
     #[arg(short, long, value_name = "BYTES", default_value = "56", value_parser = payload_size)]
@@ -53,7 +51,7 @@ pub struct PingArgs {
     #[arg(long, value_name = "HOPS", value_parser = clap::value_parser!(u8).range(1..))]
     ttl: Option<u8>,
     /// An answer that takes longer is late [default: 1s, or 32768 intervals if that is shorter]
-    #[arg(long, value_name = "TIME", value_parser = positive)]
+    #[arg(long, value_name = "TIME", value_parser = Nanos::parse_positive)]
     timeout: Option<Nanos>,
     #[command(flatten)]
     probing: ProbingArgs,
@@ -99,7 +97,7 @@ fn measure(args: &PingArgs, config: &Config, stop: &AtomicBool) -> anyhow::Resul
         true => {}
         false => live.show(&event),
     })?;
-    let result = Stored::Ping(Box::new(record::report(config, &outcome)));
+    let result = Box::new(ping::report(config, &outcome));
     Ok((result, outcome.targets.iter().all(Tally::is_reachable)))
 }
 

@@ -49,7 +49,7 @@ impl Progress {
     }
 
     pub fn starting(&mut self, plan: &Plan, trial: Schedule) {
-        let (cell, name) = (&plan.cells[trial.cell], &plan.contestants[trial.contestant].name);
+        let (cell, name) = (&plan.workloads[trial.cell].shape, &plan.contestants[trial.contestant].name);
         let size = cell.size_mix.clone().unwrap_or_else(|| cell.size.to_string());
         self.current = format!("{name}, {} x {size} B, round {}", counted(cell.connections, "connection"), trial.round);
         if let Way::Lines = self.way {

@@ -1,10 +1,8 @@
 //! `ringmark report`: a stored result, computed again from its raw trials and rendered.
 
-use crate::cli::load::text as load_text;
 use crate::cli::output::OutputArgs;
-use crate::report::file::{Stored, parse};
-use crate::report::probes::{ping, trace};
-use crate::report::{aa, against, json, terminal, wire};
+use crate::report::result::{Stored, StoredResult, parse};
+use crate::report::{against, json};
 use crate::units::Bytes;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -53,19 +51,19 @@ pub enum Format {
 
 pub fn run(args: ReportArgs) -> Result<ExitCode> {
     let stored = read(&args.file)?;
-    args.outcome.export(&stored)?;
+    args.outcome.export(&*stored)?;
     let Some(baseline) = &args.baseline else {
-        print(&render(&stored, args.format)?)?;
-        return Ok(args.outcome.verdict(&stored));
+        print(&render(&*stored, args.format)?)?;
+        return Ok(args.outcome.verdict(&*stored));
     };
     let name = |path: &Path| path.display().to_string();
-    let both = against::against((&name(&args.file), &stored), (&name(baseline), &read(baseline)?));
+    let both = against::against((&name(&args.file), &*stored), (&name(baseline), &*read(baseline)?));
     let report = both.with_context(|| format!("cannot compare {} with {}", args.file.display(), baseline.display()))?;
     print(&match args.format {
         Format::Text => against::render(&report),
         Format::Json => json::render(&report)?,
     })?;
-    Ok(args.outcome.judge(&against::judged(&stored, &report)))
+    Ok(args.outcome.judge(&against::judged(&*stored, &report)))
 }
 
 fn read(path: &Path) -> Result<Stored> {
@@ -86,17 +84,10 @@ fn contents(path: &Path) -> io::Result<String> {
 }
 
 /// A result in the form asked for.
-pub fn render(stored: &Stored, format: Format) -> Result<String> {
-    if format == Format::Json {
-        return Ok(json::render(stored)?);
-    }
-    Ok(match stored {
-        Stored::Compare(report) => terminal::render(report),
-        Stored::Aa(report) => aa::render(report),
-        Stored::Load(report) => load_text::render(report),
-        Stored::Wire(report) => wire::render(report),
-        Stored::Ping(report) => ping::render(report),
-        Stored::Trace(report) => trace::render(report),
+pub fn render(result: &dyn StoredResult, format: Format) -> Result<String> {
+    Ok(match format {
+        Format::Json => result.json()?,
+        Format::Text => result.text(),
     })
 }
 

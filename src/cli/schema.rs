@@ -1,13 +1,17 @@
 //! `ringmark schema`: what the JSON looks like, for programs.
 
 use super::report::print;
-use crate::record::{AaReport, CompareReport, LoadReport, PingReport, TraceReport, WireReport};
 use crate::report::against::AgainstReport;
 use crate::report::json;
+use crate::report::result::KINDS;
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use schemars::{Schema, schema_for};
 use std::process::ExitCode;
+
+/// What a report against a baseline is called: it is printed, and read by no command.
+const AGAINST: &str = "against";
 
 /// Print the JSON Schema of a stored result.
 ///
@@ -16,41 +20,22 @@ use std::process::ExitCode;
 #[command(after_long_help = "Example:\n  ringmark schema load > ringload.schema.json")]
 pub struct SchemaArgs {
     /// Of which result.
-    #[arg(value_enum, default_value_t = Of::Compare)]
-    of: Of,
+    #[arg(default_value = KINDS[0].name, value_parser = names())]
+    of: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Of {
-    /// What `ringload --format json` prints.
-    Load,
-    /// What `ringmark compare` saves.
-    Compare,
-    /// What `ringmark compare --aa` saves.
-    Aa,
-    /// What `ringmark report FILE --baseline FILE --format json` prints.
-    Against,
-    /// What `ringmark sniff --latency --format json` prints.
-    Wire,
-    /// What `ringmark ping --format json` prints.
-    Ping,
-    /// What `ringmark trace --format json` prints.
-    Trace,
+fn names() -> PossibleValuesParser {
+    let against = (AGAINST, "What `ringmark report FILE --baseline FILE --format json` prints");
+    let kinds = KINDS.iter().map(|kind| (kind.name, kind.about)).chain([against]);
+    PossibleValuesParser::new(kinds.map(|(name, about)| PossibleValue::new(name).help(about)))
 }
 
 pub fn run(args: &SchemaArgs) -> Result<ExitCode> {
-    print(&json::render(&schema(args.of))?)?;
+    print(&json::render(&schema(&args.of))?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn schema(of: Of) -> Schema {
-    match of {
-        Of::Load => schema_for!(LoadReport),
-        Of::Compare => schema_for!(CompareReport),
-        Of::Aa => schema_for!(AaReport),
-        Of::Against => schema_for!(AgainstReport),
-        Of::Wire => schema_for!(WireReport),
-        Of::Ping => schema_for!(PingReport),
-        Of::Trace => schema_for!(TraceReport),
-    }
+fn schema(of: &str) -> Schema {
+    let kind = KINDS.iter().find(|kind| kind.name == of);
+    kind.map_or_else(|| schema_for!(AgainstReport), |kind| (kind.form)())
 }

@@ -2,7 +2,6 @@
 
 mod latency;
 
-use super::load::positive;
 use super::output::OutputArgs;
 use super::report::Format;
 use crate::cli::told;
@@ -66,7 +65,7 @@ pub struct SniffArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// End after this long
-    #[arg(short, long, value_name = "TIME", value_parser = positive)]
+    #[arg(short, long, value_name = "TIME", value_parser = Nanos::parse_positive)]
     duration: Option<Nanos>,
     /// Bytes of each packet to capture, at most 256k (0 is all) [default: 256k, with --latency 256]
     #[arg(short, long, value_name = "BYTES", value_parser = snap_length)]

@@ -1,15 +1,12 @@
 //! `ringmark trace`: its options, what they mean together, and its exit codes.
 
-mod record;
-
 use super::diagnosis::{EXIT_NAME_NOT_FOUND, ProbingArgs, fail, nonce};
 use super::live::Live;
-use super::load::positive;
 use crate::diag::names::Host;
 use crate::diag::trace::{self, Config, MOST_HOPS, Way};
 use crate::record::FiguresRecord;
-use crate::report::file::Stored;
-use crate::report::probes::trace::table;
+use crate::report::result::Stored;
+use crate::report::trace::table;
 use crate::units::Nanos;
 use clap::Args;
 use std::process::ExitCode;
@@ -46,10 +43,10 @@ pub struct TraceArgs {
     #[arg(short, long, value_name = "N", default_value_t = 10)]
     count: u64,
     /// From one round to the next; to other machines at least 100ms unless --flood is given
-    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = positive)]
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = Nanos::parse_positive)]
     interval: Nanos,
     /// An answer that takes longer is late, and does not count
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = Nanos::parse_positive)]
     timeout: Nanos,
     /// Hops to try, at most 64
     #[arg(short, long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_HOPS)))]
@@ -83,9 +80,9 @@ pub fn run(args: &TraceArgs) -> ExitCode {
 fn measure(args: &TraceArgs, config: &Config, stop: &AtomicBool) -> anyhow::Result<(Stored, bool)> {
     let mut live = Live::new(LOOK).filter(|_| !args.probing.quiet);
     let outcome = trace::run(config, nonce(), stop, &mut |path| {
-        live.iter_mut().for_each(|live| live.show(|| table(&record::hops(path, FiguresRecord::brief)).join("\n")));
+        live.iter_mut().for_each(|live| live.show(|| table(&trace::hops(path, FiguresRecord::brief)).join("\n")));
     })?;
-    let result = Stored::Trace(Box::new(record::report(config, &outcome)));
+    let result = Box::new(trace::report(config, &outcome));
     Ok((result, outcome.path.is_reached()))
 }
 

@@ -3,14 +3,15 @@
 //! no bytes.
 
 use super::datagram::{self, Datagrams};
-use super::engine::{epoll::EpollEngine, uring::UringEngine};
-use super::fleet::Haul;
+use super::engine::{Engine, Setup, epoll::EpollEngine, uring::UringEngine};
+use super::fleet::{Haul, Orders};
 use super::ledger::{self, Ledger};
 use super::measures::Measures;
+use super::protocols::{DatagramProtocol, StreamProtocol};
 use super::shared::{Shared, StartFailure};
 use super::streams::Streams;
 use super::timeline::Timeline;
-use super::worker::{self, WorkerError};
+use super::worker::{self, Post, WorkerError};
 use super::{Config, EngineKind, LoadError, Progress, Sockets, Stage, Task};
 use crate::clock::Clock;
 use crate::record::{IntervalRecord, SteadyRecord};
@@ -18,6 +19,7 @@ use crate::stats::{Trend, trend};
 use crate::sys::accounting::{self, CoresTime, Cpu, ProcessTreeCpu};
 use crate::sys::affinity;
 use crate::units::{CoreList, Nanos, Transport};
+use crate::{for_each_datagram_client, for_each_stream_client};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
@@ -107,8 +109,7 @@ pub fn conduct(
     let ledger = Ledger::open(config.server_pid);
     let clock = Clock::start();
     thread::scope(|scope| {
-        let threads: Vec<_> =
-            tasks.iter().map(|task| scope.spawn(|| work(config.engine, task, &shared, clock))).collect();
+        let threads: Vec<_> = tasks.iter().map(|task| scope.spawn(|| work(config, task, &shared, clock))).collect();
         let mut conductor = Conductor {
             config,
             shared: &shared,
@@ -143,22 +144,59 @@ fn watched_cores(config: &Config) -> Vec<usize> {
     cores
 }
 
-fn work(engine: EngineKind, task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
-    let post = task.post;
-    match (&task.sockets, engine) {
-        (Sockets::Streams(setup, orders), EngineKind::Uring) => {
-            worker::run(post, || Streams::<UringEngine>::new(setup, *orders, shared), shared, clock)
+macro_rules! define_run_streams {
+    ($($help:literal; $variant:ident, $name:literal, $client:ty;)*) => {
+        fn run_streams<E: Engine>(setup: &Setup, orders: Orders, run: Run<'_>) -> Result<Haul, WorkerError> {
+            match run.streams { $(
+                StreamProtocol::$variant => {
+                    let make = || Streams::<$client, E>::new(setup, orders, run.shared);
+                    worker::run(run.post, make, run.shared, run.clock)
+                }
+            )* }
         }
-        (Sockets::Streams(setup, orders), EngineKind::Epoll) => {
-            worker::run(post, || Streams::<EpollEngine>::new(setup, *orders, shared), shared, clock)
+    };
+}
+
+macro_rules! define_run_datagrams {
+    ($($help:literal; $variant:ident, $name:literal, $client:ty;)*) => {
+        fn run_datagrams<E: datagram::Engine>(
+            setup: &datagram::Setup,
+            orders: &datagram::Orders,
+            run: Run<'_>,
+        ) -> Result<Haul, WorkerError> {
+            match run.datagrams { $(
+                DatagramProtocol::$variant => {
+                    let make = || Datagrams::<$client, E>::new(setup, orders.clone(), run.shared);
+                    worker::run(run.post, make, run.shared, run.clock)
+                }
+            )* }
         }
+    };
+}
+
+for_each_stream_client!(define_run_streams);
+for_each_datagram_client!(define_run_datagrams);
+
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    post: Post,
+    streams: StreamProtocol,
+    datagrams: DatagramProtocol,
+    shared: &'a Shared,
+    clock: Clock,
+}
+
+fn work(config: &Config, task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
+    let datagrams = config.datagrams.dialect;
+    let run = Run { post: task.post, streams: StreamProtocol::Echo, datagrams, shared, clock };
+    match (&task.sockets, config.engine) {
+        (Sockets::Streams(setup, orders), EngineKind::Uring) => run_streams::<UringEngine>(setup, *orders, run),
+        (Sockets::Streams(setup, orders), EngineKind::Epoll) => run_streams::<EpollEngine>(setup, *orders, run),
         (Sockets::Datagrams(setup, orders), EngineKind::Uring) => {
-            let make = || Datagrams::<datagram::UringEngine>::new(setup, orders.clone(), shared);
-            worker::run(post, make, shared, clock)
+            run_datagrams::<datagram::UringEngine>(setup, orders, run)
         }
         (Sockets::Datagrams(setup, orders), EngineKind::Epoll) => {
-            let make = || Datagrams::<datagram::EpollEngine>::new(setup, orders.clone(), shared);
-            worker::run(post, make, shared, clock)
+            run_datagrams::<datagram::EpollEngine>(setup, orders, run)
         }
     }
 }

@@ -6,15 +6,13 @@
 
 use super::datagram::Tally;
 use super::engine::{Done, Engine, Event};
-use super::flow::{Flow, Stamp};
 use super::pacer::Pacer;
-use super::payload::{Payload, Stream};
+use super::pipeline::{Pipeline, SendTimes};
 use super::recorder::{ErrorKind, Recorder, Sample};
 use super::rota::Rota;
 use super::shared::{Phase, Shared, StartFailure};
-use super::sizes::Sizes;
 use super::turn::{Ready, Turn};
-use crate::stats::mix;
+use crate::protocol::client::{ClientConfig, Received, StreamClient};
 use crate::units::Nanos;
 use std::io;
 
@@ -37,8 +35,6 @@ pub struct Orders {
     pub all: usize,
     /// The first so many carry the load; the others are open and silent.
     pub active: usize,
-    pub sizes: Sizes,
-    pub seed: u64,
     pub depth: u64,
     pub connect_per_request: bool,
     /// Longest that an answer may take, and that a connection may take to be made.
@@ -46,7 +42,7 @@ pub struct Orders {
     pub connect_timeout: Nanos,
     /// Connections that may be under way at once before they are admitted: a listen backlog must hold them.
     pub admit_at_once: usize,
-    pub payload: Payload,
+    pub client: ClientConfig,
     pub pacer: Pacer,
 }
 
@@ -77,8 +73,9 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Connection {
-    flow: Flow,
+struct Connection<C> {
+    client: C,
+    pipeline: Pipeline,
     state: State,
     /// A send is under way.
     sending: bool,
@@ -90,10 +87,10 @@ struct Connection {
 mod pacing;
 
 #[derive(Debug)]
-pub struct Fleet<'a> {
+pub struct Fleet<'a, C> {
     orders: Orders,
     shared: &'a Shared,
-    connections: Vec<Connection>,
+    connections: Vec<Connection<C>>,
     /// Connections to advance before the next wait.
     ready: Ready,
     turn: Turn,
@@ -120,16 +117,12 @@ pub struct Haul {
     pub datagrams: Option<Tally>,
 }
 
-impl<'a> Fleet<'a> {
-    pub fn new(orders: Orders, shared: &'a Shared) -> Fleet<'a> {
+impl<'a, C: StreamClient> Fleet<'a, C> {
+    pub fn new(orders: Orders, shared: &'a Shared) -> Fleet<'a, C> {
         let connections = (0..orders.connections)
             .map(|index| Connection {
-                flow: Flow::new(
-                    stream(&orders, index, 0),
-                    orders.sizes,
-                    orders.depth,
-                    mix(orders.seed, (orders.first + index) as u64),
-                ),
+                client: open(&orders, index, 0),
+                pipeline: Pipeline::new(orders.depth),
                 state: State::Idle { not_before: Nanos::ZERO },
                 sending: false,
                 admitted: false,
@@ -221,13 +214,17 @@ impl<'a> Fleet<'a> {
             State::Finishing { .. } => return self.fail(index, ErrorKind::Corrupt),
             _ => return,
         }
-        let before = connection.flow.in_flight();
-        let outcome = connection.flow.received(bytes, |Stamp { intended, sent }| {
+        let Connection { client, pipeline, .. } = connection;
+        let mut answers = 0;
+        let outcome = client.received(bytes, |received| {
+            let Received::Answered { id } = received else { return };
+            let Some(SendTimes { intended, sent }) = pipeline.end(id) else { return };
             recorder.answered(Sample { intended, sent, done: turn.done }, turn.counting, shared);
+            answers += 1;
         });
         match outcome {
             Err(_) => self.fail(index, ErrorKind::Corrupt),
-            Ok(()) if self.connections[index].flow.in_flight() < before => self.on_answered(index),
+            Ok(()) if answers > 0 => self.on_answered(index),
             Ok(()) => {}
         }
     }
@@ -250,8 +247,8 @@ impl<'a> Fleet<'a> {
         let connection = &mut self.connections[index];
         connection.sending = false;
         if connection.state == State::Open {
-            connection.flow.sent(len);
-            if connection.flow.free() > 0 || !connection.flow.next_send().is_empty() {
+            connection.client.sent(len);
+            if connection.pipeline.room() > 0 || !connection.client.next_send().is_empty() {
                 self.wake(index);
             }
         }
@@ -292,7 +289,7 @@ impl<'a> Fleet<'a> {
 
     /// At the run's end the peer may end a connection on which everything is answered.
     fn nothing_owed(&self, index: usize) -> bool {
-        self.turn.phase == Phase::Drain && self.connections[index].flow.in_flight() == 0
+        self.turn.phase == Phase::Drain && self.connections[index].pipeline.in_flight() == 0
     }
 
     /// Gives a connection up because of an error. Before the run has begun that ends everything.
@@ -327,7 +324,8 @@ impl<'a> Fleet<'a> {
     fn leave(&mut self, index: usize, retry_at: Nanos) {
         let connection = &mut self.connections[index];
         connection.made += 1;
-        connection.flow.restart(stream(&self.orders, index, connection.made));
+        connection.client = open(&self.orders, index, connection.made);
+        connection.pipeline.restart();
         connection.state = State::Leaving { retry_at };
         self.wake(index);
     }
@@ -336,11 +334,8 @@ impl<'a> Fleet<'a> {
     pub fn check_deadlines(&mut self, now: Nanos) {
         self.next_resume = Nanos(u64::MAX);
         for index in 0..self.begun {
-            if self.connections[index]
-                .flow
-                .oldest()
-                .is_some_and(|request| now.since(request.sent) > self.orders.timeout)
-            {
+            let oldest = self.connections[index].pipeline.oldest();
+            if oldest.is_some_and(|(_, times)| now.since(times.sent) > self.orders.timeout) {
                 self.fail(index, ErrorKind::Timeout);
             }
             match self.connections[index].state {
@@ -410,21 +405,22 @@ impl<'a> Fleet<'a> {
     /// Begins as many requests as the phase allows.
     #[inline]
     fn issue(&mut self, index: usize, now: Nanos) {
-        let flow = &mut self.connections[index].flow;
+        let connection = &mut self.connections[index];
+        let begun = connection.pipeline.next();
         let allowed = match self.turn.phase {
             // A silent connection must still be alive at the end.
             Phase::Run | Phase::Drain if index >= self.orders.active => {
-                u64::from(self.turn.phase == Phase::Drain && flow.issued() == 1)
+                u64::from(self.turn.phase == Phase::Drain && begun == 1)
             }
             _ if self.orders.connect_per_request => 0,
-            Phase::Admit => 1 - flow.issued().min(1),
+            Phase::Admit => 1 - begun.min(1),
             // The schedule gave it what is due.
             Phase::Run if self.rota.paces() => 0,
-            Phase::Run => flow.free(),
+            Phase::Run => connection.pipeline.room(),
             Phase::Drain | Phase::Abandon => 0,
         };
         for _ in 0..allowed {
-            flow.issue(Stamp { intended: now, sent: now });
+            connection.begin(SendTimes { intended: now, sent: now });
         }
     }
 
@@ -433,12 +429,12 @@ impl<'a> Fleet<'a> {
     fn send(&mut self, engine: &mut impl Engine, index: usize) {
         loop {
             let connection = &mut self.connections[index];
-            let bytes = connection.flow.next_send();
+            let bytes = connection.client.next_send();
             if bytes.is_empty() {
                 return;
             }
             match engine.send(index, bytes) {
-                Ok(Done::Now(len)) => connection.flow.sent(len),
+                Ok(Done::Now(len)) => connection.client.sent(len),
                 Ok(Done::Later) => {
                     connection.sending = true;
                     return;
@@ -462,7 +458,7 @@ impl<'a> Fleet<'a> {
         let connection = &mut self.connections[index];
         if self.orders.connect_per_request {
             // Without a free slot this is a retry or the schedule's, and the request is begun.
-            connection.flow.issue(Stamp { intended: now, sent: now });
+            connection.begin(SendTimes { intended: now, sent: now });
         }
         connection.state = State::Connecting { since: now };
         connection.sending = false;
@@ -491,9 +487,19 @@ impl<'a> Fleet<'a> {
     }
 }
 
-/// The stream of the `made`-th connection in a place.
-fn stream(orders: &Orders, index: usize, made: u64) -> Stream {
-    orders.payload.stream((orders.first + index) as u64 + made * orders.all as u64)
+impl<C: StreamClient> Connection<C> {
+    /// Begins a request. Without room nothing happens.
+    #[inline]
+    fn begin(&mut self, times: SendTimes) {
+        if let Some(id) = self.pipeline.begin(times) {
+            self.client.request(id, times.sent);
+        }
+    }
+}
+
+/// The client's end of the `made`-th connection in a place.
+fn open<C: StreamClient>(orders: &Orders, index: usize, made: u64) -> C {
+    C::open(&orders.client, (orders.first + index) as u64 + made * orders.all as u64)
 }
 
 #[cfg(test)]

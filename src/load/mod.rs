@@ -1,7 +1,6 @@
 //! The load generator: asks an echo server as fast as it answers, checks every byte, and measures.
 //!
-//! From the inside out: `payload` (what is sent), `verifier` (is it what came back), `flow` (one connection's requests),
-//! `pacer` (when requests are meant to be sent), `rota` (who sends them), `recorder` and `timeline` (what was measured, by
+//! From the inside out: `pipeline` (one connection's requests in flight; what they say is the protocol's client's), `pacer` (when requests are meant to be sent), `rota` (who sends them), `recorder` and `timeline` (what was measured, by
 //! interval), `fleet` (one thread's connections), `streams` (a fleet on its engine), `datagram` (all of these for
 //! datagrams), `worker` and `turn` (a thread's turns), `engine` (I/O: epoll or io_uring), `conduct` (the phases), `ledger`
 //! (what both ends use), `summary` and `validity` (the report). Only `engine` and `datagram` touch sockets, only `worker`
@@ -12,42 +11,44 @@
 //! what is under way is waited for (drain).
 
 mod conduct;
+mod config;
 mod datagram;
 mod engine;
 mod error;
 mod fleet;
-mod flow;
 mod ledger;
 mod measures;
 mod pacer;
-mod payload;
+mod pipeline;
+mod protocols;
 mod recorder;
 mod rota;
 mod shared;
-mod sizes;
 mod streams;
 mod summary;
 mod target;
 mod timeline;
 mod turn;
 mod validity;
-mod verifier;
 mod worker;
 
-pub use datagram::{DEFAULT_MAX_LOSS, Dialect, Options as DatagramOptions, max_size as max_datagram_size};
+pub use config::{ConfigError, Surroundings};
+pub use datagram::{DEFAULT_MAX_LOSS, Options as DatagramOptions, max_size as max_datagram_size};
 pub use error::LoadError;
-pub use pacer::{Arrival, Pace, PaceError};
+pub use pacer::{Pace, PaceError};
+pub use protocols::DatagramProtocol as Dialect;
 pub use worker::Timer;
 
-use crate::record::LoadReport;
+use crate::protocol::client::ClientConfig;
+use crate::protocol::pattern::Pattern;
+use crate::protocol::size_distribution::SizeDistribution;
+use crate::record::{LoadReport, Workload};
 use crate::stats::mix;
 use crate::sys::{accounting, rlimit};
 use crate::units::{Address, Bytes, CoreList, Nanos, Share, SizeMix, Transport};
 use engine::Setup;
 use fleet::Orders;
 use pacer::{Pacer, Plan};
-use payload::Payload;
-use sizes::Sizes;
 use std::sync::atomic::AtomicBool;
 use target::Target;
 use worker::Post;
@@ -82,6 +83,8 @@ impl EngineKind {
 /// One run, every value decided.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What the others are made from, as it is stored. A new property needs no twin of its own below.
+    pub workload: Workload,
     pub target: Address,
     /// At least 1, and at least `threads`.
     pub connections: usize,
@@ -202,12 +205,15 @@ enum Sockets {
 /// Divides the connections among the threads, as evenly as can be.
 fn tasks(config: &Config) -> Result<Vec<Task>, LoadError> {
     let target = Target::new(&config.target).map_err(|source| LoadError::Target(config.target.to_string(), source))?;
-    let payload = Payload::leak(config.seed);
+    let client = ClientConfig {
+        pattern: Pattern::leak(config.seed),
+        sizes: SizeDistribution::leak(config.size, config.mix.as_ref()),
+        seed: mix(config.seed, SIZES_STREAM),
+    };
     let cores = config.pin.as_ref().map_or(&[][..], CoreList::as_slice);
-    let sizes = Sizes::leak(config.size, config.mix.as_ref());
     let tasks = (0..config.threads).map(|thread| {
         let part = Part::of(config, thread);
-        let orders = Orders { pacer: pacer(config, thread), ..orders(config, payload, sizes, part) };
+        let orders = Orders { pacer: pacer(config, thread), ..orders(config, client, part) };
         Task {
             sockets: match config.target.transport {
                 Transport::Stream => Sockets::Streams(setup(config, &target, part.connections), orders),
@@ -264,20 +270,18 @@ impl Part {
     }
 }
 
-fn orders(config: &Config, payload: Payload, sizes: Sizes, part: Part) -> Orders {
+fn orders(config: &Config, client: ClientConfig, part: Part) -> Orders {
     Orders {
         connections: part.connections,
         first: part.first,
         all: config.all_connections(),
         active: part.active,
-        sizes,
-        seed: mix(config.seed, SIZES_STREAM),
         depth: config.depth,
         connect_per_request: config.connect_per_request,
         timeout: config.timeout,
         connect_timeout: config.timeout.min(conduct::CONNECT_DEADLINE),
         admit_at_once: (ADMIT_AT_ONCE / config.threads).max(1),
-        payload,
+        client,
         pacer: Pacer::ClosedLoop,
     }
 }

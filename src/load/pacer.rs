@@ -3,60 +3,12 @@
 //!
 //! Knows nothing of connections, so that streams and datagrams are paced alike.
 
+use crate::record::Workload;
 use crate::stats::{Random, mix};
-use crate::units::{Nanos, Rate};
+use crate::units::{Arrival, Nanos, ParseUnitError, Rate};
 use std::fmt;
-use std::str::FromStr;
 
 const SECOND: f64 = 1e9;
-
-/// How requests follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// All gaps the same.
-    Constant,
-    /// Independent users: gaps exponentially distributed.
-    Poisson,
-    /// So many at one instant, and then a gap that keeps the rate.
-    Burst(u64),
-    /// From one rate to another, evenly over the counted time.
-    Ramp { from: Rate, to: Rate },
-}
-
-const ARRIVALS: &str = "constant, poisson, burst:N (N at once) or ramp:FROM..TO (rates over the counted time)";
-
-impl FromStr for Arrival {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Arrival, String> {
-        let (name, rest) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
-        match (name, rest) {
-            ("constant", None) => Ok(Arrival::Constant),
-            ("poisson", None) => Ok(Arrival::Poisson),
-            ("burst", Some(count)) => match count.parse() {
-                Ok(count @ 1..=1_000_000) => Ok(Arrival::Burst(count)),
-                _ => Err(format!("'{count}' is not a number of requests from 1 to 1000000")),
-            },
-            ("ramp", Some(rates)) => {
-                let (from, to) = rates.split_once("..").ok_or("a ramp is written ramp:FROM..TO, as ramp:1k..20k")?;
-                let rate = |text: &str| text.parse::<Rate>().map_err(|error| error.to_string());
-                Ok(Arrival::Ramp { from: rate(from)?, to: rate(to)? })
-            }
-            _ => Err(format!("'{text}' is none of: {ARRIVALS}")),
-        }
-    }
-}
-
-impl fmt::Display for Arrival {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Arrival::Constant => f.pad("constant"),
-            Arrival::Poisson => f.pad("poisson"),
-            Arrival::Burst(count) => f.pad(&format!("burst:{count}")),
-            Arrival::Ramp { from, to } => f.pad(&format!("ramp:{}..{}", from.per_second(), to.per_second())),
-        }
-    }
-}
 
 /// An open loop's pace, over all threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +19,14 @@ pub struct Pace {
 }
 
 /// The options contradict each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PaceError {
     #[error("--arrival {0} needs a rate: add -R, as -R 20k")]
     NoRate(Arrival),
     #[error("a ramp brings its own rates: leave out -R, or choose another --arrival")]
     TwoRates,
+    #[error(transparent)]
+    Unit(#[from] ParseUnitError),
 }
 
 impl Pace {
@@ -84,6 +38,20 @@ impl Pace {
             (Some(_), Some(Arrival::Ramp { .. })) => Err(PaceError::TwoRates),
             (None, Some(arrival)) => Err(PaceError::NoRate(arrival)),
             (Some(rate), arrival) => Ok(Some(Pace { arrival: arrival.unwrap_or(Arrival::Constant), rate })),
+        }
+    }
+
+    /// That of a workload; `None` is a closed loop.
+    ///
+    /// # Errors
+    /// Rate and arrival contradict each other, or are none.
+    pub fn of(workload: &Workload) -> Result<Option<Pace>, PaceError> {
+        let rate = workload.generator.rate_per_s.map(Rate::new).transpose()?;
+        let arrival: Option<Arrival> = workload.generator.arrival.as_deref().map(str::parse).transpose()?;
+        match Pace::new(None, arrival) {
+            // Its mean is stored with it.
+            Ok(Some(ramp)) if rate.is_none_or(|rate| rate == ramp.rate) => Ok(Some(ramp)),
+            _ => Pace::new(rate, arrival),
         }
     }
 

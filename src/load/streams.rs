@@ -5,23 +5,24 @@ use super::fleet::{Fleet, Haul, Orders};
 use super::shared::Shared;
 use super::worker::Crew;
 use crate::clock::Clock;
+use crate::protocol::client::StreamClient;
 use crate::units::Nanos;
 use std::io;
 
 /// A thread's stream connections and the engine beneath them.
-pub struct Streams<'a, E> {
-    fleet: Fleet<'a>,
+pub struct Streams<'a, C, E> {
+    fleet: Fleet<'a, C>,
     engine: E,
 }
 
-impl<'a, E: Engine> Streams<'a, E> {
+impl<'a, C: StreamClient, E: Engine> Streams<'a, C, E> {
     /// Called on the thread that uses it.
-    pub fn new(setup: &Setup, orders: Orders, shared: &'a Shared) -> Result<Streams<'a, E>, EngineError> {
+    pub fn new(setup: &Setup, orders: Orders, shared: &'a Shared) -> Result<Streams<'a, C, E>, EngineError> {
         Ok(Streams { engine: E::new(setup)?, fleet: Fleet::new(orders, shared) })
     }
 }
 
-impl<E: Engine> Crew for Streams<'_, E> {
+impl<C: StreamClient, E: Engine> Crew for Streams<'_, C, E> {
     fn check_deadlines(&mut self, now: Nanos) {
         self.fleet.check_deadlines(now);
     }

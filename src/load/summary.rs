@@ -2,19 +2,19 @@
 
 use super::Config;
 use super::conduct::{CpuSample, Outcome};
-use super::datagram::{self, DEFAULT_MAX_LOSS, Tally};
+use super::datagram::{self, Tally};
 use super::ledger::{Account, Count, Ledger};
 use super::measures::Paced;
 use super::recorder::{ErrorKind, all_errors};
 use super::validity::{self, Facts, Others};
 use crate::clock;
 use crate::record::{
-    AccountingRecord, CountRecord, CpuRecord, DatagramRecord, EndRecord, GeneratorRecord, InterruptsRecord,
-    LOAD_SCHEMA, LoadReport, ShapeRecord, UnavailableRecord, WorkloadRecord, histogram,
+    AccountingRecord, CountRecord, CpuRecord, DatagramRecord, EndRecord, InterruptsRecord, LOAD_SCHEMA, LoadReport,
+    UnavailableRecord, histogram,
 };
 use crate::sys::accounting::{CoresTime, Cpu, PerfEvent, ProcessTreeUse, Switches, Unavailable};
 use crate::sys::affinity;
-use crate::units::{Nanos, Share, Transport};
+use crate::units::Nanos;
 use hdrhistogram::Histogram;
 
 /// The report of a run.
@@ -38,7 +38,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
         schema: LOAD_SCHEMA.into(),
         ringmark: env!("CARGO_PKG_VERSION").into(),
         target: config.target.to_string(),
-        workload: workload(config),
+        workload: config.workload.clone(),
         requests,
         duration_ns: duration.0,
         throughput_per_s: per(requests as f64, duration.as_secs_f64()).unwrap_or(0.0),
@@ -107,38 +107,6 @@ fn facts(config: &Config, outcome: &Outcome, duration: Nanos, cpu: &CpuRecord) -
         server_processes_ended: server_use(outcome).map_or(0, |server| server.ended),
         server_cores: config.server_pid.and_then(affinity::cores_of).map(|cores| cores.len()),
         ports_exhausted: outcome.hauls.iter().any(|haul| haul.ports_exhausted),
-    }
-}
-
-fn workload(config: &Config) -> WorkloadRecord {
-    let datagrams = config.target.transport == Transport::Datagram;
-    WorkloadRecord {
-        shape: ShapeRecord {
-            connections: config.connections as u64,
-            size: config.size.0,
-            size_mix: config.mix.as_ref().map(ToString::to_string),
-            depth: config.depth,
-            connect_per_request: config.connect_per_request,
-        },
-        generator: GeneratorRecord {
-            protocol: config.target.protocol().into(),
-            gso: if datagrams && config.datagrams.gso > 1 { config.datagrams.gso } else { 0 },
-            engine: config.engine.name().into(),
-            threads: config.threads as u64,
-            idle: config.idle as u64,
-            rate_per_s: config.pace.map(|pace| pace.rate.per_second()),
-            arrival: config.pace.map(|pace| pace.arrival.to_string()),
-            timer: config.pace.map(|_| config.timer.name().into()),
-            warmup_ns: config.warmup.0,
-            warmup_max_ns: config.warmup_max.0,
-            timeout_ns: config.timeout.0,
-            allow_errors: config.allowed_errors.map(Share::fraction),
-            max_loss: Some(config.datagrams.max_loss).filter(|share| datagrams && *share != DEFAULT_MAX_LOSS),
-            spin_ns: config.spin.0,
-        },
-        dialect: if datagrams { config.datagrams.dialect.name().into() } else { String::new() },
-        seed: config.seed,
-        cores: config.pin.as_ref().map(ToString::to_string),
     }
 }
 

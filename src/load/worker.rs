@@ -243,10 +243,12 @@ mod tests {
     use crate::load::engine::{Done, Engine, Event, Setup};
     use crate::load::fleet::Orders;
     use crate::load::pacer::Pacer;
-    use crate::load::payload::Payload;
-    use crate::load::sizes::Sizes;
     use crate::load::streams::Streams;
     use crate::load::target::Target;
+    use crate::protocol::client::ClientConfig;
+    use crate::protocol::echo::client::EchoStream;
+    use crate::protocol::pattern::Pattern;
+    use crate::protocol::size_distribution::SizeDistribution;
     use std::cell::Cell;
 
     const RECEIVE_TIME: Nanos = Nanos::from_millis(2);
@@ -430,14 +432,12 @@ mod tests {
             first: 0,
             all: connections,
             active: connections,
-            sizes: Sizes::All(8),
-            seed: 1,
             depth: 1,
             connect_per_request: false,
             timeout: Nanos::from_secs(10),
             connect_timeout: Nanos::from_secs(10),
             admit_at_once: connections,
-            payload: Payload::leak(1),
+            client: ClientConfig { pattern: Pattern::leak(1), sizes: SizeDistribution::All(8), seed: 1 },
             pacer: Pacer::ClosedLoop,
         };
         let setup = Setup { target, connections, window: 8, spins: false };
@@ -445,7 +445,8 @@ mod tests {
         let shared = Shared::new(Some(4), std::thread::current());
         shared.open_window(Nanos::ZERO, Nanos::from_secs(60));
         let haul =
-            run(post, || Streams::<SlowReceiver>::new(&setup, orders, &shared), &shared, Clock::start()).unwrap();
+            run(post, || Streams::<EchoStream, SlowReceiver>::new(&setup, orders, &shared), &shared, Clock::start())
+                .unwrap();
         let service = haul.recorder.service();
         assert_eq!(service.len(), 4);
         assert!(haul.busy.is_some_and(|busy| busy > 0.0 && busy < 0.9), "mostly asleep: {:?}", haul.busy);

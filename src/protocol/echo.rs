@@ -1,5 +1,7 @@
 //! Echo (RFC 862): every byte comes back.
 
+pub mod client;
+
 use super::Answer;
 
 #[inline]

@@ -4,8 +4,13 @@
 //! frames itself; the same input in any chunking gives the same output ([`tests`] holds every service to that).
 //! Adding a service: one file, one line in [`Kind`] and one in each of the two matches below it.
 
+pub mod client;
 mod discard;
-mod echo;
+pub mod echo;
+pub mod pattern;
+mod requests;
+pub mod size_distribution;
+pub mod sockperf;
 
 use std::fmt;
 use std::ops::Range;

@@ -1,6 +1,6 @@
 //! What a comparison stores: the raw trials, and the figures derived from them.
 
-use super::{DatagramRecord, LatencyRecord, LoadReport, LoadSettings, QuantileRecord, ShapeRecord, UseRecord};
+use super::{DatagramRecord, GeneratorRecord, LatencyRecord, LoadReport, QuantileRecord, ShapeRecord, UseRecord};
 use crate::stats::{Interval, PairedRatio};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,8 @@ pub struct SceneRecord {
     /// Server and generator ran on different hardware threads of one physical core: each slowed the other.
     #[serde(default)]
     pub siblings_shared: bool,
-    pub load: LoadSettings,
+    /// What the workloads of all cells share.
+    pub load: GeneratorRecord,
 }
 
 /// What `ringmark compare --format json` prints and what it saves: the raw trials, and the figures derived from them.

@@ -1,6 +1,6 @@
 //! What one run of the generator stores.
 
-use super::{AccountingRecord, DatagramRecord, WorkloadRecord};
+use super::{AccountingRecord, DatagramRecord, Workload};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ pub struct LoadReport {
     /// Version of the program that wrote it.
     pub ringmark: String,
     pub target: String,
-    pub workload: WorkloadRecord,
+    pub workload: Workload,
     /// Requests whose whole answer arrived within the counted time.
     pub requests: u64,
     /// Length of the counted time.

@@ -16,7 +16,7 @@ pub mod ping;
 mod probes;
 pub mod trace;
 pub mod wire;
-mod workload;
+pub mod workload;
 
 pub use aa::{AA_SCHEMA, AaComparison, AaReport, RateRecord};
 pub use accounting::{
@@ -31,4 +31,4 @@ pub use probes::ErrorRecord;
 use probes::{label, share_lost};
 pub use trace::{AddressRecord, HopRecord, TRACE_SCHEMA, TraceReport};
 pub use wire::{ConnectionRecord, PacketsRecord, SeenRecord, WIRE_SCHEMA, WireReport};
-pub use workload::{GeneratorRecord, LoadSettings, ShapeRecord, WorkloadRecord};
+pub use workload::{GeneratorRecord, ShapeRecord, Workload};

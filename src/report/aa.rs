@@ -1,5 +1,8 @@
 //! A contestant compared with itself, again and again: how often a difference is claimed where there is none.
 
+use super::against::{AgainstError, Compared};
+use super::json;
+use super::result::{Rows, Series, StoredResult, Table};
 use super::verdict::{short_name, verdict};
 use crate::record::histogram::HistogramError;
 use crate::record::{AaComparison, AaReport, RateRecord, RatioRecord, Stopped, Verdict};
@@ -25,14 +28,44 @@ impl AaComparison {
     }
 }
 
-impl AaReport {
-    /// Computes all figures again; what they are computed from is never damaged.
-    pub fn fill(&mut self) -> Result<(), HistogramError> {
+impl StoredResult for AaReport {
+    fn derive(&mut self) -> Result<(), HistogramError> {
         self.comparisons.iter_mut().for_each(AaComparison::fill);
         self.count();
         Ok(())
     }
 
+    fn schema(&self) -> &str {
+        &self.scene.schema
+    }
+
+    fn json(&self) -> Result<String, serde_json::Error> {
+        json::render(self)
+    }
+
+    fn text(&self) -> String {
+        render(self)
+    }
+
+    /// It keeps no trials.
+    fn rows(&self) -> Option<Rows> {
+        None
+    }
+
+    fn tables(&self) -> Option<Vec<Table>> {
+        None
+    }
+
+    fn series(&self) -> Option<Vec<Series<'_>>> {
+        None
+    }
+
+    fn compared(&self) -> Result<Compared, AgainstError> {
+        Err(AgainstError::Itself)
+    }
+}
+
+impl AaReport {
     /// Counts the verdicts.
     pub fn count(&mut self) {
         self.decided = self.comparisons.iter().filter(|one| one.is_decided()).count() as u64;
@@ -52,7 +85,7 @@ impl AaReport {
 }
 
 /// The report for eyes.
-pub fn render(report: &AaReport) -> String {
+fn render(report: &AaReport) -> String {
     let mut lines = Vec::new();
     if report.stopped == Stopped::Interrupted {
         lines.push(format!(
@@ -67,7 +100,7 @@ pub fn render(report: &AaReport) -> String {
         counted(report.comparisons.len() as u64, "comparison"),
         counted(report.rounds, "round"),
         Nanos(report.scene.load.duration_ns),
-        Nanos(report.scene.load.generator.warmup_ns),
+        Nanos(report.scene.load.warmup_ns),
         counted(report.cell.shape.connections, "connection"),
         report.cell.shape.sizes()
     ));
@@ -143,7 +176,7 @@ mod tests {
             false_alarms: 0,
             rate: None,
         };
-        report.fill().unwrap();
+        report.derive().unwrap();
         report
     }
 
@@ -158,7 +191,7 @@ mod tests {
         );
         assert!(text.contains("2 of 5 comparisons") && text.contains("MORE THAN the 1 allowed"), "{text}");
         mixed.comparisons[0].pairs.truncate(5);
-        mixed.fill().unwrap();
+        mixed.derive().unwrap();
         assert_eq!((mixed.decided, mixed.false_alarms), (4, 2));
         assert!(render(&mixed).contains("1 comparison had too few valid rounds"));
     }

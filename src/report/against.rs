@@ -1,16 +1,16 @@
 //! Two stored results side by side. They were not measured in the same rounds, so nothing is paired: whatever changed
 //! between them, the machine included, is in the ratio, and the report says so.
 
-use super::file::Stored;
 use super::intervals;
-use super::threshold::{Metric, Subject, of_contestant, subjects};
+use super::result::StoredResult;
+use super::threshold::{Metric, Subject};
 use super::verdict::{short_name, verdict};
-use crate::record::{CellRecord, CompareReport, ContestantRecord, LoadReport, QuantileRecord, RatioRecord, Verdict};
+use crate::record::{QuantileRecord, RatioRecord, Verdict};
 use crate::stats::{MIN_PAIRS, median_ratio, mix};
 use crate::units::Nanos;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Version of [`AgainstReport`].
 pub const AGAINST_SCHEMA: &str = "ringmark.against/1";
@@ -70,15 +70,40 @@ pub enum AgainstError {
     NothingInCommon,
 }
 
+/// What a result may be compared by.
+pub struct Compared {
+    /// What should be the same on both sides, and what it is.
+    pub settings: Vec<(&'static str, String)>,
+    /// Likewise the fields of its workload: what they belong to, and each by its name.
+    pub fields: (&'static str, Map<String, Value>),
+    pub seed: u64,
+    pub sides: Vec<Side>,
+}
+
+/// A run or a contestant.
+pub struct Side {
+    /// What finds it in another result.
+    pub key: String,
+    pub subject: Subject,
+    /// Of each valid round, more being better.
+    pub scores: Vec<f64>,
+    /// It is an open loop.
+    pub paced: bool,
+    /// Why it must not be used.
+    pub problem: Option<String>,
+    pub record: SideRecord,
+}
+
 /// Compares what both have.
-pub fn against(file: (&str, &Stored), baseline: (&str, &Stored)) -> Result<AgainstReport, AgainstError> {
-    let (rows, warnings) = match (file.1, baseline.1) {
-        (Stored::Compare(ours), Stored::Compare(base)) => of_comparisons(ours, base),
-        (Stored::Load(ours), Stored::Load(base)) => of_runs(ours, base),
-        (Stored::Aa(_), _) | (_, Stored::Aa(_)) => return Err(AgainstError::Itself),
-        (ours, base) if ours.is_diagnosis() || base.is_diagnosis() => return Err(AgainstError::Diagnosis),
-        _ => return Err(AgainstError::Different),
-    };
+pub fn against(
+    file: (&str, &dyn StoredResult),
+    baseline: (&str, &dyn StoredResult),
+) -> Result<AgainstReport, AgainstError> {
+    let (ours, base) = (file.1.compared()?, baseline.1.compared()?);
+    if file.1.schema() != baseline.1.schema() {
+        return Err(AgainstError::Different);
+    }
+    let (rows, warnings) = rows(&ours, &base);
     if rows.is_empty() {
         return Err(AgainstError::NothingInCommon);
     }
@@ -92,112 +117,85 @@ pub fn against(file: (&str, &Stored), baseline: (&str, &Stored)) -> Result<Again
     })
 }
 
-fn of_comparisons(ours: &CompareReport, base: &CompareReport) -> (Vec<AgainstRecord>, Vec<String>) {
-    let mut warnings = differences(&[
-        ("kernel", &ours.scene.host.kernel, &base.scene.host.kernel),
-        ("processor", &ours.scene.host.cpu, &base.scene.host.cpu),
-        ("server cores", &ours.scene.server_cores, &base.scene.server_cores),
-        ("generator cores", &ours.scene.load_cores, &base.scene.load_cores),
-    ]);
-    warnings.extend(differing("generator", &ours.scene.load, &base.scene.load));
+fn rows(ours: &Compared, base: &Compared) -> (Vec<AgainstRecord>, Vec<String>) {
+    let mut warnings = differences(ours, base);
     let mut rows = Vec::new();
-    for (cell, contestant) in ours.cells.iter().flat_map(|cell| cell.contestants.iter().map(move |one| (cell, one))) {
-        let name = of_contestant(cell, contestant).name;
-        match partner(base, cell, contestant) {
-            Some(partner) => rows.push(row(name, contestant, partner, mix(ours.scene.seed, rows.len() as u64))),
-            None => warnings.push(format!("{name} is not in the baseline")),
-        }
+    for side in &ours.sides {
+        let Some(partner) = base.sides.iter().find(|other| other.key == side.key) else {
+            warnings.push(format!("{} is not in the baseline", side.subject.name));
+            continue;
+        };
+        let problem = |which: &str, side: &Side| {
+            side.problem.as_ref().map(|reason| format!("the {which} must not be used: {reason}"))
+        };
+        warnings.extend(problem("run", side).into_iter().chain(problem("baseline", partner)));
+        rows.push(row(side, partner, mix(ours.seed, rows.len() as u64)));
     }
     (rows, warnings)
 }
 
-fn partner<'a>(base: &'a CompareReport, cell: &CellRecord, one: &ContestantRecord) -> Option<&'a ContestantRecord> {
-    let same = base.cells.iter().filter(|other| other.shape == cell.shape);
-    same.flat_map(|other| &other.contestants).find(|other| other.name == one.name)
-}
-
-fn row(name: String, ours: &ContestantRecord, base: &ContestantRecord, seed: u64) -> AgainstRecord {
-    let speeds = |one: &ContestantRecord| -> Vec<f64> {
-        one.trials.iter().filter_map(|trial| trial.valid()).map(LoadReport::speed).collect()
-    };
-    let (ours_speeds, base_speeds) = (speeds(ours), speeds(base));
-    let alike = ours.is_paced() == base.is_paced();
+fn row(ours: &Side, base: &Side, seed: u64) -> AgainstRecord {
+    let alike = ours.paced == base.paced;
     let ratio =
-        median_ratio(&ours_speeds, &base_speeds, seed).filter(|_| alike).map(|(median, interval)| RatioRecord {
+        median_ratio(&ours.scores, &base.scores, seed).filter(|_| alike).map(|(median, interval)| RatioRecord {
             median,
             low: interval.low,
             high: interval.high,
-            pairs: ours_speeds.len().min(base_speeds.len()) as u64,
+            pairs: ours.scores.len().min(base.scores.len()) as u64,
         });
-    let side = |one: &ContestantRecord| SideRecord {
-        throughput_per_s: one.throughput_per_s,
-        rounds: one.rounds,
-        quantiles: one.quantiles.clone(),
-    };
-    let (verdict, paced) = (verdict(ratio.as_ref(), false), ours.is_paced() && base.is_paced());
-    AgainstRecord { name, ours: side(ours), base: side(base), ratio, verdict, paced }
+    AgainstRecord {
+        name: ours.subject.name.clone(),
+        ours: ours.record.clone(),
+        base: base.record.clone(),
+        ratio,
+        verdict: verdict(ratio.as_ref(), false),
+        paced: ours.paced && base.paced,
+    }
 }
 
-/// A single run has one throughput: a ratio, but no interval and no verdict.
-fn of_runs(ours: &LoadReport, base: &LoadReport) -> (Vec<AgainstRecord>, Vec<String>) {
-    let mut warnings = differences(&[("target", &ours.target, &base.target)]);
-    warnings.extend(differing("workload", &ours.workload, &base.workload));
-    let invalid = |which: &str, load: &LoadReport| {
-        load.invalid.first().map(|reason| format!("the {which} must not be used: {reason}"))
-    };
-    warnings.extend(invalid("run", ours).into_iter().chain(invalid("baseline", base)));
-    let side = |load: &LoadReport| SideRecord {
-        throughput_per_s: (load.requests > 0).then_some(load.throughput_per_s),
-        rounds: 1,
-        quantiles: load.quantiles.clone(),
-    };
-    let (ours_side, base_side) = (side(ours), side(base));
-    let answered = ours.requests > 0 && base.requests > 0;
-    let (paced, base_paced) = (ours.response_ns.is_some(), base.response_ns.is_some());
-    let ratio = (answered && paced == base_paced).then(|| ours.speed() / base.speed()).map(|ratio| RatioRecord {
-        median: ratio,
-        low: ratio,
-        high: ratio,
-        pairs: 1,
-    });
-    let verdict = verdict(ratio.as_ref(), false);
-    let (name, paced) = (ours.target.clone(), paced && base_paced);
-    (vec![AgainstRecord { name, ours: ours_side, base: base_side, ratio, verdict, paced }], warnings)
+/// What the two were not measured alike in.
+fn differences(ours: &Compared, base: &Compared) -> Vec<String> {
+    let settings = ours.settings.iter().zip(&base.settings).filter(|((_, ours), (_, base))| ours != base);
+    let settings = settings.map(|((what, ours), (_, base))| format!("the {what} differs: {ours}; baseline: {base}"));
+    let (what, fields) = &ours.fields;
+    let of_base = |name: &String| base.fields.1.get(name).cloned().unwrap_or_default();
+    let differ = fields
+        .iter()
+        .filter(|(name, ours)| base.fields.1.get(*name) != Some(ours) && !is_unknown(name, ours, &of_base(name)));
+    let fields = differ.map(|(name, ours)| format!("the {what}'s {name} differs: {ours}; baseline: {}", of_base(name)));
+    settings.chain(fields).collect()
 }
 
-fn differences(settings: &[(&str, &String, &String)]) -> Vec<String> {
-    let differ = settings.iter().filter(|(_, ours, base)| ours != base);
-    differ.map(|(what, ours, base)| format!("the {what} differs: {ours}; baseline: {base}")).collect()
+/// Older files do not know every field; another seed makes no difference.
+fn is_unknown(name: &str, ours: &Value, base: &Value) -> bool {
+    let unknown: Value = match name {
+        "seed" => return true,
+        "duration_ns" => 0.into(),
+        "dialect" => "".into(),
+        _ => return false,
+    };
+    *ours == unknown || *base == unknown
 }
 
-/// Fields of a record that differ; another seed makes no difference.
-fn differing(what: &str, ours: &impl Serialize, base: &impl Serialize) -> Vec<String> {
-    let fields = |record: Result<Value, serde_json::Error>| match record {
-        Ok(Value::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    };
-    let (ours, base) = (fields(serde_json::to_value(ours)), fields(serde_json::to_value(base)));
-    let differ = ours.iter().filter(|(name, value)| *name != "seed" && base.get(*name) != Some(value));
-    let of_base = |name: &String| base.get(name).cloned().unwrap_or_default();
-    differ.map(|(name, ours)| format!("the {what}'s {name} differs: {ours}; baseline: {}", of_base(name))).collect()
+/// The fields of a workload.
+pub fn fields(what: &'static str, workload: &impl Serialize) -> (&'static str, Map<String, Value>) {
+    match serde_json::to_value(workload) {
+        Ok(Value::Object(fields)) => (what, fields),
+        _ => (what, Map::new()),
+    }
 }
 
-/// The figures of the file for bounds, with the ratio to the other file.
-pub fn judged(file: &Stored, report: &AgainstReport) -> Vec<Subject> {
-    let all = match file {
-        Stored::Compare(compare) => {
-            let of_cell = |cell| move |one| of_contestant(cell, one);
-            compare.cells.iter().flat_map(|cell| cell.contestants.iter().map(of_cell(cell))).collect()
-        }
-        _ => subjects(file),
-    };
+/// The figures of the file for bounds, with the ratio to the other file: of each contestant that is in both, the baseline
+/// of its own file included.
+pub fn judged(file: &dyn StoredResult, report: &AgainstReport) -> Vec<Subject> {
+    let sides = file.compared().map(|compared| compared.sides).unwrap_or_default();
     let with_ratio = |mut subject: Subject| {
         let row = report.rows.iter().find(|row| row.name == subject.name)?;
         subject.figures.retain(|(metric, _)| *metric != Metric::Ratio);
         subject.figures.extend(row.ratio.map(|ratio| (Metric::Ratio, ratio.median)));
         Some(subject)
     };
-    all.into_iter().filter_map(with_ratio).collect()
+    sides.into_iter().map(|side| side.subject).filter_map(with_ratio).collect()
 }
 
 /// The report for eyes.
@@ -255,11 +253,11 @@ mod tests {
     use super::super::derive::tests::{contestant, report, steady};
     use super::super::export::tests::{comparison, single};
     use super::*;
-    use crate::record::LatencyRecord;
+    use crate::record::{CompareReport, LatencyRecord, ping};
 
-    fn compare(contestants: &[(&str, f64)]) -> Stored {
+    fn compare(contestants: &[(&str, f64)]) -> CompareReport {
         let contestants = contestants.iter().map(|(name, rate)| contestant(name, steady(*rate)));
-        Stored::Compare(Box::new(report(contestants.collect())))
+        report(contestants.collect())
     }
 
     #[test]
@@ -286,9 +284,9 @@ mod tests {
     #[test]
     fn open_loops_are_compared_by_response_time_and_only_with_each_other() {
         let of = |p99: Option<u64>| {
-            let Stored::Load(mut load) = single() else { panic!("a run") };
+            let mut load = single();
             load.response_ns = p99.map(|p99| LatencyRecord { p99, ..load.latency_ns });
-            Stored::Load(load)
+            load
         };
         let report = against(("a", &of(Some(200_000))), ("b", &of(Some(100_000)))).unwrap();
         assert!(render(&report).contains("1/p99      0.500 single runs show nothing (response"), "{}", render(&report));
@@ -298,9 +296,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_says_why() {
-        let error = |ours, base| against(("a", &ours), ("b", &base)).unwrap_err();
-        assert_eq!(error(single(), comparison()), AgainstError::Different);
-        assert_eq!(error(compare(&[("a", 1.0)]), compare(&[("b", 1.0)])), AgainstError::NothingInCommon);
+        let error = |ours: &dyn StoredResult, base: &dyn StoredResult| against(("a", ours), ("b", base)).unwrap_err();
+        assert_eq!(error(&single(), &comparison()), AgainstError::Different);
+        assert_eq!(error(&compare(&[("a", 1.0)]), &compare(&[("b", 1.0)])), AgainstError::NothingInCommon);
+        assert_eq!(error(&ping::tests::report(), &single()), AgainstError::Diagnosis);
     }
 
     #[test]

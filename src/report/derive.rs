@@ -117,7 +117,7 @@ pub(super) mod tests {
             schema: LOAD_SCHEMA.into(),
             ringmark: "0".into(),
             target: "127.0.0.1:1".into(),
-            workload: WorkloadRecord {
+            workload: Workload {
                 shape: ShapeRecord { connections: 1, size: 64, depth: 1, ..ShapeRecord::default() },
                 generator: GeneratorRecord {
                     engine: "epoll".into(),
@@ -126,7 +126,7 @@ pub(super) mod tests {
                     timeout_ns: 1,
                     ..GeneratorRecord::default()
                 },
-                ..WorkloadRecord::default()
+                ..Workload::default()
             },
             requests: 100,
             duration_ns: 1_000_000,
@@ -161,15 +161,13 @@ pub(super) mod tests {
             load_cores: "2-3".into(),
             cores_shared: false,
             siblings_shared: false,
-            load: LoadSettings {
-                generator: GeneratorRecord {
-                    engine: "epoll".into(),
-                    threads: 2,
-                    warmup_ns: 300_000_000,
-                    timeout_ns: 5_000_000_000,
-                    ..GeneratorRecord::default()
-                },
+            load: GeneratorRecord {
+                engine: "epoll".into(),
+                threads: 2,
                 duration_ns: 1_000_000_000,
+                warmup_ns: 300_000_000,
+                timeout_ns: 5_000_000_000,
+                ..GeneratorRecord::default()
             },
         }
     }

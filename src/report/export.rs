@@ -1,18 +1,18 @@
 //! The seam of the exporters: a result in, text out. A format is one file beside this one and one line in [`Form`].
 
 use super::csv::Csv;
-use super::file::Stored;
 use super::hgrm::Hgrm;
 use super::hlog::Hlog;
 use super::json::Json;
 use super::markdown::Markdown;
+use super::result::StoredResult;
 use crate::record::histogram::HistogramError;
 use std::str::FromStr;
 
 /// Turns a result into text of some format.
 pub trait Exporter {
     /// One text, or several where the format holds only one thing: each then has a name to tell it by.
-    fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError>;
+    fn export(&self, result: &dyn StoredResult) -> Result<Vec<Part>, ExportError>;
 }
 
 /// What goes into one file.
@@ -89,35 +89,28 @@ pub fn plain(name: &str) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::derive::tests::{contestant, failed, report, steady, trial};
+    use super::super::result::Stored;
     use super::*;
-    use crate::record::LoadReport;
     use crate::record::histogram::tests::stored;
+    use crate::record::{CompareReport, LoadReport, ping, trace, wire};
 
     /// A comparison with trials that count, one that does not, and one that failed.
-    pub fn comparison() -> Stored {
+    pub fn comparison() -> CompareReport {
         let mut trials = steady(120_000.0);
         trials[1] = trial(2, 9e9, &["an answer, \"wrong\""]);
         trials[2] = failed(3, "the server ended;\nno memory");
-        Stored::Compare(Box::new(report(vec![
-            contestant("epoll", steady(100_000.0)),
-            contestant("uring --recv oneshot", trials),
-        ])))
+        report(vec![contestant("epoll", steady(100_000.0)), contestant("uring --recv oneshot", trials)])
     }
 
-    pub fn single() -> Stored {
+    pub fn single() -> LoadReport {
         let load = trial(1, 1e5, &[]).load.unwrap();
-        Stored::Load(Box::new(LoadReport { histogram: stored(&[1_000, 2_000, 2_000, 3_000_000]), ..load }))
-    }
-
-    pub fn wire() -> Stored {
-        Stored::Wire(Box::new(crate::record::wire::tests::report()))
+        LoadReport { histogram: stored(&[1_000, 2_000, 2_000, 3_000_000]), ..load }
     }
 
     /// A result of each kind that every format takes.
     pub fn all() -> [Stored; 5] {
-        let ping = Stored::Ping(Box::new(crate::record::ping::tests::report()));
-        let trace = Stored::Trace(Box::new(crate::record::trace::tests::report()));
-        [single(), comparison(), wire(), ping, trace]
+        let (wire, ping, trace) = (wire::tests::report(), ping::tests::report(), trace::tests::report());
+        [Box::new(single()), Box::new(comparison()), Box::new(wire), Box::new(ping), Box::new(trace)]
     }
 
     pub fn only(parts: Vec<Part>) -> String {
@@ -130,7 +123,7 @@ pub(super) mod tests {
         for (name, form) in FORMS {
             assert_eq!(name.parse(), Ok(form));
             for result in all() {
-                let parts = form.exporter().export(&result).unwrap();
+                let parts = form.exporter().export(&*result).unwrap();
                 assert!(parts.iter().all(|part| part.text.ends_with('\n')), "{name}: {parts:?}");
             }
         }

@@ -2,10 +2,8 @@
 //! 1/(1-Percentile), which the HdrHistogram plotter and wrk2's tools read.
 
 use super::export::{ExportError, Exporter, Part};
-use super::file::Stored;
-use super::times::{Times, times};
-use super::trials::{Row, rows};
-use crate::record::histogram::{read, read_all, sum};
+use super::result::{Series, StoredResult};
+use crate::record::histogram::{read_all, sum};
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 
@@ -18,28 +16,14 @@ const NANOS_PER_UNIT: f64 = 1e3;
 const TICKS_PER_HALF_DISTANCE: u32 = 5;
 
 impl Exporter for Hgrm {
-    fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError> {
-        if let Some(times) = times(result) {
-            return times.into_iter().map(of_times).collect();
-        }
-        let rows = rows(result)?;
-        if let Stored::Load(load) = result {
-            return Ok(Part::whole(distribution(&sum(&read_all([load.waiting_histogram()].into_iter())?)?)));
-        }
-        let mut tags: Vec<String> = rows.iter().filter(|row| row.valid().is_some()).map(Row::tag).collect();
-        tags.dedup();
-        tags.into_iter().map(|tag| part(&rows, tag)).collect()
+    fn export(&self, result: &dyn StoredResult) -> Result<Vec<Part>, ExportError> {
+        result.series().ok_or(ExportError::NoTrials)?.into_iter().map(part).collect()
     }
 }
 
-fn of_times(times: Times) -> Result<Part, ExportError> {
-    Ok(Part { text: distribution(&read(&times.figures.histogram)?), name: times.name })
-}
-
-fn part(rows: &[Row], tag: String) -> Result<Part, ExportError> {
-    let trials = rows.iter().filter(|row| row.tag() == tag).filter_map(Row::valid);
-    let histograms = read_all(trials.map(|load| load.waiting_histogram()))?;
-    Ok(Part { text: distribution(&sum(&histograms)?), name: Some(tag) })
+fn part(series: Series) -> Result<Part, ExportError> {
+    let histograms = read_all(series.whole.into_iter())?;
+    Ok(Part { text: distribution(&sum(&histograms)?), name: series.name })
 }
 
 fn distribution(histogram: &Histogram<u64>) -> String {

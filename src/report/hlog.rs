@@ -2,9 +2,7 @@
 //! readers of every HdrHistogram library take.
 
 use super::export::{ExportError, Exporter, Part};
-use super::file::Stored;
-use super::times::{Times, times};
-use super::trials::{Row, rows};
+use super::result::{Series, StoredResult};
 use crate::record::histogram::{HistogramError, read};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
@@ -20,67 +18,26 @@ const VERSION: &str = "[Histogram log format version 1.3]";
 const LEGEND: &str = "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n";
 const NANOS_PER_MILLI: f64 = 1e6;
 
-/// A part of a run: when it began within its tag, how long it was, its histogram as stored.
-struct Interval<'a> {
-    tag: Option<String>,
-    start_ns: u64,
-    length_ns: u64,
-    histogram: &'a str,
-}
-
 impl Exporter for Hlog {
-    fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError> {
-        let log = match times(result) {
-            Some(times) => write(&times.into_iter().map(of_times).collect::<Vec<_>>())?,
-            None => write(&intervals(&rows(result)?, matches!(result, Stored::Compare(_))))?,
-        };
+    fn export(&self, result: &dyn StoredResult) -> Result<Vec<Part>, ExportError> {
+        let log = write(&result.series().ok_or(ExportError::NoTrials)?)?;
         // The legend stands before the first interval; the writer knows only comments.
         let at = log.lines().take_while(|line| line.starts_with('#')).map(|line| line.len() + 1).sum::<usize>();
         Ok(Part::whole(format!("{}{LEGEND}{}", &log[..at], &log[at..])))
     }
 }
 
-fn of_times(times: Times<'_>) -> Interval<'_> {
-    Interval { tag: times.name, start_ns: 0, length_ns: times.length_ns, histogram: &times.figures.histogram }
-}
-
-fn intervals<'a>(rows: &'a [Row<'a>], tagged: bool) -> Vec<Interval<'a>> {
-    let mut all: Vec<Interval> = Vec::new();
-    for row in rows {
-        // A single run is exported whatever it is worth; the reader has named it.
-        let Some(load) = row.load.filter(|_| row.problems.is_empty() || !tagged) else { continue };
-        let tag = tagged.then(|| row.tag());
-        let begin = all.iter().rev().find(|one| one.tag == tag).map_or(0, |one| one.start_ns + one.length_ns);
-        let parts = load.intervals.iter();
-        all.extend(parts.map(|part| Interval {
-            tag: tag.clone(),
-            start_ns: begin + part.start_ns,
-            length_ns: part.length_ns,
-            histogram: part.waiting_histogram(),
-        }));
-        if load.intervals.is_empty() {
-            all.push(Interval {
-                tag,
-                start_ns: begin,
-                length_ns: load.duration_ns,
-                histogram: load.waiting_histogram(),
-            });
-        }
-    }
-    all
-}
-
-fn write(intervals: &[Interval]) -> Result<String, HistogramError> {
+fn write(series: &[Series]) -> Result<String, HistogramError> {
     let mut bytes = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     let mut builder = IntervalLogWriterBuilder::new();
     builder.add_comment(VERSION).add_comment("[Values: nanoseconds]").with_max_value_divisor(NANOS_PER_MILLI);
     let in_memory = "writing to memory does not fail";
     let mut log = builder.begin_log_with(&mut bytes, &mut serializer).expect(in_memory);
-    for interval in intervals {
+    for (name, interval) in series.iter().flat_map(|one| one.intervals.iter().map(|interval| (&one.name, interval))) {
         let histogram = read(interval.histogram)?;
         let (start, length) = (Duration::from_nanos(interval.start_ns), Duration::from_nanos(interval.length_ns));
-        log.write_histogram(&histogram, start, length, interval.tag.as_deref().and_then(Tag::new)).expect(in_memory);
+        log.write_histogram(&histogram, start, length, name.as_deref().and_then(Tag::new)).expect(in_memory);
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -93,7 +50,7 @@ mod tests {
     use crate::record::histogram::tests::stored;
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
-    fn lines(result: &Stored) -> Vec<String> {
+    fn lines(result: &dyn StoredResult) -> Vec<String> {
         only(Hlog.export(result).unwrap()).lines().map(str::to_owned).collect()
     }
 
@@ -107,7 +64,7 @@ mod tests {
 
     #[test]
     fn intervals_keep_their_times_and_trials_follow_each_other_under_their_tags() {
-        let Stored::Load(mut load) = single() else { panic!() };
+        let mut load = single();
         let part = |start_ns| IntervalRecord {
             start_ns,
             length_ns: 1_000_000_000,
@@ -116,7 +73,7 @@ mod tests {
             response_histogram: None,
         };
         load.intervals = vec![part(0), part(1_000_000_000)];
-        let lines_of_run = lines(&Stored::Load(load));
+        let lines_of_run = lines(&load);
         assert!(lines_of_run[4].starts_with("0.000,1.000,0.00") && lines_of_run[5].starts_with("1.000,1.000,"));
         let lines_of_comparison = lines(&comparison());
         let tagged = |tag: &str| lines_of_comparison.iter().filter(|line| line.starts_with(tag)).count();

@@ -1,15 +1,15 @@
 //! Records in, JSON out.
 
 use super::export::{ExportError, Exporter, Part};
-use super::file::Stored;
+use super::result::StoredResult;
 use serde::Serialize;
 
 /// The stored form, which `ringmark report` reads.
 pub struct Json;
 
 impl Exporter for Json {
-    fn export(&self, result: &Stored) -> Result<Vec<Part>, ExportError> {
-        Ok(Part::whole(render(result)?))
+    fn export(&self, result: &dyn StoredResult) -> Result<Vec<Part>, ExportError> {
+        Ok(Part::whole(result.json()?))
     }
 }
 

@@ -1,27 +1,31 @@
-//! Reading results: figures, verdicts, one exporter per format.
+//! Reading results: figures, verdicts, one file per kind of result, one exporter per format; [`result`] is the seam between
+//! the last two.
 
-pub mod aa;
+mod aa;
 pub mod accounting;
 pub mod against;
+mod comparison;
 mod csv;
 pub mod datagrams;
 pub mod derive;
 pub mod export;
-pub mod file;
 mod hgrm;
 mod hlog;
 mod interrupts;
 pub mod intervals;
 pub mod json;
+mod load;
 mod markdown;
 mod outliers;
+mod ping;
 pub mod probes;
 pub mod quantiles;
+pub mod result;
 pub mod stopping;
 pub mod terminal;
 pub mod threshold;
-pub mod times;
 pub mod tolerance;
+pub mod trace;
 mod trials;
 pub mod verdict;
 pub mod wire;

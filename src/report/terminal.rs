@@ -10,7 +10,7 @@ use super::stopping;
 use super::tolerance;
 use super::verdict::{conclusion, short_name};
 use crate::record::{
-    CellRecord, CompareReport, ContestantRecord, LoadReport, LoadSettings, RatioRecord, SYSTEM_CALLS, Stopped,
+    CellRecord, CompareReport, ContestantRecord, GeneratorRecord, LoadReport, RatioRecord, SYSTEM_CALLS, Stopped,
     TrialRecord, Verdict,
 };
 use crate::stats::MIN_PAIRS;
@@ -166,15 +166,15 @@ fn setting(report: &CompareReport) -> String {
             "Server on cores {}, generator on cores {} ({}, {}){shared}.",
             report.scene.server_cores,
             report.scene.load_cores,
-            load.generator.engine,
-            counted(load.generator.threads, "thread")
+            load.engine,
+            counted(load.threads, "thread")
         ),
         format!(
             "{} of {} counted after {} of warm-up{}, contestants in an order shuffled by seed {}, servers restarted.",
             planned(report),
             time(load.duration_ns),
-            time(load.generator.warmup_ns),
-            if load.generator.warmup_max_ns > load.generator.warmup_ns { " or more" } else { "" },
+            time(load.warmup_ns),
+            if load.warmup_max_ns > load.warmup_ns { " or more" } else { "" },
             report.scene.seed
         ),
         format!(
@@ -186,8 +186,8 @@ fn setting(report: &CompareReport) -> String {
             report.scene.ringmark
         ),
     ];
-    let allowed = tolerance::describe(load.generator.allow_errors, load.generator.max_loss)
-        .map(|allowed| format!("A valid trial: {allowed}."));
+    let allowed =
+        tolerance::describe(load.allow_errors, load.max_loss).map(|allowed| format!("A valid trial: {allowed}."));
     [workload(load)].into_iter().chain(allowed).chain(lines).chain(programs(report)).collect::<Vec<_>>().join("\n")
 }
 
@@ -199,28 +199,28 @@ fn programs(report: &CompareReport) -> impl Iterator<Item = String> {
 }
 
 /// What is sent when, and from when on latency counts.
-fn workload(load: &LoadSettings) -> String {
+fn workload(load: &GeneratorRecord) -> String {
     let traffic = traffic(load);
-    match (load.generator.rate_per_s, &load.generator.arrival) {
+    match (load.rate_per_s, &load.arrival) {
         (Some(rate), Some(arrival)) => format!(
             "{traffic} over loopback, open loop: {rate} requests/s ({arrival}), {} timer.\n\
              Latency is response time: from the instant a request was meant to be sent until its whole answer is here.\n\
              Ratios are of p99 response times, above 1 where shorter than the baseline's: the throughput is the one asked \
              for.",
-            load.generator.timer.as_deref().unwrap_or("unknown")
+            load.timer.as_deref().unwrap_or("unknown")
         ),
         _ => {
             let latency = "latency is service time (request sent until its whole answer is here)";
-            let break_line = if load.generator.gso > 0 { "\n" } else { " " };
+            let break_line = if load.gso > 0 { "\n" } else { " " };
             format!("{traffic} over loopback, closed loop:{break_line}{latency}.")
         }
     }
 }
 
-fn traffic(load: &LoadSettings) -> String {
-    match (load.generator.protocol.as_str(), load.generator.gso) {
+fn traffic(load: &GeneratorRecord) -> String {
+    match (load.protocol.as_str(), load.gso) {
         ("udp", 1..) => {
-            format!("UDP echo, up to {} with one send (UDP_SEGMENT)", counted(load.generator.gso, "datagram"))
+            format!("UDP echo, up to {} with one send (UDP_SEGMENT)", counted(load.gso, "datagram"))
         }
         (protocol, _) => format!("{} echo", protocol.to_ascii_uppercase()),
     }
@@ -238,12 +238,12 @@ fn planned(report: &CompareReport) -> String {
 
 fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
     let connecting = if cell.shape.connect_per_request { ", a new connection for each request" } else { "" };
-    let crowd = match report.scene.load.generator.idle {
+    let crowd = match report.scene.load.idle {
         0 => String::new(),
         idle => format!(" beside {}", counted(idle, "silent one")),
     };
-    let most = if report.scene.load.generator.rate_per_s.is_some() { "at most " } else { "" };
-    let peers = if report.scene.load.generator.protocol == "udp" { "socket" } else { "connection" };
+    let most = if report.scene.load.rate_per_s.is_some() { "at most " } else { "" };
+    let peers = if report.scene.load.protocol == "udp" { "socket" } else { "connection" };
     format!(
         "{}{crowd}, requests of {} B, {most}{} in flight on each{connecting}:\n{}\n{}{}",
         counted(cell.shape.connections, peers),
@@ -416,9 +416,9 @@ mod tests {
     fn an_open_loop_says_what_its_latency_and_its_ratios_are() {
         let mut report = report(vec![contestant("epoll", steady(1e5))]);
         assert!(render(&report).contains("closed loop: latency is service time"));
-        report.scene.load.generator.rate_per_s = Some(15_000);
-        report.scene.load.generator.arrival = Some("ramp:10000..20000".into());
-        report.scene.load.generator.timer = Some("hybrid".into());
+        report.scene.load.rate_per_s = Some(15_000);
+        report.scene.load.arrival = Some("ramp:10000..20000".into());
+        report.scene.load.timer = Some("hybrid".into());
         let text = render(&report);
         for part in
             ["open loop: 15000 requests/s (ramp:10000..20000), hybrid timer.", "Ratios are of p99", "at most 1 in"]
@@ -432,7 +432,7 @@ mod tests {
     fn what_is_allowed_is_part_of_the_workload() {
         let mut report = report(vec![contestant("epoll", steady(1e5))]);
         assert!(!render(&report).contains("allowed"));
-        (report.scene.load.generator.allow_errors, report.scene.load.generator.max_loss) = (Some(0.02), Some(0.5));
+        (report.scene.load.allow_errors, report.scene.load.max_loss) = (Some(0.02), Some(0.5));
         assert!(render(&report).contains("A valid trial: errors up to 2 % and loss up to 50 % allowed."));
     }
 

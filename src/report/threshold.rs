@@ -1,11 +1,6 @@
 //! Bounds that a result must not cross: `p99>300us`, `ratio<0.95`. A bound names what is *not* wanted.
 
-use super::file::Stored;
-use super::verdict::short_name;
-use crate::record::{
-    CellRecord, CompareReport, ContestantRecord, DatagramRecord, LatencyRecord, LoadReport, TargetRecord, TraceReport,
-    TrialRecord, WireReport,
-};
+use crate::record::{DatagramRecord, LatencyRecord};
 use crate::units::{Nanos, three_digits};
 use std::fmt;
 use std::str::FromStr;
@@ -155,77 +150,8 @@ impl Threshold {
     }
 }
 
-/// What the bounds are applied to: the run; or of a comparison every contestant but the baseline, in every cell (the
-/// baseline itself where it is alone); of a ping every target, of a trace the target.
-pub fn subjects(result: &Stored) -> Vec<Subject> {
-    match result {
-        Stored::Load(load) => vec![of_run(load)],
-        Stored::Compare(report) => report.cells.iter().flat_map(|cell| of_cell(report, cell)).collect(),
-        Stored::Aa(_) => Vec::new(),
-        Stored::Wire(report) => vec![of_wire(report)],
-        Stored::Ping(report) => report.targets.iter().map(of_target).collect(),
-        Stored::Trace(report) => vec![of_trace(report)],
-    }
-}
-
-fn of_run(load: &LoadReport) -> Subject {
-    let mut figures = vec![(Metric::Errors, load.errors.values().sum::<u64>() as f64)];
-    if load.requests > 0 {
-        figures.push((Metric::Throughput, load.throughput_per_s));
-        figures.extend(latencies(load.waiting_ns()));
-    }
-    figures.extend(load.datagrams.as_ref().map(lost));
-    Subject { name: load.target.clone(), figures }
-}
-
-/// Its errors are the requests that no answer came to.
-fn of_wire(report: &WireReport) -> Subject {
-    let mut figures = vec![(Metric::Errors, report.seen.unanswered as f64)];
-    if report.service.samples > 0 {
-        figures.push((Metric::Throughput, report.throughput_per_s()));
-        figures.extend(latencies(&report.service.latency_ns));
-    }
-    Subject { name: format!("port {} on {}", report.port, report.device), figures }
-}
-
-/// Its errors are the requests that met one, those that the kernel did not take, and the answers with wrong bytes.
-fn of_target(target: &TargetRecord) -> Subject {
-    let errors = target.refused + target.unsent + target.corrupt;
-    let mut figures = vec![(Metric::Errors, errors as f64), (Metric::Lost, target.lost as f64)];
-    figures.extend(target.round_trips_ns.known().iter().copied().flat_map(latencies));
-    Subject { name: target.label(), figures }
-}
-
-/// The target, if it was reached: routers on the way limit their answers.
-fn of_trace(report: &TraceReport) -> Subject {
-    let figures = report.target().map(|hop| {
-        let lost = [(Metric::Errors, hop.unsent as f64), (Metric::Lost, hop.lost as f64)];
-        lost.into_iter().chain(hop.round_trips_ns.known().into_iter().flat_map(latencies)).collect()
-    });
-    Subject { name: report.label(), figures: figures.unwrap_or_default() }
-}
-
-fn of_cell<'a>(report: &'a CompareReport, cell: &'a CellRecord) -> impl Iterator<Item = Subject> + 'a {
-    let alone = cell.contestants.len() == 1;
-    let counts = move |one: &&ContestantRecord| alone || one.name != report.baseline;
-    cell.contestants.iter().filter(counts).map(move |one| of_contestant(cell, one))
-}
-
-/// A contestant's figures; the ratio only where it is an interval's.
-pub fn of_contestant(cell: &CellRecord, contestant: &ContestantRecord) -> Subject {
-    let loads = contestant.trials.iter().filter_map(|trial: &TrialRecord| trial.load.as_ref());
-    let mut figures = Vec::new();
-    if contestant.rounds > 0 {
-        figures.push((Metric::Errors, loads.flat_map(|load| load.errors.values()).sum::<u64>() as f64));
-    }
-    figures.extend(contestant.throughput_per_s.map(|rate| (Metric::Throughput, rate)));
-    figures.extend(contestant.latency_ns.iter().flat_map(latencies));
-    figures.extend(contestant.ratio.map(|ratio| (Metric::Ratio, ratio.median)));
-    figures.extend(contestant.datagrams.as_ref().map(lost));
-    Subject { name: format!("{} ({})", short_name(&contestant.name), cell.shape.name()), figures }
-}
-
-fn latencies(latency: &LatencyRecord) -> [(Metric, f64); 7] {
+/// What clients waited.
+pub fn latency_figures(latency: &LatencyRecord) -> [(Metric, f64); 7] {
     [
         (Metric::Min, latency.min as f64),
         (Metric::Mean, latency.mean),
@@ -237,27 +163,27 @@ fn latencies(latency: &LatencyRecord) -> [(Metric, f64); 7] {
     ]
 }
 
-fn lost(datagrams: &DatagramRecord) -> (Metric, f64) {
+/// Datagrams that were not answered.
+pub fn lost(datagrams: &DatagramRecord) -> (Metric, f64) {
     (Metric::Lost, datagrams.lost as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::export::tests::{comparison, single};
+    use super::super::result::StoredResult;
     use super::*;
-    use crate::record::ShapeRecord;
     use proptest::prelude::*;
 
-    fn crossed(bound: &str, result: &Stored) -> Vec<String> {
-        bound.parse::<Threshold>().unwrap().crossed(&subjects(result))
+    fn crossed(bound: &str, result: &dyn StoredResult) -> Vec<String> {
+        bound.parse::<Threshold>().unwrap().crossed(&result.subjects())
     }
 
     #[test]
     fn a_bound_is_crossed_where_it_holds() {
-        let Stored::Load(mut load) = single() else { panic!() };
-        load.latency_ns = LatencyRecord { p99: 300_000, max: 3_000_000, ..LatencyRecord::default() };
-        load.errors.insert("reset".into(), 2);
-        let run = Stored::Load(load);
+        let mut run = single();
+        run.latency_ns = LatencyRecord { p99: 300_000, max: 3_000_000, ..LatencyRecord::default() };
+        run.errors.insert("reset".into(), 2);
         for (bound, holds) in [
             ("p99>299us", true),
             ("p99 > 300us", false),
@@ -281,30 +207,6 @@ mod tests {
         let ours = crossed("ratio<130%", &comparison());
         assert_eq!(ours, ["ratio<1.30 is crossed: uring --recv oneshot (64 connections x 64 B) has 1.20"]);
         assert!(crossed("throughput<110k", &comparison()).is_empty(), "the baseline is not judged");
-    }
-
-    #[test]
-    fn a_name_tells_one_cell_from_another() {
-        let Stored::Compare(report) = comparison() else { panic!("a comparison") };
-        let of = |cell: CellRecord| of_contestant(&cell, &report.cells[0].contestants[0]).name;
-        let cell = |depth, connect_per_request, size_mix: Option<&str>| CellRecord {
-            shape: ShapeRecord {
-                connections: 8,
-                size: 64,
-                size_mix: size_mix.map(str::to_owned),
-                depth,
-                connect_per_request,
-            },
-            ..CellRecord::default()
-        };
-        for (cell, name) in [
-            (cell(1, false, None), "epoll (8 connections x 64 B)"),
-            (cell(1, false, Some("64:9,1k:1")), "epoll (8 connections x 64:9,1k:1 B)"),
-            (cell(16, false, None), "epoll (8 connections x 64 B, 16 in flight)"),
-            (cell(1, true, None), "epoll (8 connections x 64 B, a connection per request)"),
-        ] {
-            assert_eq!(of(cell), name);
-        }
     }
 
     #[test]

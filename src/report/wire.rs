@@ -1,14 +1,94 @@
-//! What `ringmark sniff --latency` found, as text.
+//! What `ringmark sniff --latency` found, as a result.
 
-use crate::record::{LatencyRecord, SeenRecord, WireReport};
+use super::export::plain;
+use super::json;
+use super::result::{LATENCIES, LATENCY_COLUMNS, Rows, Series, StoredResult, Table, figure_fields, series_of, shown};
+use super::threshold::{Metric, Subject, latency_figures};
+use crate::record::histogram::HistogramError;
+use crate::record::{FiguresRecord, LatencyRecord, SeenRecord, WireReport};
 use crate::units::{Nanos, counted};
 use std::fmt::Write;
 
 /// Connections that the text names.
 const CONNECTIONS_SHOWN: usize = 10;
 
+const COLUMNS: &str = "device,port,duration_ns,kind";
+
+impl StoredResult for WireReport {
+    fn derive(&mut self) -> Result<(), HistogramError> {
+        self.fill()
+    }
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    fn json(&self) -> Result<String, serde_json::Error> {
+        json::render(self)
+    }
+
+    fn text(&self) -> String {
+        render(self)
+    }
+
+    fn rows(&self) -> Option<Rows> {
+        Some(Rows { header: format!("{COLUMNS},samples,{LATENCY_COLUMNS}"), lines: lines(self) })
+    }
+
+    fn tables(&self) -> Option<Vec<Table>> {
+        Some(vec![paste(self)])
+    }
+
+    fn series(&self) -> Option<Vec<Series<'_>>> {
+        let kinds = self.kinds().into_iter();
+        Some(kinds.filter_map(|(kind, times)| series_of(Some(plain(kind)), self.duration_ns, times)).collect())
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        vec![subject(self)]
+    }
+}
+
+/// Its errors are the requests that no answer came to.
+fn subject(report: &WireReport) -> Subject {
+    let mut figures = vec![(Metric::Errors, report.seen.unanswered as f64)];
+    if report.service.samples > 0 {
+        figures.push((Metric::Throughput, report.throughput_per_s()));
+        figures.extend(latency_figures(&report.service.latency_ns));
+    }
+    Subject { name: format!("port {} on {}", report.port, report.device), figures }
+}
+
+/// A line per kind of time.
+fn lines(report: &WireReport) -> Vec<Vec<String>> {
+    let head = || [report.device.clone(), report.port.to_string(), report.duration_ns.to_string()];
+    let line = |(kind, times): (&str, &FiguresRecord)| {
+        head().into_iter().chain([kind.to_owned()]).chain(figure_fields(times)).collect()
+    };
+    report.kinds().into_iter().map(line).collect()
+}
+
+/// A row per kind of time.
+fn paste(report: &WireReport) -> Table {
+    let row = |(kind, figures): (&str, &FiguresRecord)| {
+        [kind.to_owned(), figures.samples.to_string()].into_iter().chain(shown(figures.known())).collect()
+    };
+    Table {
+        before: format!(
+            "Port {} on {}, {}, {} packets dropped by the kernel:\n\n",
+            report.port,
+            report.device,
+            Nanos(report.duration_ns),
+            report.packets.dropped
+        ),
+        columns: [("time", false), ("samples", true)].into_iter().chain(LATENCIES).collect(),
+        rows: report.kinds().into_iter().map(row).collect(),
+        after: String::new(),
+    }
+}
+
 /// As text, with a final line break.
-pub fn render(report: &WireReport) -> String {
+fn render(report: &WireReport) -> String {
     let mut text = format!(
         "port {} on {}, {}: {}, {} dropped by the kernel, {}\n\n{}",
         report.port,

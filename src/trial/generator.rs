@@ -2,10 +2,9 @@
 
 use super::error::TrialError;
 use super::process::Process;
-use super::{Cancel, Load};
-use crate::record::{LOAD_SCHEMA, LoadReport, ShapeRecord};
-use crate::units::{Address, Nanos, Transport};
-use std::path::Path;
+use super::{Cancel, Plan};
+use crate::record::{GeneratorRecord, LOAD_SCHEMA, LoadReport, Workload};
+use crate::units::{Address, Nanos};
 
 /// What connecting, starting and ending may take besides warm-up, counted time and timeouts.
 const MARGIN: Nanos = Nanos::from_secs(10);
@@ -22,17 +21,10 @@ pub struct Target {
 }
 
 /// Runs the generator to its end.
-pub fn run(
-    program: &Path,
-    target: &Target,
-    cell: &ShapeRecord,
-    load: &Load,
-    seed: u64,
-    cancel: Cancel,
-) -> Result<LoadReport, TrialError> {
-    let words = command_line(program, target, cell, load, seed);
-    let mut process = Process::start(&words, &load.cores, REPORT_BYTES)?;
-    let waited = deadline(load);
+pub fn run(plan: &Plan, workload: &Workload, target: &Target, cancel: Cancel) -> Result<LoadReport, TrialError> {
+    let words = command_line(plan, workload, target);
+    let mut process = Process::start(&words, &plan.load_cores, REPORT_BYTES)?;
+    let waited = deadline(&workload.generator);
     let status = process.wait(waited, || cancel.is_set())?;
     cancel.check()?;
     let (command, said) = (process.command(), process.said());
@@ -47,63 +39,20 @@ pub fn run(
     }
 }
 
-fn command_line(program: &Path, target: &Target, cell: &ShapeRecord, load: &Load, seed: u64) -> Vec<String> {
-    let nanos = |time: Nanos| format!("{}ns", time.0);
-    let options = [
-        ("--format", "json".to_owned()),
-        ("--server-pid", target.pid.to_string()),
-        ("--connections", cell.connections.to_string()),
-        ("--size", cell.size_mix.clone().unwrap_or_else(|| cell.size.to_string())),
-        ("--threads", load.threads.min(cell.connections).to_string()),
-        ("--duration", nanos(load.duration)),
-        ("--warmup", nanos(load.warmup)),
-        ("--warmup-max", nanos(load.warmup_max)),
-        ("--timeout", nanos(load.timeout)),
-        ("--spin", nanos(load.spin)),
-        ("--engine", load.engine.clone()),
-        ("--cores", load.cores.to_string()),
-        ("--seed", seed.to_string()),
-    ];
-    let mut words = vec![program.to_string_lossy().into_owned(), "load".to_owned(), target.address.to_string()];
-    words.push("--quiet".to_owned());
-    if !load.counts {
-        words.push("--no-counts".to_owned());
-    }
-    words.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-    if load.gso > 0 && target.address.transport == Transport::Datagram {
-        words.extend(["--gso".to_owned(), load.gso.to_string()]);
-    }
-    if let Some(speak) = &load.speak {
-        words.extend(["--speak".to_owned(), speak.clone()]);
-    }
-    words.extend(pacing(load));
-    words.extend(tolerance(load));
-    if load.idle > 0 {
-        words.extend(["--idle".to_owned(), load.idle.to_string()]);
-    }
-    match cell.connect_per_request {
-        true => words.push("--connect-per-request".to_owned()),
-        false => words.extend(["--depth".to_owned(), cell.depth.to_string()]),
-    }
-    words
-}
-
-fn pacing(load: &Load) -> Vec<String> {
-    let Some(pacing) = &load.pacing else { return Vec::new() };
-    let rate = pacing.rate.map(|rate| ["--rate".to_owned(), rate.to_string()]);
-    let how = [("--arrival", &pacing.arrival), ("--timer", &pacing.timer)];
-    let how = how.into_iter().flat_map(|(name, value)| [name.to_owned(), value.clone()]);
-    rate.into_iter().flatten().chain(how).collect()
-}
-
-fn tolerance(load: &Load) -> impl Iterator<Item = String> {
-    let shares = [("--allow-errors", load.allow_errors), ("--max-loss", load.max_loss)];
-    shares.into_iter().filter_map(|(name, share)| Some([name.to_owned(), share?.typed()])).flatten()
+fn command_line(plan: &Plan, workload: &Workload, target: &Target) -> Vec<String> {
+    let program = plan.program.to_string_lossy().into_owned();
+    let (address, pid, cores) = (target.address.to_string(), target.pid.to_string(), plan.load_cores.to_string());
+    let run = ["load", &address, "--quiet", "--format", "json", "--server-pid", &pid, "--cores", &cores];
+    let uncounted = (!plan.counts).then_some("--no-counts");
+    let words = run.into_iter().chain(uncounted).map(str::to_owned);
+    [program].into_iter().chain(words).chain(workload.arguments()).collect()
 }
 
 /// Connecting and the last answers may each take a timeout.
-fn deadline(load: &Load) -> Nanos {
-    [load.warmup_max, load.duration, load.timeout, load.timeout].into_iter().fold(MARGIN, |sum, part| sum + part)
+fn deadline(load: &GeneratorRecord) -> Nanos {
+    [load.warmup_max_ns, load.duration_ns, load.timeout_ns, load.timeout_ns]
+        .into_iter()
+        .fold(MARGIN, |sum, part| sum + Nanos(part))
 }
 
 fn read_report(text: &str, invalid: bool) -> Result<LoadReport, String> {

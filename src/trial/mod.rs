@@ -13,8 +13,8 @@ mod server;
 pub use error::TrialError;
 pub use rounds::{Observer, Schedule, check, run};
 
-use crate::record::ShapeRecord;
-use crate::units::{CoreList, Nanos, Share, Transport};
+use crate::record::Workload;
+use crate::units::{CoreList, Nanos, Transport};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,14 +24,28 @@ pub struct Plan {
     /// The executable that has the commands `serve` and `load`: our own.
     pub program: PathBuf,
     pub contestants: Vec<Contestant>,
-    /// The workloads.
-    pub cells: Vec<ShapeRecord>,
+    /// One for each cell.
+    pub workloads: Vec<Workload>,
     pub rounds: Rounds,
     pub seed: u64,
-    /// What all contestants serve.
-    pub transport: Transport,
     pub server_cores: CoreList,
-    pub load: Load,
+    pub load_cores: CoreList,
+    /// Count after the counted time of a trial what would have disturbed it.
+    pub counts: bool,
+}
+
+impl Plan {
+    /// What all contestants serve.
+    pub fn transport(&self) -> Transport {
+        self.workloads.first().map_or(Transport::Stream, |workload| workload.generator.transport())
+    }
+
+    /// Shortest warm-up and counted time.
+    pub fn trial_length(&self) -> Nanos {
+        self.workloads
+            .first()
+            .map_or(Nanos::ZERO, |workload| Nanos(workload.generator.warmup_ns) + Nanos(workload.generator.duration_ns))
+    }
 }
 
 /// When a cell has had enough rounds.
@@ -69,45 +83,6 @@ pub enum Program {
     Serve(Vec<String>),
     /// Any other: a program and its arguments, in which `{ip}` and `{port}` are filled in.
     Exec(Vec<String>),
-}
-
-/// What all trials share of the generator's settings.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Load {
-    pub cores: CoreList,
-    pub threads: u64,
-    pub duration: Nanos,
-    /// Shortest and longest warm-up.
-    pub warmup: Nanos,
-    pub warmup_max: Nanos,
-    /// Connections of each cell beside the others that are open and silent.
-    pub idle: u64,
-    /// `None` is a closed loop.
-    pub pacing: Option<Pacing>,
-    pub timeout: Nanos,
-    /// What does not make a trial invalid; `None` leaves it to the generator.
-    pub allow_errors: Option<Share>,
-    pub max_loss: Option<Share>,
-    pub spin: Nanos,
-    /// `uring` or `epoll`.
-    pub engine: String,
-    /// Datagrams that may leave with one send; 0 where each leaves by itself.
-    pub gso: u64,
-    /// What the servers understand, where that is not any bytes: `sockperf`.
-    pub speak: Option<String>,
-    /// Count after the counted time what would have disturbed it.
-    pub counts: bool,
-}
-
-/// When an open loop sends, in the generator's words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pacing {
-    /// Requests per second; `None` where the arrival brings its rates.
-    pub rate: Option<u64>,
-    /// The mean of it all.
-    pub mean_rate: u64,
-    pub arrival: String,
-    pub timer: String,
 }
 
 /// Set by a signal handler; every wait in this module ends soon after.

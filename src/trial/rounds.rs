@@ -9,7 +9,7 @@ use super::generator::{self, Target};
 use super::server::Server;
 use super::{Cancel, Plan, Rounds};
 use crate::clock::Clock;
-use crate::record::{LoadReport, Stopped, TrialRecord};
+use crate::record::{LoadReport, Stopped, TrialRecord, Workload};
 use crate::stats::{Random, mix};
 use crate::units::Nanos;
 
@@ -55,7 +55,7 @@ pub fn check(plan: &Plan, cancel: Cancel) -> Result<Vec<Option<String>>, TrialEr
 /// Runs the trials of the contestants that can run, until every cell has had enough or an interrupt.
 pub fn run(plan: &Plan, able: &[usize], cancel: Cancel, observer: &mut dyn Observer) -> Stopped {
     let clock = Clock::start();
-    let cells = plan.cells.len();
+    let cells = plan.workloads.len();
     let mut all = Stopped::Rounds;
     for cell in 0..cells {
         // A cell that needs less leaves the rest of its time to those after it.
@@ -148,7 +148,8 @@ fn run_trial(plan: &Plan, trial: Schedule, cancel: Cancel) -> Result<(LoadReport
     let target = Target { address: server.address.clone(), pid: server.pid() };
     // Every contestant of a round gets the same payload.
     let seed = mix(plan.seed, trial.round);
-    let load = generator::run(&plan.program, &target, &plan.cells[trial.cell], &plan.load, seed, cancel);
+    let workload = Workload { seed, ..plan.workloads[trial.cell].clone() };
+    let load = generator::run(plan, &workload, &target, cancel);
     cancel.check()?;
     server.still_runs()?;
     let load = load?;

@@ -73,7 +73,7 @@ impl Server {
 }
 
 fn start_ours(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, TrialError> {
-    let any_port = at(plan.transport, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let any_port = at(plan.transport(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let protocol = any_port.protocol();
     // With its scheme, so that only what is loaded is served.
     let echo = format!("{protocol}://{}", any_port.place);
@@ -87,7 +87,7 @@ fn start_ours(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, T
         process.wait_output();
         process.stdout.line_after(&ready_line).and_then(|address| address.parse().ok())
     })?;
-    Ok(Server { process, address: at(plan.transport, address), ours: true })
+    Ok(Server { process, address: at(plan.transport(), address), ours: true })
 }
 
 fn at(transport: Transport, address: SocketAddr) -> Address {
@@ -95,12 +95,12 @@ fn at(transport: Transport, address: SocketAddr) -> Address {
 }
 
 fn start_other(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, TrialError> {
-    let address = free_address(plan.transport).ok_or(TrialError::NoPort)?;
+    let address = free_address(plan.transport()).ok_or(TrialError::NoPort)?;
     let words: Vec<String> = words.iter().map(|word| fill_in(word, address)).collect();
     let mut process = Process::start(&words, &plan.server_cores, STDOUT_BYTES)?;
-    let target = at(plan.transport, address);
+    let target = at(plan.transport(), address);
     until_ready(&mut process, &target.to_string(), cancel, |_| {
-        let ready = match plan.transport {
+        let ready = match plan.transport() {
             Transport::Stream => accepts(address),
             // Nothing can be sent that every server would answer.
             Transport::Datagram => datagram::is_bound(address.port()),

@@ -3,12 +3,14 @@
 //! Everything here is a value: no I/O, no clock, no dependency on the rest of the crate.
 
 mod address;
+mod arrival;
 mod cores;
 mod rate;
 mod share;
 mod sizes;
 
 pub use address::{Address, Endpoint, ParseAddressError, Place, Transport};
+pub use arrival::Arrival;
 pub use cores::{CoreList, CoreSelection};
 pub use rate::Rate;
 pub use share::Share;
@@ -40,6 +42,14 @@ impl Nanos {
 
     pub const fn from_secs(secs: u64) -> Nanos {
         Nanos(secs * 1_000_000_000)
+    }
+
+    /// As it is typed, longer than nothing.
+    pub fn parse_positive(text: &str) -> Result<Nanos, ParseUnitError> {
+        match text.parse()? {
+            Nanos::ZERO => Err(ParseUnitError("must be longer than 0".into())),
+            time => Ok(time),
+        }
     }
 
     pub fn as_secs_f64(self) -> f64 {

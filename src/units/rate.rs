@@ -12,6 +12,14 @@ pub struct Rate(u64);
 const MAX: u64 = 100_000_000;
 
 impl Rate {
+    /// Fails beyond the range that is typed.
+    pub fn new(per_second: u64) -> Result<Rate, ParseUnitError> {
+        match per_second {
+            1..=MAX => Ok(Rate(per_second)),
+            _ => Err(ParseUnitError(format!("{per_second} is not from 1 to {MAX} requests per second"))),
+        }
+    }
+
     pub const fn per_second(self) -> u64 {
         self.0
     }

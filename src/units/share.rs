@@ -9,6 +9,11 @@ use std::str::FromStr;
 pub struct Share(f64);
 
 impl Share {
+    /// A fraction of 1; `None` where it is no share.
+    pub fn new(fraction: f64) -> Option<Share> {
+        (0.0..=1.0).contains(&fraction).then_some(Share(fraction))
+    }
+
     /// As a fraction of 1.
     pub fn fraction(self) -> f64 {
         self.0

@@ -8,19 +8,17 @@ use crate::cli::told::{self, told};
 use crate::record::{
     AA_SCHEMA, AaComparison, AaReport, CompareReport, SceneRecord, Stopped, TrialRecord, Verdict, file,
 };
-use crate::report::file::Stored;
 use crate::report::json;
 use crate::stats::mix;
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
-use crate::units::Nanos;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::ExitCode;
 
 pub const DEFAULT_COMPARISONS: &str = "100";
 /// Short trials, but as many rounds as any comparison has: a hundred comparisons take about eight minutes.
-const DURATION: Nanos = Nanos::from_millis(200);
-const WARMUP: Nanos = Nanos::from_millis(50);
+const DURATION: &str = "200ms";
+const WARMUP: &str = "50ms";
 const DEFAULT_CONTESTANT: &str = "epoll";
 /// More false alarms than were allowed.
 const EXIT_FALSE_ALARMS: u8 = 4;
@@ -36,11 +34,10 @@ pub fn settings(args: &CompareArgs) -> Result<Settings> {
     };
     let settings = Settings::new(&CompareArgs {
         contestants: vec![contestant.to_owned(); 2],
-        duration: args.duration.or(Some(DURATION)),
-        warmup: args.warmup.or(Some(WARMUP)),
+        workload: args.workload.clone().or("duration", DURATION).or("warmup", WARMUP),
         ..args.clone()
     })?;
-    if settings.plan.cells.len() > 1 {
+    if settings.plan.workloads.len() > 1 {
         bail!("--aa runs one workload; give one number of --connections and one --size");
     }
     Ok(settings)
@@ -61,7 +58,7 @@ pub fn run(args: &CompareArgs, settings: Settings, count: u64, cancel: Cancel) -
     drop(progress);
     save(&output, &report)?;
     let code = exit_code(&report);
-    print(&render(&Stored::Aa(Box::new(report)), args.format)?)?;
+    print(&render(&report, args.format)?)?;
     told::say(format_args!("Saved: {}", output.display()));
     Ok(code)
 }

@@ -76,9 +76,9 @@ impl Session {
 
     fn announce(&mut self, contestants: u64) {
         let rounds = &self.plan.rounds;
-        let per_round = contestants * self.plan.cells.len() as u64;
+        let per_round = contestants * self.plan.workloads.len() as u64;
         let (least, most) = (rounds.min * per_round, rounds.max * per_round);
-        let each = self.plan.load.warmup + self.plan.load.duration + OVERHEAD_PER_TRIAL;
+        let each = self.plan.trial_length() + OVERHEAD_PER_TRIAL;
         let time = |trials| rounds.max_time.unwrap_or(Nanos(u64::MAX)).min(Nanos(each.0.saturating_mul(trials)));
         self.recorder.progress.expect(most);
         self.recorder.progress.say(&match least == most {

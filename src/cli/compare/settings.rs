@@ -2,33 +2,26 @@
 
 use super::CompareArgs;
 use super::cores::{Split, split_here};
-use crate::cli::load::{MAX_DEPTH, SEGMENTS_ARE_EQUAL};
 use crate::cli::{contestant, host};
 use crate::clock;
-use crate::load::{EngineKind, max_datagram_size};
+use crate::load::EngineKind;
 use crate::record::{
-    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, GeneratorRecord, LimitsRecord, LoadSettings,
-    SceneRecord, ShapeRecord, Stopped,
+    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LimitsRecord, SceneRecord, ShapeRecord, Stopped,
+    Workload,
 };
 use crate::sys::affinity;
 use crate::sys::uring;
-use crate::trial::{Contestant, Load, Pacing, Plan, Rounds};
-use crate::units::{Address, Bytes, Nanos, Rate, Share, SizeMix, Transport};
+use crate::trial::{Contestant, Plan, Rounds};
+use crate::units::{Address, CoreList, Place, Share, Transport};
 use anyhow::{Context, Result, bail};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 const DEFAULT_CONTESTANTS: [&str; 5] = ["uring", "epoll", "threads", "tokio", "tokio-uring"];
 const DEFAULT_BASELINE: &str = "epoll";
-const DEFAULT_DURATION: Nanos = Nanos::from_secs(1);
-const DEFAULT_WARMUP: Nanos = Nanos::from_millis(300);
 const DEFAULT_ROUNDS: u64 = 7;
 const DEFAULT_MAX_ROUNDS: u64 = 50;
 const DEFAULT_FOLDER: &str = "results/local";
-/// TCP sends again by itself what was lost; a datagram that is not answered by then holds up its place in vain.
-const STREAM_TIMEOUT: Nanos = Nanos::from_secs(2);
-const DATAGRAM_TIMEOUT: Nanos = Nanos::from_millis(250);
-
 /// All that a comparison needs.
 #[derive(Debug)]
 pub struct Settings {
@@ -83,71 +76,37 @@ pub fn default_baseline<'a>(among: impl Iterator<Item = &'a Contestant> + Clone)
 }
 
 fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Result<Plan> {
-    let cores = split.load.clone();
-    let threads = args.threads.unwrap_or(cores.len() as u64);
-    if threads > cores.len() as u64 {
-        bail!("{threads} generator threads do not fit on its cores ({cores}); lower -t or name more --load-cores");
-    }
-    check_sizes(args)?;
-    if args.tolerance.max_loss.is_some() && !args.udp {
-        bail!("--max-loss is for datagrams: add --udp, or leave it out");
-    }
-    let warmup = args.warmup.unwrap_or(DEFAULT_WARMUP);
-    if let Some(most) = args.warmup_max.filter(|most| *most < warmup) {
-        bail!("--warmup-max {most} is less than --warmup {warmup}: raise it, or lower --warmup");
-    }
     Ok(Plan {
         program: std::env::current_exe().context("cannot find this program's own file")?,
         contestants,
-        cells: cells(args),
+        workloads: workloads(args, &split.load)?,
         rounds: rounds(args)?,
         seed: args.seed,
-        transport: if args.udp { Transport::Datagram } else { Transport::Stream },
         server_cores: split.server.clone(),
-        load: Load {
-            cores,
-            threads,
-            duration: args.duration.unwrap_or(DEFAULT_DURATION),
-            warmup,
-            warmup_max: args.warmup_max.unwrap_or(warmup + warmup),
-            pacing: pacing(args)?,
-            idle: args.idle,
-            timeout: args.timeout.unwrap_or(if args.udp { DATAGRAM_TIMEOUT } else { STREAM_TIMEOUT }),
-            allow_errors: args.tolerance.allow_errors,
-            max_loss: args.tolerance.max_loss,
-            gso: args.gso.unwrap_or(0),
-            speak: args.speak.map(|dialect| dialect.name().to_owned()),
-            counts: args.aa.is_none(),
-            spin: args.spin,
-            engine: args.load_engine.unwrap_or_else(best_engine).name().to_owned(),
-        },
+        load_cores: split.load.clone(),
+        counts: args.aa.is_none(),
     })
 }
 
-/// A datagram has to hold its number, and IP has to carry it.
-fn check_sizes(args: &CompareArgs) -> Result<()> {
-    let least = Bytes(args.speak.unwrap_or_default().min_size());
-    let most = Bytes(max_datagram_size(&Address::udp((Ipv4Addr::LOCALHOST, 0).into())));
-    let sizes = || args.size.iter().flat_map(|sizes| &sizes.0);
-    if args.gso.is_some_and(|gso| gso > 1) && sizes().any(SizeMix::is_mixed) {
-        bail!(SEGMENTS_ARE_EQUAL);
+/// That of each cell, with what only this machine decides.
+fn workloads(args: &CompareArgs, cores: &CoreList) -> Result<Vec<Workload>> {
+    let transport = if args.udp { Transport::Datagram } else { Transport::Stream };
+    // Contestants listen on loopback; which port that will be is not known yet, and does not matter here.
+    let place = Place::ip((Ipv4Addr::LOCALHOST, 0).into());
+    let mut workloads = args.workload.workloads(&Address { transport, place })?;
+    for Workload { generator, .. } in &mut workloads {
+        if generator.threads == 0 {
+            generator.threads = cores.len() as u64;
+        }
+        if generator.engine.is_empty() {
+            generator.engine = best_engine().to_owned();
+        }
+        if generator.threads > cores.len() as u64 {
+            let threads = generator.threads;
+            bail!("{threads} generator threads do not fit on its cores ({cores}); lower -t or name more --load-cores");
+        }
     }
-    let mut sizes = sizes().flat_map(SizeMix::parts).map(|(size, _)| *size);
-    match sizes.find(|size| args.udp && !(least..=most).contains(size)) {
-        Some(size) => bail!("with --udp a request has from {least} to {most} bytes, not {size}; choose another --size"),
-        None => Ok(()),
-    }
-}
-
-/// `None` is a closed loop.
-fn pacing(args: &CompareArgs) -> Result<Option<Pacing>> {
-    let pace = args.pacing.pace()?;
-    Ok(pace.map(|pace| Pacing {
-        rate: args.pacing.rate.map(Rate::per_second),
-        mean_rate: pace.rate.per_second(),
-        arrival: pace.arrival.to_string(),
-        timer: args.pacing.timer.name().to_owned(),
-    }))
+    Ok(workloads)
 }
 
 fn rounds(args: &CompareArgs) -> Result<Rounds> {
@@ -172,30 +131,11 @@ fn limits(args: &CompareArgs, rounds: &Rounds) -> Option<LimitsRecord> {
 }
 
 /// io_uring where this kernel lets the generator have it, so that a comparison needs no option to work anywhere.
-fn best_engine() -> EngineKind {
+fn best_engine() -> &'static str {
     match uring::usable() {
-        Ok(()) => EngineKind::Uring,
-        Err(_) => EngineKind::Epoll,
+        Ok(()) => EngineKind::Uring.name(),
+        Err(_) => EngineKind::Epoll.name(),
     }
-}
-
-/// Every number of connections with every size, each once, in the order typed.
-fn cells(args: &CompareArgs) -> Vec<ShapeRecord> {
-    let mut cells = Vec::new();
-    let paced = args.pacing.rate.is_some() || args.pacing.arrival.is_some();
-    for &connections in &args.connections {
-        for size in args.size.iter().flat_map(|sizes| &sizes.0) {
-            let connect_per_request = args.connect_per_request;
-            let deepest = if paced && !connect_per_request { MAX_DEPTH } else { 1 };
-            let depth = args.depth.or(args.gso).unwrap_or(deepest);
-            let size_mix = size.is_mixed().then(|| size.to_string());
-            let cell = ShapeRecord { connections, size: size.mean().0, size_mix, depth, connect_per_request };
-            if !cells.contains(&cell) {
-                cells.push(cell);
-            }
-        }
-    }
-    cells
 }
 
 /// Named after the time; a name that is taken gets a number.
@@ -227,38 +167,17 @@ fn empty_report(
             host: host::facts(affinity::available()?.len()),
             seed: plan.seed,
             server_cores: plan.server_cores.to_string(),
-            load_cores: plan.load.cores.to_string(),
+            load_cores: plan.load_cores.to_string(),
             cores_shared: split.shared(),
             siblings_shared: split.siblings_shared,
-            load: LoadSettings { generator: generator(plan), duration_ns: plan.load.duration.0 },
+            load: plan.workloads.first().map(|workload| workload.generator.clone()).unwrap_or_default(),
         },
         rounds: plan.rounds.min,
         limits: limits(args, &plan.rounds),
         baseline,
         stopped: Stopped::Interrupted,
-        cells: plan.cells.iter().map(|cell| empty_cell(plan, cell)).collect(),
+        cells: plan.workloads.iter().map(|workload| empty_cell(plan, &workload.shape)).collect(),
     })
-}
-
-fn generator(plan: &Plan) -> GeneratorRecord {
-    let load = &plan.load;
-    let pacing = load.pacing.as_ref();
-    GeneratorRecord {
-        protocol: if plan.transport == Transport::Datagram { "udp" } else { "tcp" }.to_owned(),
-        gso: load.gso,
-        engine: load.engine.clone(),
-        threads: load.threads,
-        idle: load.idle,
-        rate_per_s: pacing.map(|pacing| pacing.mean_rate),
-        arrival: pacing.map(|pacing| pacing.arrival.clone()),
-        timer: pacing.map(|pacing| pacing.timer.clone()),
-        warmup_ns: load.warmup.0,
-        warmup_max_ns: load.warmup_max.0,
-        timeout_ns: load.timeout.0,
-        allow_errors: load.allow_errors.map(Share::fraction),
-        max_loss: load.max_loss.map(Share::fraction),
-        spin_ns: load.spin.0,
-    }
 }
 
 fn empty_cell(plan: &Plan, shape: &ShapeRecord) -> CellRecord {
@@ -296,11 +215,14 @@ mod tests {
     fn every_size_of_a_mix_must_fit_a_datagram_and_super_packets_have_but_one() {
         let checked = |words: &[&str]| {
             let typed = <Compare as clap::Parser>::try_parse_from([&["compare", "uring"], words].concat()).unwrap();
-            check_sizes(&typed.args).map_err(|error| error.to_string())
+            workloads(&typed.args, &"0-1".parse().unwrap()).map_err(|error| error.to_string())
         };
         for (words, part) in [
             (&["--udp", "-s", "64:9,15:1"][..], "from 16 to 65507 bytes, not 15"),
             (&["--udp", "-s", "64:9,65508:1"], "not 65508"),
+            (&["--idle", "3", "--udp"], "--idle is for streams"),
+            (&["--gso", "3"], "--gso is for datagrams: add --udp"),
+            (&["--warmup", "2s", "--warmup-max", "1s"], "--warmup-max 1s is less than --warmup 2s"),
             (&["--udp", "-s", "64,8"], "not 8"),
             (&["--udp", "-s", "64:9,1400:1", "--gso", "2"], "choose one --size"),
         ] {

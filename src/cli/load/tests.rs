@@ -1,6 +1,8 @@
 //! What `ringload` accepts on its command line.
 
 use super::*;
+use crate::load::EngineKind;
+use crate::units::{Bytes, Nanos};
 
 fn config(words: &[&str]) -> Result<Config, String> {
     let words = ["ringload", "127.0.0.1:7"].iter().chain(words);

@@ -7,23 +7,24 @@ use crate::load::engine::{EngineError, Wait};
 use crate::load::fleet::Haul;
 use crate::load::shared::Shared;
 use crate::load::worker::Crew;
+use crate::protocol::client::DatagramClient;
 use crate::units::Nanos;
 use std::io;
 
 /// A thread's datagram sockets and the engine beneath them.
-pub struct Datagrams<'a, E> {
-    swarm: Swarm<'a>,
+pub struct Datagrams<'a, C, E> {
+    swarm: Swarm<'a, C>,
     engine: E,
 }
 
-impl<'a, E: Engine> Datagrams<'a, E> {
+impl<'a, C: DatagramClient, E: Engine> Datagrams<'a, C, E> {
     /// Called on the thread that uses it.
-    pub fn new(setup: &Setup, orders: Orders, shared: &'a Shared) -> Result<Datagrams<'a, E>, EngineError> {
+    pub fn new(setup: &Setup, orders: Orders, shared: &'a Shared) -> Result<Datagrams<'a, C, E>, EngineError> {
         Ok(Datagrams { engine: E::new(setup)?, swarm: Swarm::new(orders, shared) })
     }
 }
 
-impl<E: Engine> Crew for Datagrams<'_, E> {
+impl<C: DatagramClient, E: Engine> Crew for Datagrams<'_, C, E> {
     fn check_deadlines(&mut self, now: Nanos) {
         self.swarm.check_deadlines(now);
     }

@@ -1,14 +1,13 @@
 //! Load by datagrams: every request is one, sent on a connected socket with an address of its own; the network may lose,
 //! delay, duplicate and reorder them, and each of these is counted apart.
 //!
-//! From the inside out: `message` (what a datagram looks like), `reorder` and `tracker` (one socket's requests: what an
+//! From the inside out: `reorder` and `tracker` (one socket's requests: what an
 //! answer is), `swarm` (one thread's sockets), `engine` (I/O: epoll or io_uring), `socket` (how one is made), `crew` (a
 //! swarm on its engine), `outcome` (figures and rules of the report). Only `engine` and `socket` touch sockets, nothing
 //! reads the clock but `crew`, where it is told to.
 
 mod crew;
 mod engine;
-mod message;
 mod outcome;
 mod reorder;
 mod socket;
@@ -16,11 +15,11 @@ mod swarm;
 mod tracker;
 
 pub use crew::Datagrams;
-pub use engine::{Setup, epoll::EpollEngine, uring::UringEngine};
-pub use message::{Dialect, Layout};
+pub use engine::{Engine, Setup, epoll::EpollEngine, uring::UringEngine};
 pub use outcome::{Tally, invalid, record, silent, unsegmented, warnings};
 pub use swarm::Orders;
 
+use super::protocols::DatagramProtocol;
 use super::{Config, fleet};
 use crate::sys::datagram::drops_at;
 use crate::sys::datagram::gso::MAX_SEGMENTS;
@@ -35,19 +34,19 @@ pub const DEFAULT_MAX_LOSS: f64 = 0.01;
 pub struct Options {
     /// Most datagrams of one super-packet; 1 sends none.
     pub gso: u64,
-    pub dialect: Dialect,
+    pub dialect: DatagramProtocol,
     /// The share of the requests, 0 to 1, that may stay without an answer in time in a valid run.
     pub max_loss: f64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { gso: 1, dialect: Dialect::Echo, max_loss: DEFAULT_MAX_LOSS }
+        Options { gso: 1, dialect: DatagramProtocol::Echo, max_loss: DEFAULT_MAX_LOSS }
     }
 }
 
 /// The largest datagram that a target takes: IP's length field, less the headers (over IPv6 that field leaves out its own);
-/// of a unix socket what is one piece of the payload. A super-packet must fit the same field.
+/// of a unix socket what is one piece of the pattern. A super-packet must fit the same field.
 pub fn max_size(target: &Address) -> u64 {
     match &target.place {
         Place::Ip { ip, .. } if ip.to_canonical().is_ipv4() => 65_507,
@@ -91,12 +90,10 @@ pub fn orders(config: &Config, load: &fleet::Orders) -> Orders {
         target: config.target.clone(),
         sockets: load.connections,
         first: load.first,
-        layout: Layout { dialect: config.datagrams.dialect, sizes: load.sizes },
         depth: load.depth,
         timeout: load.timeout,
         admit_at_once: load.admit_at_once,
-        payload: load.payload,
-        seed: load.seed,
+        client: load.client,
         pacer: load.pacer,
     }
 }

@@ -1,9 +1,9 @@
 //! What a run with datagrams left behind: the figures of the report, and the rules that judge them. Pure arithmetic.
 
 use super::engine::Traffic;
-use super::message::Dialect;
 use super::swarm::ADMISSION_TRIES;
 use super::tracker::Counts;
+use crate::load::protocols::DatagramProtocol;
 use crate::record::{DatagramRecord, TrafficRecord};
 use crate::units::{Address, three_digits};
 use std::io;
@@ -78,10 +78,10 @@ pub fn invalid(record: &DatagramRecord, max_loss: f64) -> Option<String> {
 }
 
 /// Why nobody was admitted, where requests went unanswered at the start.
-pub fn silent(target: &Address, dialect: Dialect, admitted: u64, timeouts: u64) -> Option<String> {
+pub fn silent(target: &Address, dialect: DatagramProtocol, admitted: u64, timeouts: u64) -> Option<String> {
     let remedy = match dialect {
-        Dialect::Echo => "start an echo server there, or say what it is if it is none (--speak)",
-        Dialect::Sockperf => "start sockperf server there, or leave out --speak if it is a plain echo",
+        DatagramProtocol::Echo => "start an echo server there, or say what it is if it is none (--speak)",
+        DatagramProtocol::Sockperf => "start sockperf server there, or leave out --speak if it is a plain echo",
     };
     (admitted == 0 && timeouts > 0).then(|| {
         format!("nobody answered at {target} within --timeout, {ADMISSION_TRIES} requests in a row on the same socket: {remedy}")

@@ -7,18 +7,17 @@
 mod pacing;
 
 use super::engine::{Engine, Event, Refused};
-use super::message::{Layout, Source};
 use super::outcome::Tally;
 use super::socket;
 use super::tracker::{Tracker, Verdict};
 use crate::load::fleet::Haul;
-use crate::load::flow::Stamp;
 use crate::load::pacer::Pacer;
-use crate::load::payload::Payload;
+use crate::load::pipeline::SendTimes;
 use crate::load::recorder::{ErrorKind, Recorder, Sample};
 use crate::load::rota::Rota;
 use crate::load::shared::{Phase, Shared, StartFailure};
 use crate::load::turn::{Ready, Turn};
+use crate::protocol::client::{ClientConfig, DatagramClient, Received};
 use crate::sys::datagram::drops;
 use crate::units::{Address, Nanos};
 use std::collections::VecDeque;
@@ -44,16 +43,13 @@ pub struct Orders {
     /// Sockets of this thread, and the number of its first among all.
     pub sockets: usize,
     pub first: usize,
-    pub layout: Layout,
     pub depth: u64,
     /// Longest that an answer in time may take. An answer after that is late until as much time again has passed at the
     /// end of the run; then it is lost.
     pub timeout: Nanos,
     /// Sockets that may wait for their first answer at once: a server's receive buffer must hold so many requests.
     pub admit_at_once: usize,
-    pub payload: Payload,
-    /// Of the sizes.
-    pub seed: u64,
+    pub client: ClientConfig,
     pub pacer: Pacer,
 }
 
@@ -67,8 +63,8 @@ enum Obstacle {
     Until(Nanos),
 }
 
-struct Seat {
-    source: Source,
+struct Seat<C> {
+    client: C,
     tracker: Tracker,
     obstacle: Obstacle,
     /// When the requests were meant to be sent that an open loop has given to it.
@@ -80,10 +76,10 @@ struct Seat {
 }
 
 /// See the module's head.
-pub struct Swarm<'a> {
+pub struct Swarm<'a, C> {
     orders: Orders,
     shared: &'a Shared,
-    seats: Vec<Seat>,
+    seats: Vec<Seat<C>>,
     /// Sockets to advance before the next wait.
     ready: Ready,
     turn: Turn,
@@ -104,11 +100,10 @@ pub struct Swarm<'a> {
     published: u64,
 }
 
-impl<'a> Swarm<'a> {
-    pub fn new(orders: Orders, shared: &'a Shared) -> Swarm<'a> {
-        let source = |number: u64| Source::new(orders.payload.stream(number), orders.seed, number);
+impl<'a, C: DatagramClient> Swarm<'a, C> {
+    pub fn new(orders: Orders, shared: &'a Shared) -> Swarm<'a, C> {
         let seat = |number: usize| Seat {
-            source: source((orders.first + number) as u64),
+            client: C::open(&orders.client, (orders.first + number) as u64),
             tracker: Tracker::new(orders.depth, orders.timeout),
             obstacle: Obstacle::None,
             due: VecDeque::new(),
@@ -211,13 +206,14 @@ impl<'a> Swarm<'a> {
 
     #[inline]
     fn on_datagram(&mut self, number: usize, bytes: &[u8]) {
-        let Seat { source, tracker, .. } = &mut self.seats[number];
-        let verdict = match self.orders.layout.read(source, bytes) {
-            Some(sequence) => tracker.received(sequence, self.turn.done),
-            None => Verdict::Unknown,
+        let Seat { client, tracker, .. } = &mut self.seats[number];
+        let verdict = match client.received(bytes) {
+            Ok(Received::Answered { id }) => tracker.received(id, self.turn.done),
+            Ok(_) => return,
+            Err(_) => Verdict::Unknown,
         };
         match verdict {
-            Verdict::Answered(stamp) => self.on_answered(number, stamp),
+            Verdict::Answered(times) => self.on_answered(number, times),
             Verdict::Late { expired } => {
                 self.unanswered -= 1;
                 if !expired {
@@ -230,9 +226,9 @@ impl<'a> Swarm<'a> {
     }
 
     #[inline]
-    fn on_answered(&mut self, number: usize, stamp: Stamp) {
+    fn on_answered(&mut self, number: usize, times: SendTimes) {
         self.unanswered -= 1;
-        let Stamp { intended, sent } = stamp;
+        let SendTimes { intended, sent } = times;
         self.recorder.answered(Sample { intended, sent, done: self.turn.done }, self.turn.counting, self.shared);
         if !self.seats[number].admitted {
             self.seats[number].admitted = true;
@@ -283,8 +279,8 @@ impl<'a> Swarm<'a> {
             let number = self.begun;
             self.begun += 1;
             self.admitting += 1;
-            let Orders { target, depth, layout, .. } = &self.orders;
-            let opened = socket::open(target, *depth as usize, layout.largest());
+            let Orders { target, depth, client, .. } = &self.orders;
+            let opened = socket::open(target, *depth as usize, client.sizes.largest() as usize);
             match opened.and_then(|socket| engine.open(number, socket)) {
                 Ok(()) => self.wake(number),
                 Err(error) => return self.on_failed(number, error),
@@ -330,9 +326,9 @@ impl<'a> Swarm<'a> {
     fn send(&mut self, engine: &mut impl Engine, number: usize, now: Nanos) {
         let mut allowed = self.allowed(number);
         while allowed > 0 {
-            let Seat { source, tracker, obstacle, .. } = &mut self.seats[number];
-            let (layout, first) = (&self.orders.layout, tracker.next());
-            let write = |index: usize, room: &mut [u8]| layout.write(source, first + index as u64, room);
+            let Seat { client, tracker, obstacle, .. } = &mut self.seats[number];
+            let first = tracker.next();
+            let write = |index: usize, room: &mut [u8]| client.request(first + index as u64, room);
             match engine.send(number, allowed as usize, write) {
                 Ok(0) => {
                     *obstacle = Obstacle::Full;
@@ -356,7 +352,7 @@ impl<'a> Swarm<'a> {
     fn on_sent(&mut self, number: usize, count: usize, now: Nanos) {
         let Seat { tracker, due, .. } = &mut self.seats[number];
         for _ in 0..count {
-            tracker.sent(Stamp { intended: due.pop_front().unwrap_or(now), sent: now });
+            tracker.sent(SendTimes { intended: due.pop_front().unwrap_or(now), sent: now });
         }
         self.unanswered += count as u64;
         self.tally.requests += count as u64;
@@ -435,7 +431,7 @@ impl<'a> Swarm<'a> {
 
     /// What the kernel dropped at the sockets since the counting began.
     fn dropped(&self, engine: &impl Engine) -> Option<u64> {
-        let since = |(number, seat): (usize, &Seat)| {
+        let since = |(number, seat): (usize, &Seat<C>)| {
             let now = engine.socket(number).and_then(|socket| drops(socket).ok())?;
             Some(u64::from(now.wrapping_sub(seat.drops?)))
         };

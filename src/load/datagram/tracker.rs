@@ -6,27 +6,16 @@
 //! sent = answered + late + lost, whatever the network does.
 
 use super::reorder::Order;
-use crate::load::flow::Stamp;
+use crate::load::pipeline::{Pipeline, SendTimes};
 use crate::units::Nanos;
 use roaring::RoaringTreemap;
-use std::collections::HashMap;
 use std::ops::Range;
-
-/// So many of the newest requests are found without a search, at least. Tests go beyond it at every turn.
-const NEWEST: usize = if cfg!(test) { 1 << 5 } else { 1 << 10 };
-
-/// Most requests in flight: a slot's number is never [`OVER`].
-pub const MAX_DEPTH: u64 = 4096;
-
-/// In the place of a slot's number: the request is not in flight any more.
-const OVER: u16 = u16::MAX;
-const _: () = assert!(MAX_DEPTH < OVER as u64);
 
 /// What an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The first answer, and in time.
-    Answered(Stamp),
+    Answered(SendTimes),
     /// The first answer, after the timeout. Whether [`Tracker::expire`] has counted its request before.
     Late { expired: bool },
     /// There was an answer before.
@@ -64,15 +53,6 @@ impl Counts {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    /// `u64::MAX` where it is free.
-    sequence: u64,
-    stamp: Stamp,
-}
-
-const FREE: Slot = Slot { sequence: u64::MAX, stamp: Stamp { intended: Nanos::ZERO, sent: Nanos::ZERO } };
-
 /// See the module's head.
 ///
 /// A request's fate is known to the end of the run, at a cost that does not grow with it: what is neither in flight nor
@@ -80,15 +60,7 @@ const FREE: Slot = Slot { sequence: u64::MAX, stamp: Stamp { intended: Nanos::ZE
 #[derive(Debug)]
 pub struct Tracker {
     timeout: Nanos,
-    next: u64,
-    slots: Box<[Slot]>,
-    free: Vec<u16>,
-    /// No request in flight was sent before.
-    oldest: Nanos,
-    /// Request `n`, one of the newest `len`, has slot `newest[n % len]` or is [`OVER`]; the length is a power of two.
-    newest: Box<[u16]>,
-    /// The slots of those in flight that are older.
-    older: HashMap<u64, u16>,
+    pipeline: Pipeline,
     /// Those whose time was over before an answer came.
     overdue: RoaringTreemap,
     order: Order,
@@ -97,17 +69,11 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// `depth`: most requests in flight, 1 to [`MAX_DEPTH`]. `timeout`: longest that an answer in time may take.
+    /// `depth`: most requests in flight, at least 1. `timeout`: longest that an answer in time may take.
     pub fn new(depth: u64, timeout: Nanos) -> Tracker {
-        let depth = depth.clamp(1, MAX_DEPTH) as u16;
         Tracker {
             timeout,
-            next: 0,
-            slots: vec![FREE; depth.into()].into_boxed_slice(),
-            free: (0..depth).rev().collect(),
-            oldest: Nanos::ZERO,
-            newest: vec![OVER; NEWEST.max(2 * usize::from(depth).next_power_of_two())].into_boxed_slice(),
-            older: HashMap::new(),
+            pipeline: Pipeline::new(depth),
             overdue: RoaringTreemap::new(),
             order: Order::default(),
             cohort: u64::MAX..u64::MAX,
@@ -117,62 +83,53 @@ impl Tracker {
 
     /// The sequence number of the next request.
     pub fn next(&self) -> u64 {
-        self.next
+        self.pipeline.next()
     }
 
     pub fn in_flight(&self) -> u64 {
-        (self.slots.len() - self.free.len()) as u64
+        self.pipeline.in_flight()
     }
 
     /// How many requests may be sent now.
     #[inline]
     pub fn room(&self) -> u64 {
-        self.free.len() as u64
+        self.pipeline.room()
     }
 
     /// From the next request on they belong to the cohort.
     pub fn begin_cohort(&mut self) {
-        self.cohort = self.next..u64::MAX;
+        self.cohort = self.next()..u64::MAX;
     }
 
     /// The next request is the first beyond the cohort, unless that has ended before.
     pub fn end_cohort(&mut self) {
-        self.cohort.end = self.cohort.end.min(self.next);
+        self.cohort.end = self.cohort.end.min(self.next());
     }
 
     /// A request was sent. Without room nothing happens.
     #[inline]
-    pub fn sent(&mut self, stamp: Stamp) {
-        let Some(slot) = self.free.pop() else { return };
-        if self.in_flight() == 1 {
-            self.oldest = stamp.sent;
+    pub fn sent(&mut self, times: SendTimes) {
+        if let Some(id) = self.pipeline.begin(times) {
+            self.counts.sent += u64::from(self.cohort.contains(&id));
         }
-        self.slots[usize::from(slot)] = Slot { sequence: self.next, stamp };
-        let place = self.place(self.next);
-        let passed = std::mem::replace(&mut self.newest[place], slot);
-        if passed != OVER {
-            self.older.insert(self.next - self.newest.len() as u64, passed);
-        }
-        self.counts.sent += u64::from(self.cohort.contains(&self.next));
-        self.next += 1;
     }
 
     /// An answer, right in every byte, to request `sequence` was received at `done`.
     #[inline]
     pub fn received(&mut self, sequence: u64, done: Nanos) -> Verdict {
-        if sequence >= self.next {
+        if sequence >= self.next() {
             return Verdict::Unknown;
         }
         let counted = self.cohort.contains(&sequence);
-        let (stamp, expired) = match self.take(sequence) {
-            Some(slot) => (self.release(slot, done), false),
+        let (times, expired) = match self.pipeline.end(sequence) {
+            Some(times) => (Some(times).filter(|times| self.in_time(times, done)), false),
             None if self.overdue.remove(sequence) => (None, true),
             None => {
                 self.counts.duplicated += u64::from(counted);
                 return Verdict::Duplicate;
             }
         };
-        let Some(stamp) = stamp else {
+        let Some(times) = times else {
             self.counts.late += u64::from(counted);
             return Verdict::Late { expired };
         };
@@ -182,63 +139,32 @@ impl Tracker {
             self.counts.reordered += u64::from(extent > 0);
             self.counts.max_extent = self.counts.max_extent.max(extent);
         }
-        Verdict::Answered(stamp)
+        Verdict::Answered(times)
     }
 
-    /// Frees the slots of requests whose time is over and returns how many those were. Costs nothing before one can be.
+    /// Gives up requests whose time is over, and tells how many those were. Costs nothing before one can be.
     pub fn expire(&mut self, now: Nanos) -> u64 {
-        if self.in_flight() == 0 || now.since(self.oldest) <= self.timeout {
-            return 0;
+        let before = self.in_flight();
+        while let Some((id, times)) = self.pipeline.oldest()
+            && !self.in_time(&times, now)
+        {
+            self.pipeline.end(id);
+            self.overdue.insert(id);
         }
-        let in_flight = self.in_flight();
-        self.oldest = now;
-        for number in 0..self.slots.len() {
-            let Slot { sequence, stamp } = self.slots[number];
-            if sequence == FREE.sequence {
-                continue;
-            }
-            if now.since(stamp.sent) > self.timeout {
-                self.take(sequence);
-                self.overdue.insert(sequence);
-                self.slots[number] = FREE;
-                self.free.push(number as u16);
-            } else {
-                self.oldest = self.oldest.min(stamp.sent);
-            }
-        }
-        in_flight - self.in_flight()
+        before - self.in_flight()
     }
 
-    /// An instant before which no request in flight was sent; `None` where there is none.
-    pub fn oldest(&self) -> Option<Nanos> {
-        (self.in_flight() > 0).then_some(self.oldest)
+    /// When the oldest request in flight was sent.
+    pub fn oldest(&mut self) -> Option<Nanos> {
+        self.pipeline.oldest().map(|(_, times)| times.sent)
+    }
+
+    fn in_time(&self, times: &SendTimes, now: Nanos) -> bool {
+        now.since(times.sent) <= self.timeout
     }
 
     pub fn counts(&self) -> &Counts {
         &self.counts
-    }
-
-    /// Ends a request in flight. Its stamp, if it was in time.
-    #[inline]
-    fn release(&mut self, slot: u16, done: Nanos) -> Option<Stamp> {
-        let Slot { stamp, .. } = std::mem::replace(&mut self.slots[usize::from(slot)], FREE);
-        self.free.push(slot);
-        (done.since(stamp.sent) <= self.timeout).then_some(stamp)
-    }
-
-    /// The slot of a request that was sent, which is over from now on. `None` where it was.
-    #[inline]
-    fn take(&mut self, sequence: u64) -> Option<u16> {
-        if self.next - sequence > self.newest.len() as u64 {
-            return self.older.remove(&sequence);
-        }
-        let place = self.place(sequence);
-        Some(std::mem::replace(&mut self.newest[place], OVER)).filter(|slot| *slot != OVER)
-    }
-
-    #[inline]
-    fn place(&self, sequence: u64) -> usize {
-        sequence as usize & (self.newest.len() - 1)
     }
 }
 

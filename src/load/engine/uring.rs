@@ -1,5 +1,5 @@
 //! The completion engine: one io_uring_enter(2) per turn sends, receives and waits. Receives are multishot into the
-//! ring's buffers, sends go straight from the payload's table.
+//! ring's buffers, sends go straight from where they lie for ever.
 
 use super::{Done, Engine, EngineError, Event, Setup, Wait, enter};
 use crate::load::target::Target;

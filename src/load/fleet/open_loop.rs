@@ -5,10 +5,13 @@ use crate::load::engine::sim::{Serving, Sim};
 use crate::load::measures::{Measures, Paced};
 use crate::load::pacer::{Pace, Plan};
 use crate::load::timeline::Timeline;
+use crate::protocol::echo::client::EchoStream;
+use crate::protocol::pattern::Pattern;
+use crate::protocol::size_distribution::SizeDistribution;
 use hdrhistogram::Histogram;
 use std::sync::LazyLock;
 
-static PAYLOAD: LazyLock<Payload> = LazyLock::new(|| Payload::leak(5));
+static PATTERN: LazyLock<Pattern> = LazyLock::new(|| Pattern::leak(5));
 const TICK: Nanos = Nanos::from_millis(10);
 const SIZE: usize = 64;
 
@@ -38,14 +41,12 @@ impl Client {
             first: 0,
             all: self.connections,
             active: self.connections,
-            sizes: Sizes::All(SIZE as u64),
-            seed: 1,
             depth: self.depth,
             connect_per_request: self.alone,
             timeout: Nanos::from_secs(60),
             connect_timeout: Nanos::from_secs(60),
             admit_at_once: self.connections,
-            payload: *PAYLOAD,
+            client: ClientConfig { pattern: *PATTERN, sizes: SizeDistribution::All(SIZE as u64), seed: 1 },
             pacer: self.pace.map_or(Pacer::ClosedLoop, plan),
         }
     }
@@ -59,7 +60,7 @@ fn serving(time: u64, stall: Nanos) -> Serving {
 fn run(client: Client, serving: Serving, seconds: u64) -> Measures {
     let window = Nanos::from_secs(seconds);
     let (first, shared) = (Nanos::from_secs(1), Shared::new(None, std::thread::current()));
-    let mut fleet = Fleet::new(client.orders(window), &shared);
+    let mut fleet = Fleet::<EchoStream>::new(client.orders(window), &shared);
     let mut sim = Sim::new(serving);
     let mut now = Nanos(1);
     loop {

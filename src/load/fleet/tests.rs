@@ -2,11 +2,14 @@
 
 use super::*;
 use crate::load::engine::{EngineError, Setup, Wait};
+use crate::protocol::echo::client::EchoStream;
+use crate::protocol::pattern::Pattern;
+use crate::protocol::size_distribution::SizeDistribution;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 
-static PAYLOAD: LazyLock<Payload> = LazyLock::new(|| Payload::leak(5));
+static PATTERN: LazyLock<Pattern> = LazyLock::new(|| Pattern::leak(5));
 const TURN: Nanos = Nanos(50_000);
 /// Turns after which a run that has not ended hangs.
 const MANY_TURNS: u32 = 200_000;
@@ -157,21 +160,19 @@ fn orders(connections: usize, size: u64, depth: u64) -> Orders {
         first: 0,
         all: connections,
         active: connections,
-        sizes: Sizes::All(size),
-        seed: 1,
         depth,
         connect_per_request: false,
         timeout: Nanos::from_millis(20),
         connect_timeout: Nanos::from_millis(20),
         admit_at_once: 2,
-        payload: *PAYLOAD,
+        client: ClientConfig { pattern: *PATTERN, sizes: SizeDistribution::All(size), seed: 1 },
         pacer: Pacer::ClosedLoop,
     }
 }
 
 /// Drives a fleet to its end as a worker would, and opens the window when all are admitted.
 fn drive(orders: Orders, shared: &Shared, sim: &mut Sim, window: Nanos) -> Haul {
-    let mut fleet = Fleet::new(orders, shared);
+    let mut fleet = Fleet::<EchoStream>::new(orders, shared);
     let mut now = TURN;
     let mut open = false;
     for _ in 0..MANY_TURNS {
@@ -257,7 +258,7 @@ fn a_chunk_that_is_received_later_in_a_turn_is_done_later() {
     let shared = Shared::new(None, std::thread::current());
     shared.open_window(Nanos::ZERO, Nanos(10_000));
     let mut sim = Sim::new(3, 1, Faults::default());
-    let mut fleet = Fleet::new(orders(3, 10, 1), &shared);
+    let mut fleet = Fleet::<EchoStream>::new(orders(3, 10, 1), &shared);
     fleet.begin_turn(Nanos(1));
     fleet.advance(&mut sim, Nanos(1));
     (0..3).for_each(|index| fleet.on_event(index, Event::Connected));
@@ -265,7 +266,7 @@ fn a_chunk_that_is_received_later_in_a_turn_is_done_later() {
     fleet.begin_turn(Nanos(100));
     for (index, done) in [(0, 1_000), (1, 5_000), (2, 20_000)] {
         fleet.refresh(Nanos(done));
-        fleet.on_event(index, Event::Received(PAYLOAD.stream(index as u64).slice(0, 10)));
+        fleet.on_event(index, Event::Received(PATTERN.stream(index as u64).slice(0, 10)));
     }
     // The last one came after the counted window.
     assert_eq!(shared.answers(), 3);
@@ -279,7 +280,7 @@ fn deadlines_are_checked_when_a_pause_ends_and_not_before() {
     let shared = Shared::new(None, std::thread::current());
     shared.open_window(Nanos::ZERO, Nanos::from_secs(1));
     let mut sim = Sim::new(2, 1, Faults::default());
-    let mut fleet = Fleet::new(orders(2, 10, 1), &shared);
+    let mut fleet = Fleet::<EchoStream>::new(orders(2, 10, 1), &shared);
     fleet.begin_turn(Nanos(1));
     fleet.advance(&mut sim, Nanos(1));
     assert_eq!(fleet.next_deadline(), None);

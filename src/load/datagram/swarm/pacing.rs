@@ -1,9 +1,10 @@
 //! The open loop's part of a swarm: which socket can take a request that is due, and what it does with it.
 
 use super::{Obstacle, Seat, Swarm};
+use crate::protocol::client::DatagramClient;
 use crate::units::Nanos;
 
-impl Swarm<'_> {
+impl<C: DatagramClient> Swarm<'_, C> {
     /// The next instant at which a request is due. `None` where only an event lets it go on, as in a closed loop.
     #[inline]
     pub fn next_send(&self) -> Option<Nanos> {
@@ -24,7 +25,7 @@ impl Swarm<'_> {
     }
 }
 
-impl Seat {
+impl<C> Seat<C> {
     #[inline]
     fn can_take(&self) -> bool {
         self.obstacle == Obstacle::None && (self.due.len() as u64) < self.tracker.room()

@@ -2,19 +2,20 @@
 
 use super::*;
 use crate::load::datagram::engine::{Refused, Setup, Traffic};
-use crate::load::datagram::message::Dialect;
 use crate::load::engine::{EngineError, Wait};
 use crate::load::measures::{Measures, Paced};
 use crate::load::pacer::{Pace, Plan};
-use crate::load::sizes::Sizes;
 use crate::load::timeline::Timeline;
+use crate::protocol::echo::client::EchoDatagrams;
+use crate::protocol::pattern::Pattern;
+use crate::protocol::size_distribution::SizeDistribution;
 use crate::units::SizeMix;
 use proptest::prelude::*;
 use socket2::Socket;
 use std::net::UdpSocket;
 use std::sync::LazyLock;
 
-static PAYLOAD: LazyLock<Payload> = LazyLock::new(|| Payload::leak(5));
+static PATTERN: LazyLock<Pattern> = LazyLock::new(|| Pattern::leak(5));
 /// What the sockets are connected to; nothing is sent to it.
 static TARGET: LazyLock<UdpSocket> = LazyLock::new(|| UdpSocket::bind("127.0.0.1:0").unwrap());
 const TICK: Nanos = Nanos::from_millis(10);
@@ -39,7 +40,7 @@ struct Sim {
 impl Sim {
     fn new(orders: &Orders, least: u64, spread: u64) -> Sim {
         let random = crate::stats::Random::new(spread);
-        let largest = orders.layout.largest();
+        let largest = orders.client.sizes.largest() as usize;
         let first = Nanos::from_millis(1);
         Sim {
             now: Nanos::ZERO,
@@ -114,17 +115,15 @@ impl Engine for Sim {
     }
 }
 
-fn orders(sockets: usize, depth: u64, sizes: Sizes) -> Orders {
+fn orders(sockets: usize, depth: u64, sizes: SizeDistribution) -> Orders {
     Orders {
         target: Address::udp(TARGET.local_addr().unwrap()),
         sockets,
         first: 0,
-        layout: Layout { dialect: Dialect::Echo, sizes },
         depth,
         timeout: Nanos::from_secs(5),
         admit_at_once: 3,
-        payload: *PAYLOAD,
-        seed: 9,
+        client: ClientConfig { pattern: *PATTERN, sizes, seed: 9 },
         pacer: Pacer::ClosedLoop,
     }
 }
@@ -137,7 +136,7 @@ fn at_rate(rate: &str) -> Pacer {
 /// Drives a swarm to its end as a worker would; for the first `frozen` of every second the thread does nothing.
 fn drive(orders: Orders, shared: &Shared, sim: &mut Sim, window: Nanos, frozen: Nanos) -> Haul {
     let sockets = orders.sockets;
-    let mut swarm = Swarm::new(orders, shared);
+    let mut swarm = Swarm::<EchoDatagrams>::new(orders, shared);
     let mut now = Nanos(1);
     loop {
         if swarm.next_deadline().is_some_and(|deadline| now >= deadline) {
@@ -165,13 +164,13 @@ fn measures(haul: &Haul, shared: &Shared, window: Nanos) -> Measures {
     timeline.finish(std::iter::once(&haul.recorder), window).0
 }
 
-fn sizes() -> impl Strategy<Value = Sizes> {
+fn sizes() -> impl Strategy<Value = SizeDistribution> {
     let leak = |text: &str| {
         let mix: SizeMix = text.parse().unwrap();
-        Sizes::leak(mix.mean(), Some(&mix))
+        SizeDistribution::leak(mix.mean(), Some(&mix))
     };
     let mixed = prop::sample::select(vec!["16:1,17:1,18:1", "64:90,1400:9,9000:1", "16:1,65507:1"]).prop_map(leak);
-    prop_oneof![(16u64..300).prop_map(Sizes::All), mixed]
+    prop_oneof![(16u64..300).prop_map(SizeDistribution::All), mixed]
 }
 
 proptest! {
@@ -191,7 +190,7 @@ proptest! {
         prop_assert_eq!((haul.recorder.requests(), haul.recorder.error_count()), (requests, 0));
         prop_assert_eq!((tally.counts.lost(), tally.counts.late, tally.counts.duplicated, tally.corrupt), (0, 0, 0, 0));
         prop_assert_eq!(tally.requests, sim.lengths.len() as u64);
-        if let Sizes::All(size) = sizes {
+        if let SizeDistribution::All(size) = sizes {
             prop_assert!(sim.lengths.iter().all(|len| *len as u64 == size));
         }
     }
@@ -214,7 +213,7 @@ fn a_generator_that_was_away_is_late_whatever_the_sockets_state() {
     let window = Nanos::from_secs(10);
     for depth in [1, 64] {
         let shared = Shared::new(None, std::thread::current());
-        let orders = Orders { pacer: at_rate("1k"), ..orders(2, depth, Sizes::All(64)) };
+        let orders = Orders { pacer: at_rate("1k"), ..orders(2, depth, SizeDistribution::All(64)) };
         let mut sim = Sim { first: SECOND, ..Sim::new(&orders, 10_000, 0) };
         let haul = drive(orders, &shared, &mut sim, window, Nanos::from_millis(100));
         let measures = measures(&haul, &shared, window);
@@ -234,9 +233,9 @@ fn a_socket_that_rests_goes_on_when_its_own_pause_is_over() {
     let at = |micros: u64| Nanos(micros * 1_000);
     let shared = Shared::new(None, std::thread::current());
     shared.open_window(Nanos(1), SECOND);
-    let orders = orders(2, 1, Sizes::All(64));
+    let orders = orders(2, 1, SizeDistribution::All(64));
     let mut sim = Sim::new(&orders, 5_000, 0);
-    let mut swarm = Swarm::new(orders, &shared);
+    let mut swarm = Swarm::<EchoDatagrams>::new(orders, &shared);
     swarm.begin_turn(at(100));
     swarm.advance(&mut sim, at(100));
     swarm.check_deadlines(at(100));
@@ -257,9 +256,9 @@ fn a_socket_that_rests_goes_on_when_its_own_pause_is_over() {
 #[test]
 fn a_target_that_always_answers_late_is_given_up_and_each_of_its_answers_is_told() {
     let shared = Shared::new(None, std::thread::current());
-    let orders = Orders { timeout: Nanos::from_millis(20), ..orders(1, 1, Sizes::All(64)) };
+    let orders = Orders { timeout: Nanos::from_millis(20), ..orders(1, 1, SizeDistribution::All(64)) };
     let mut sim = Sim::new(&orders, 20_000_001, 0);
-    let mut swarm = Swarm::new(orders, &shared);
+    let mut swarm = Swarm::<EchoDatagrams>::new(orders, &shared);
     for try_number in 1..=u64::from(ADMISSION_TRIES) {
         assert!(!shared.abandoned());
         let now = sim.now;

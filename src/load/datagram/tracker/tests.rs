@@ -6,8 +6,8 @@ use std::collections::HashMap;
 
 const TIMEOUT: Nanos = Nanos(100);
 
-fn stamp(sent: Nanos) -> Stamp {
-    Stamp { intended: sent, sent }
+fn times(sent: Nanos) -> SendTimes {
+    SendTimes { intended: sent, sent }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ impl Model {
             return Verdict::Late { expired: known.expired };
         }
         self.arrivals.push(sequence);
-        Verdict::Answered(stamp(known.sent))
+        Verdict::Answered(times(known.sent))
     }
 
     fn expire(&mut self, now: Nanos) {
@@ -113,7 +113,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Send(count) => (0..count).for_each(|_| {
-                    tracker.sent(stamp(now));
+                    tracker.sent(times(now));
                     model.send(now);
                 }),
                 Step::Receive(back) => {
@@ -147,7 +147,7 @@ proptest! {
 fn pass(tracker: &mut Tracker, count: u64, now: Nanos) {
     for _ in 0..count {
         let sequence = tracker.next();
-        tracker.sent(stamp(now));
+        tracker.sent(times(now));
         assert!(matches!(tracker.received(sequence, now), Verdict::Answered(_)));
     }
 }
@@ -156,12 +156,12 @@ fn pass(tracker: &mut Tracker, count: u64, now: Nanos) {
 fn a_request_in_flight_is_known_however_many_pass_it_by() {
     let mut tracker = Tracker::new(2, TIMEOUT);
     tracker.begin_cohort();
-    tracker.sent(stamp(Nanos(1)));
+    tracker.sent(times(Nanos(1)));
     pass(&mut tracker, 200_000, Nanos(1));
-    assert_eq!(tracker.received(0, Nanos(2)), Verdict::Answered(stamp(Nanos(1))));
+    assert_eq!(tracker.received(0, Nanos(2)), Verdict::Answered(times(Nanos(1))));
     assert_eq!(tracker.counts().max_extent, 200_000);
     assert_eq!(tracker.received(0, Nanos(2)), Verdict::Duplicate);
-    assert!(tracker.older.is_empty());
+    assert_eq!(tracker.pipeline.passed_by(), 0);
 }
 
 #[test]
@@ -169,9 +169,9 @@ fn what_is_overdue_is_remembered_to_the_end_and_costs_next_to_nothing() {
     const LOST: u64 = 1 << 20;
     let mut tracker = Tracker::new(2, TIMEOUT);
     tracker.begin_cohort();
-    tracker.sent(stamp(Nanos(0)));
+    tracker.sent(times(Nanos(0)));
     for lost in 1..LOST {
-        tracker.sent(stamp(Nanos(1000 * lost)));
+        tracker.sent(times(Nanos(1000 * lost)));
         assert_eq!((tracker.expire(Nanos(1000 * lost + 500)), tracker.room()), (1 + u64::from(lost == 1), 2));
     }
     pass(&mut tracker, 1000, Nanos(1000 * LOST));
@@ -181,7 +181,7 @@ fn what_is_overdue_is_remembered_to_the_end_and_costs_next_to_nothing() {
         [late, late, Verdict::Duplicate, Verdict::Duplicate]
     );
     assert_eq!((tracker.counts().late, tracker.counts().lost()), (2, LOST - 2));
-    let bytes = tracker.overdue.serialized_size() as u64 + 16 * tracker.older.len() as u64;
+    let bytes = tracker.overdue.serialized_size() as u64 + 16 * tracker.pipeline.passed_by() as u64;
     assert!(bytes < LOST / 4, "{bytes} bytes for {LOST} losses");
 }
 
@@ -189,9 +189,9 @@ fn what_is_overdue_is_remembered_to_the_end_and_costs_next_to_nothing() {
 fn an_answer_after_the_timeout_is_late_even_if_nobody_has_looked_yet() {
     let mut tracker = Tracker::new(1, TIMEOUT);
     tracker.begin_cohort();
-    tracker.sent(stamp(Nanos(7)));
+    tracker.sent(times(Nanos(7)));
     assert_eq!(tracker.received(0, Nanos(108)), Verdict::Late { expired: false });
     assert_eq!((tracker.room(), tracker.counts().late), (1, 1));
-    tracker.sent(stamp(Nanos(200)));
-    assert_eq!(tracker.received(1, Nanos(300)), Verdict::Answered(stamp(Nanos(200))));
+    tracker.sent(times(Nanos(200)));
+    assert_eq!(tracker.received(1, Nanos(300)), Verdict::Answered(times(Nanos(200))));
 }

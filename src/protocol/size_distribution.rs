@@ -1,58 +1,49 @@
 //! How large each request of a connection is: all the same, or by weight from a mix.
 
-use crate::stats::{Random, mix};
+use crate::stats::mix;
 use crate::units::{Bytes, SizeMix};
 
 /// What sizes are drawn from. A copy costs nothing: the table of a mix lives as long as the process.
 #[derive(Clone, Copy, Debug)]
-pub enum Sizes {
+pub enum SizeDistribution {
     All(u64),
     Mixed(&'static Table),
 }
 
-/// Sizes with the sum of the weights up to and including theirs.
+/// SizeDistribution with the sum of the weights up to and including theirs.
 #[derive(Debug)]
 pub struct Table {
     parts: Vec<(u64, u64)>,
     total: u64,
 }
 
-impl Sizes {
+impl SizeDistribution {
     /// Leaks the table of a mix (a few bytes per size).
-    pub fn leak(size: Bytes, mix: Option<&SizeMix>) -> Sizes {
-        let Some(mix) = mix.filter(|mix| mix.is_mixed()) else { return Sizes::All(size.0.max(1)) };
+    pub fn leak(size: Bytes, mix: Option<&SizeMix>) -> SizeDistribution {
+        let Some(mix) = mix.filter(|mix| mix.is_mixed()) else { return SizeDistribution::All(size.0.max(1)) };
         let mut total = 0;
         let mut part = |&(size, weight): &(Bytes, u64)| {
             total += weight;
             (size.0, total)
         };
         let parts = mix.parts().iter().map(&mut part).collect();
-        Sizes::Mixed(Box::leak(Box::new(Table { parts, total })))
+        SizeDistribution::Mixed(Box::leak(Box::new(Table { parts, total })))
     }
 
-    /// The next request's size, at least 1.
-    #[inline]
-    pub fn draw(self, random: &mut Random) -> u64 {
-        match self {
-            Sizes::All(size) => size,
-            Sizes::Mixed(table) => table.at(random.below(table.total as usize) as u64),
-        }
-    }
-
-    /// The size of request `number` of those that belong to `seed`: it needs no others before it, and is the same
-    /// whenever it is asked for.
+    /// Bytes of request `number` of those that belong to `seed`, at least 1: it needs no others before it, and is the
+    /// same whenever it is asked for.
     #[inline]
     pub fn of(self, seed: u64, number: u64) -> u64 {
         match self {
-            Sizes::All(size) => size,
-            Sizes::Mixed(table) => table.at(share(mix(seed, number), table.total)),
+            SizeDistribution::All(size) => size,
+            SizeDistribution::Mixed(table) => table.at(share(mix(seed, number), table.total)),
         }
     }
 
     pub fn largest(self) -> u64 {
         match self {
-            Sizes::All(size) => size,
-            Sizes::Mixed(table) => table.parts.iter().map(|(size, _)| *size).max().unwrap_or(1),
+            SizeDistribution::All(size) => size,
+            SizeDistribution::Mixed(table) => table.parts.iter().map(|(size, _)| *size).max().unwrap_or(1),
         }
     }
 }
@@ -74,27 +65,15 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn mixed() -> Sizes {
+    fn mixed() -> SizeDistribution {
         let mix: SizeMix = "64:90,1400:9,16k:1".parse().unwrap();
-        Sizes::leak(mix.mean(), Some(&mix))
+        SizeDistribution::leak(mix.mean(), Some(&mix))
     }
 
     fn assert_by_weight(drawn: &[u64]) {
         let count = |size| drawn.iter().filter(|drawn| **drawn == size).count();
         assert!((89_500..90_500).contains(&count(64)) && (8_700..9_300).contains(&count(1400)));
         assert_eq!((count(64) + count(1400) + count(16384), drawn.len()), (100_000, 100_000));
-    }
-
-    #[test]
-    fn sizes_come_up_by_their_weights() {
-        let (sizes, mut random) = (mixed(), Random::new(3));
-        let drawn: Vec<u64> = (0..100_000).map(|_| sizes.draw(&mut random)).collect();
-        assert_by_weight(&drawn);
-        let again: Vec<u64> = {
-            let mut random = Random::new(3);
-            (0..100).map(|_| sizes.draw(&mut random)).collect()
-        };
-        assert_eq!(again, drawn[..100]);
     }
 
     #[test]
@@ -110,8 +89,8 @@ mod tests {
     #[test]
     fn one_size_is_all_there_is() {
         let one: SizeMix = "100:7".parse().unwrap();
-        for sizes in [Sizes::leak(Bytes(100), None), Sizes::leak(Bytes(100), Some(&one))] {
-            assert!(matches!(sizes, Sizes::All(100)));
+        for sizes in [SizeDistribution::leak(Bytes(100), None), SizeDistribution::leak(Bytes(100), Some(&one))] {
+            assert!(matches!(sizes, SizeDistribution::All(100)));
             assert_eq!((sizes.of(1, 2), sizes.largest()), (100, 100));
         }
     }

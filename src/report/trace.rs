@@ -1,15 +1,105 @@
-//! What `ringmark trace` found, as text.
+//! What `ringmark trace` found, as a result.
 
-use super::{aligned, five_figures, percent};
+use super::json;
+use super::probes::{aligned, five_figures, percent};
+use super::result::{LATENCIES, LATENCY_COLUMNS, Rows, Series, StoredResult, Table, figure_fields, series_of, shown};
+use super::threshold::{Metric, Subject, latency_figures};
+use crate::record::histogram::HistogramError;
 use crate::record::{HopRecord, TraceReport};
-use crate::units::{Nanos, counted};
+use crate::units::{Nanos, counted, three_digits};
 
 const HEADER: [&str; 10] = ["hop", "address", "sent", "answered", "loss", "min", "p50", "p90", "p99", "max"];
 /// Columns that hold words; figures are aligned on the right.
 const WORDS: [usize; 1] = [1];
 
+const COLUMNS: &str = "target,address,probes,interval_ns,timeout_ns,duration_ns,hop,hop_addresses,sent,answered,late,\
+    unsent,lost,duplicates";
+
+impl StoredResult for TraceReport {
+    fn derive(&mut self) -> Result<(), HistogramError> {
+        self.fill()
+    }
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    fn json(&self) -> Result<String, serde_json::Error> {
+        json::render(self)
+    }
+
+    fn text(&self) -> String {
+        render(self)
+    }
+
+    fn rows(&self) -> Option<Rows> {
+        Some(Rows { header: format!("{COLUMNS},samples,{LATENCY_COLUMNS}"), lines: lines(self) })
+    }
+
+    fn tables(&self) -> Option<Vec<Table>> {
+        Some(vec![paste(self)])
+    }
+
+    fn series(&self) -> Option<Vec<Series<'_>>> {
+        let hops = self.hops.iter();
+        Some(
+            hops.filter_map(|hop| series_of(Some(format!("hop-{}", hop.hop)), self.duration_ns, &hop.round_trips_ns))
+                .collect(),
+        )
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        vec![subject(self)]
+    }
+}
+
+/// The target, if it was reached: routers on the way limit their answers.
+fn subject(report: &TraceReport) -> Subject {
+    let figures = report.target().map(|hop| {
+        let lost = [(Metric::Errors, hop.unsent as f64), (Metric::Lost, hop.lost as f64)];
+        lost.into_iter().chain(hop.round_trips_ns.known().into_iter().flat_map(latency_figures)).collect()
+    });
+    Subject { name: report.label(), figures: figures.unwrap_or_default() }
+}
+
+/// A line per hop; the addresses that answered as one are separated by spaces.
+fn lines(report: &TraceReport) -> Vec<Vec<String>> {
+    let times = [report.interval_ns, report.timeout_ns, report.duration_ns].map(|nanos| nanos.to_string());
+    let line = |hop: &HopRecord| {
+        let head = [report.name.clone(), report.address.clone(), report.probes.clone()];
+        let who = [hop.hop.to_string(), addresses(hop).join(" ")];
+        let counts = [hop.sent, hop.answered, hop.late, hop.unsent, hop.lost, hop.duplicates];
+        let head = head.into_iter().chain(times.clone()).chain(who);
+        head.chain(counts.map(|count| count.to_string())).chain(figure_fields(&hop.round_trips_ns)).collect()
+    };
+    report.hops.iter().map(line).collect()
+}
+
+fn addresses(hop: &HopRecord) -> Vec<&str> {
+    hop.addresses.iter().map(|record| record.address.as_str()).collect()
+}
+
+/// A row per hop.
+fn paste(report: &TraceReport) -> Table {
+    let row = |hop: &HopRecord| {
+        let addresses = addresses(hop);
+        let who = if addresses.is_empty() { "no answer".to_owned() } else { addresses.join(", ") };
+        let loss = format!("{} %", three_digits(hop.loss() * 100.0));
+        let head = [hop.hop.to_string(), who, hop.sent.to_string(), hop.answered.to_string(), loss];
+        head.into_iter().chain(shown(hop.round_trips_ns.known())).collect()
+    };
+    let columns = [("hop", true), ("address", false), ("sent", true), ("answered", true), ("loss", true)];
+    let reached = if report.reached { "reached" } else { "NOT reached" };
+    Table {
+        before: format!("{}, {} probes, {reached}:\n\n", report.label(), report.probes),
+        columns: columns.into_iter().chain(LATENCIES).collect(),
+        rows: report.hops.iter().map(row).collect(),
+        after: String::new(),
+    }
+}
+
 /// As text, with a final line break.
-pub fn render(report: &TraceReport) -> String {
+fn render(report: &TraceReport) -> String {
     let head = format!("trace to {}, {}", report.label(), probes(report));
     let notes = report.hops.iter().flat_map(notes);
     let lines = [head].into_iter().chain(table(&report.hops)).chain(notes).chain(conclusions(report));

@@ -1,18 +1,15 @@
-//! What `ringmark ping` and `ringmark trace` found, as text.
-
-pub mod ping;
-pub mod trace;
+//! What the texts of ping and trace share.
 
 use crate::record::{FiguresRecord, LatencyRecord};
 use crate::units::{Nanos, three_digits};
 use comfy_table::{CellAlignment, Table};
 
-fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     format!("{} %", three_digits(share * 100.0))
 }
 
 /// The lines of a table without borders: columns of words aligned on the left, figures on the right.
-fn aligned(header: &[&str], rows: impl Iterator<Item = Vec<String>>, words: &[usize]) -> Vec<String> {
+pub fn aligned(header: &[&str], rows: impl Iterator<Item = Vec<String>>, words: &[usize]) -> Vec<String> {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING).set_header(header);
     rows.for_each(|row| {
@@ -28,7 +25,7 @@ fn aligned(header: &[&str], rows: impl Iterator<Item = Vec<String>>, words: &[us
 }
 
 /// min, p50, p90, p99 and max for a table; dashes where there is nothing.
-fn five_figures(times: &FiguresRecord) -> [String; 5] {
+pub fn five_figures(times: &FiguresRecord) -> [String; 5] {
     let Some(&LatencyRecord { min, p50, p90, p99, max, .. }) = times.known() else {
         return std::array::from_fn(|_| "-".to_owned());
     };

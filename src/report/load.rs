@@ -1,15 +1,101 @@
-//! The report for eyes. Everything in it is in the JSON too.
+//! A single run of the generator as a result. Everything in its text is in the JSON too.
 
-use crate::record::{LatencyRecord, LoadReport, TrafficRecord, UseRecord, WorkloadRecord};
-use crate::report::accounting::missing;
-use crate::report::datagrams::describe;
-use crate::report::derive::use_of;
-use crate::report::intervals;
-use crate::report::tolerance;
+use super::accounting::missing;
+use super::against::{AgainstError, Compared, Side, SideRecord, fields};
+use super::datagrams::describe;
+use super::derive::{self, use_of};
+use super::result::{LATENCIES, Rows, Series, StoredResult, Table, shown};
+use super::threshold::{Metric, Subject, latency_figures, lost};
+use super::{intervals, json, tolerance, trials};
+use crate::record::histogram::HistogramError;
+use crate::record::{LatencyRecord, LoadReport, TrafficRecord, UseRecord, Workload};
 use crate::units::{Bytes, Nanos, counted, few, three_digits};
 
+impl StoredResult for LoadReport {
+    fn derive(&mut self) -> Result<(), HistogramError> {
+        derive::fill_load(self)
+    }
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    fn json(&self) -> Result<String, serde_json::Error> {
+        json::render(self)
+    }
+
+    fn text(&self) -> String {
+        render(self)
+    }
+
+    fn rows(&self) -> Option<Rows> {
+        Some(trials::lines(&[trials::of_run(self)]))
+    }
+
+    fn tables(&self) -> Option<Vec<Table>> {
+        Some(vec![table(self)])
+    }
+
+    /// Whatever it is worth: who reads it has named it.
+    fn series(&self) -> Option<Vec<Series<'_>>> {
+        Some(vec![trials::series(self)])
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        vec![subject(self)]
+    }
+
+    fn compared(&self) -> Result<Compared, AgainstError> {
+        Ok(compared(self))
+    }
+}
+
+fn subject(load: &LoadReport) -> Subject {
+    let mut figures = vec![(Metric::Errors, load.errors.values().sum::<u64>() as f64)];
+    if load.requests > 0 {
+        figures.push((Metric::Throughput, load.throughput_per_s));
+        figures.extend(latency_figures(load.waiting_ns()));
+    }
+    figures.extend(load.datagrams.as_ref().map(lost));
+    Subject { name: load.target.clone(), figures }
+}
+
+/// A single run has one throughput: a ratio, but no interval and no verdict. It is compared whatever its target is.
+fn compared(load: &LoadReport) -> Compared {
+    let answered = load.requests > 0;
+    Compared {
+        settings: vec![("target", load.target.clone())],
+        fields: fields("workload", &load.workload),
+        seed: load.workload.seed,
+        sides: vec![Side {
+            key: String::new(),
+            subject: subject(load),
+            scores: answered.then(|| load.speed()).into_iter().collect(),
+            paced: load.response_ns.is_some(),
+            problem: load.invalid.first().cloned(),
+            record: SideRecord {
+                throughput_per_s: answered.then_some(load.throughput_per_s),
+                rounds: 1,
+                quantiles: load.quantiles.clone(),
+            },
+        }],
+    }
+}
+
+fn table(report: &LoadReport) -> Table {
+    let errors: u64 = report.errors.values().sum();
+    let row = [report.target.clone(), format!("{:.0}", report.throughput_per_s)];
+    let row = row.into_iter().chain(shown(Some(report.waiting_ns()))).chain([errors.to_string()]);
+    Table {
+        before: report.invalid.iter().map(|reason| format!("**INVALID**: {reason}\n\n")).collect(),
+        columns: [("target", false), ("req/s", true)].into_iter().chain(LATENCIES).chain([("errors", true)]).collect(),
+        rows: vec![row.collect()],
+        after: String::new(),
+    }
+}
+
 /// Several lines, the reasons against using them first.
-pub fn render(report: &LoadReport) -> String {
+fn render(report: &LoadReport) -> String {
     let reasons = report.invalid.iter().map(|reason| format!("INVALID: {reason}"));
     let figures = [
         format!("target    {}", report.target),
@@ -32,7 +118,7 @@ pub fn render(report: &LoadReport) -> String {
     reasons.chain(figures).chain(warnings).chain(notes).map(|line| line + "\n").collect()
 }
 
-fn load(workload: &WorkloadRecord) -> String {
+fn load(workload: &Workload) -> String {
     let way = match (workload.shape.connect_per_request, workload.shape.depth) {
         (true, _) => ", a connection per request".into(),
         (false, 1) if workload.generator.rate_per_s.is_none() => String::new(),
@@ -62,7 +148,10 @@ fn load(workload: &WorkloadRecord) -> String {
     let allowed = allowed.map_or(String::new(), |allowed| format!("; {allowed}"));
     format!(
         "{pace}{}{crowd}, {size} bytes per request{way}{gso}; {}, {cores}{allowed}",
-        counted(workload.shape.connections, if workload.dialect.is_empty() { "connection" } else { "socket" }),
+        counted(
+            workload.shape.connections,
+            if workload.generator.dialect.is_empty() { "connection" } else { "socket" }
+        ),
         counted(workload.generator.threads, &format!("{} thread", workload.generator.engine)),
     )
 }
@@ -196,7 +285,7 @@ mod tests {
 
     #[test]
     fn reasons_come_first_and_warnings_last() {
-        let workload = WorkloadRecord {
+        let workload = Workload {
             shape: ShapeRecord { connections: 4, size: 16 << 10, depth: 2, ..ShapeRecord::default() },
             generator: GeneratorRecord {
                 threads: 1,
@@ -205,7 +294,7 @@ mod tests {
                 engine: "epoll".into(),
                 ..GeneratorRecord::default()
             },
-            ..WorkloadRecord::default()
+            ..Workload::default()
         };
         let report = LoadReport {
             target: "127.0.0.1:1".into(),

@@ -1,0 +1,180 @@
+//! A comparison as a result.
+
+use super::against::{AgainstError, Compared, Side, SideRecord, fields};
+use super::result::{LATENCIES, Rows, Series, StoredResult, Table, shown};
+use super::threshold::{Metric, Subject, latency_figures, lost};
+use super::verdict::{conclusion, short_name};
+use super::{derive, json, terminal, trials};
+use crate::record::histogram::HistogramError;
+use crate::record::{CellRecord, CompareReport, ContestantRecord, GeneratorRecord, LoadReport, TrialRecord, Verdict};
+use crate::units::{Nanos, counted};
+
+impl StoredResult for CompareReport {
+    fn derive(&mut self) -> Result<(), HistogramError> {
+        derive::fill(self)
+    }
+
+    fn schema(&self) -> &str {
+        &self.scene.schema
+    }
+
+    fn json(&self) -> Result<String, serde_json::Error> {
+        json::render(self)
+    }
+
+    fn text(&self) -> String {
+        terminal::render(self)
+    }
+
+    fn rows(&self) -> Option<Rows> {
+        Some(trials::lines(&trials::of_comparison(self)))
+    }
+
+    fn tables(&self) -> Option<Vec<Table>> {
+        let mut tables: Vec<Table> = self.cells.iter().map(|cell| table(self, cell)).collect();
+        tables.first_mut().into_iter().for_each(|first| first.before.insert_str(0, &setting(self)));
+        Some(tables)
+    }
+
+    fn series(&self) -> Option<Vec<Series<'_>>> {
+        Some(trials::series_by_tag(&trials::of_comparison(self)))
+    }
+
+    /// Every contestant but the baseline, in every cell; the baseline itself where it is alone.
+    fn subjects(&self) -> Vec<Subject> {
+        self.cells.iter().flat_map(|cell| judged(self, cell)).collect()
+    }
+
+    fn compared(&self) -> Result<Compared, AgainstError> {
+        Ok(compared(self))
+    }
+}
+
+fn judged<'a>(report: &'a CompareReport, cell: &'a CellRecord) -> impl Iterator<Item = Subject> + 'a {
+    let alone = cell.contestants.len() == 1;
+    let counts = move |one: &&ContestantRecord| alone || one.name != report.baseline;
+    cell.contestants.iter().filter(counts).map(move |one| subject(cell, one))
+}
+
+/// A contestant's figures; the ratio only where it is an interval's.
+fn subject(cell: &CellRecord, contestant: &ContestantRecord) -> Subject {
+    let loads = contestant.trials.iter().filter_map(|trial: &TrialRecord| trial.load.as_ref());
+    let mut figures = Vec::new();
+    if contestant.rounds > 0 {
+        figures.push((Metric::Errors, loads.flat_map(|load| load.errors.values()).sum::<u64>() as f64));
+    }
+    figures.extend(contestant.throughput_per_s.map(|rate| (Metric::Throughput, rate)));
+    figures.extend(contestant.latency_ns.iter().flat_map(latency_figures));
+    figures.extend(contestant.ratio.map(|ratio| (Metric::Ratio, ratio.median)));
+    figures.extend(contestant.datagrams.as_ref().map(lost));
+    Subject { name: format!("{} ({})", short_name(&contestant.name), cell.shape.name()), figures }
+}
+
+fn compared(report: &CompareReport) -> Compared {
+    let scene = &report.scene;
+    let sides = report.cells.iter().flat_map(|cell| cell.contestants.iter().map(move |one| side(cell, one)));
+    Compared {
+        settings: vec![
+            ("kernel", scene.host.kernel.clone()),
+            ("processor", scene.host.cpu.clone()),
+            ("server cores", scene.server_cores.clone()),
+            ("generator cores", scene.load_cores.clone()),
+        ],
+        fields: fields("generator", &scene.load),
+        seed: scene.seed,
+        sides: sides.collect(),
+    }
+}
+
+/// A contestant is the same where its name and its workload are.
+fn side(cell: &CellRecord, one: &ContestantRecord) -> Side {
+    Side {
+        key: format!("{} {:?}", one.name, cell.shape),
+        subject: subject(cell, one),
+        scores: one.trials.iter().filter_map(TrialRecord::valid).map(LoadReport::speed).collect(),
+        paced: one.is_paced(),
+        problem: None,
+        record: SideRecord {
+            throughput_per_s: one.throughput_per_s,
+            rounds: one.rounds,
+            quantiles: one.quantiles.clone(),
+        },
+    }
+}
+
+fn setting(report: &CompareReport) -> String {
+    let scene = &report.scene;
+    format!(
+        "ringmark {}, {}, Linux {} on {}; server on cores {}, generator on {}.\n",
+        scene.ringmark, scene.started, scene.host.kernel, scene.host.cpu, scene.server_cores, scene.load_cores
+    )
+}
+
+fn table(report: &CompareReport, cell: &CellRecord) -> Table {
+    let last = [("server CPU/req", true), ("rounds", true), ("ratio [95 %]", true), ("verdict", false)];
+    Table {
+        before: format!(
+            "\n{}, {} B, {} in flight on each{}:\n\n",
+            counted(cell.shape.connections, "connection"),
+            cell.shape.sizes(),
+            cell.shape.depth,
+            open_loop(&report.scene.load)
+        ),
+        columns: [("contestant", false), ("req/s", true)].into_iter().chain(LATENCIES).chain(last).collect(),
+        rows: cell.contestants.iter().map(row).collect(),
+        after: conclusion(cell, &report.baseline),
+    }
+}
+
+/// What latency and ratio are of, where requests are sent by a schedule.
+fn open_loop(load: &GeneratorRecord) -> String {
+    let paced = load.rate_per_s.zip(load.arrival.as_ref());
+    paced.map_or_else(String::new, |(rate, arrival)| {
+        format!(" at most, open loop of {rate} requests/s ({arrival}); latency is response time, the ratio that of p99")
+    })
+}
+
+fn row(contestant: &ContestantRecord) -> Vec<String> {
+    let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let ratio = contestant.ratio.filter(|_| contestant.verdict != Some(Verdict::Baseline));
+    let cpu = contestant.server_cpu_ns_per_request.map(|nanos| Nanos(nanos.round() as u64).to_string());
+    let rate = contestant.throughput_per_s.map(|rate| format!("{rate:.0}"));
+    let ratio = ratio.map(|ratio| format!("{:.3} [{:.3}, {:.3}]", ratio.median, ratio.low, ratio.high));
+    let verdict = contestant.verdict.map_or("unavailable", Verdict::text).to_owned();
+    [format!("`{}`", short_name(&contestant.name)), known(rate)]
+        .into_iter()
+        .chain(shown(contestant.latency_ns.as_ref()))
+        .chain([known(cpu), contestant.rounds.to_string(), known(ratio), verdict])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::export::tests::comparison;
+    use super::*;
+    use crate::record::ShapeRecord;
+
+    #[test]
+    fn a_name_tells_one_cell_from_another() {
+        let report = comparison();
+        let of = |cell: CellRecord| subject(&cell, &report.cells[0].contestants[0]).name;
+        let cell = |depth, connect_per_request, size_mix: Option<&str>| CellRecord {
+            shape: ShapeRecord {
+                connections: 8,
+                size: 64,
+                size_mix: size_mix.map(str::to_owned),
+                depth,
+                connect_per_request,
+            },
+            ..CellRecord::default()
+        };
+        for (cell, name) in [
+            (cell(1, false, None), "epoll (8 connections x 64 B)"),
+            (cell(1, false, Some("64:9,1k:1")), "epoll (8 connections x 64:9,1k:1 B)"),
+            (cell(16, false, None), "epoll (8 connections x 64 B, 16 in flight)"),
+            (cell(1, true, None), "epoll (8 connections x 64 B, a connection per request)"),
+        ] {
+            assert_eq!(of(cell), name);
+        }
+    }
+}
