@@ -7,7 +7,7 @@ use crate::for_each_engine;
 use crate::protocol::Kind;
 use crate::server::{self, Accept, Config, SocketOptions};
 use crate::sys::affinity;
-use crate::units::{Bytes, CoreSelection, Endpoint, Nanos, Place};
+use crate::units::{Bytes, CoreSelection, Endpoint, Nanos, SocketLocation};
 use anyhow::Context;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
@@ -173,17 +173,19 @@ impl CommonArgs {
 
 /// Two listeners at one address would fail as if another program had it.
 fn refuse_twins(endpoints: &[(Kind, Endpoint)]) -> anyhow::Result<()> {
-    let open = |endpoint: &Endpoint| matches!(endpoint.place, Place::Ip { port: 0, .. });
+    let open = |endpoint: &Endpoint| matches!(endpoint.location, SocketLocation::Ip { port: 0, .. });
     let meet = |one: &Endpoint, other: &Endpoint| {
         let transports = one.transport.zip(other.transport);
-        one.place == other.place && transports.is_none_or(|(one, other)| one == other) && !open(one)
+        one.location == other.location && transports.is_none_or(|(one, other)| one == other) && !open(one)
     };
     let twin = endpoints
         .iter()
         .enumerate()
         .find(|(index, (_, one))| endpoints[..*index].iter().any(|(_, other)| meet(one, other)));
     match twin {
-        Some((_, (_, twin))) => anyhow::bail!("{} is named twice; leave one out, or choose another port", twin.place),
+        Some((_, (_, twin))) => {
+            anyhow::bail!("{} is named twice; leave one out, or choose another port", twin.location)
+        }
         None => Ok(()),
     }
 }

@@ -5,15 +5,15 @@
 mod address;
 mod arrival;
 mod cores;
+mod fraction;
 mod rate;
-mod share;
 mod sizes;
 
-pub use address::{Address, Endpoint, ParseAddressError, Place, Transport};
+pub use address::{Address, Endpoint, ParseAddressError, SocketLocation, Transport};
 pub use arrival::Arrival;
 pub use cores::{CoreList, CoreSelection};
+pub use fraction::Fraction;
 pub use rate::Rate;
-pub use share::Share;
 pub use sizes::SizeMix;
 
 use std::fmt;

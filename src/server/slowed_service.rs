@@ -7,16 +7,16 @@ use crate::units::Nanos;
 /// Keeps the processor busy for a while per message before it lets `inner` answer. Without a handicap it costs a
 /// comparison with zero, which a processor foresees.
 #[derive(Clone, Debug)]
-pub struct Handicapped<S> {
+pub struct SlowedService<S> {
     inner: S,
     busy: Nanos,
     clock: Clock,
 }
 
-impl<S> Handicapped<S> {
+impl<S> SlowedService<S> {
     /// `busy` is what each call of the service takes longer, exact to one reading of the clock.
-    pub fn new(inner: S, busy: Nanos, clock: Clock) -> Handicapped<S> {
-        Handicapped { inner, busy, clock }
+    pub fn new(inner: S, busy: Nanos, clock: Clock) -> SlowedService<S> {
+        SlowedService { inner, busy, clock }
     }
 
     #[cold]
@@ -28,7 +28,7 @@ impl<S> Handicapped<S> {
     }
 }
 
-impl<S: Service> Service for Handicapped<S> {
+impl<S: Service> Service for SlowedService<S> {
     type Session = S::Session;
 
     fn open(&mut self, listener: usize) -> S::Session {
@@ -53,7 +53,7 @@ mod tests {
     fn each_message_takes_at_least_the_handicap_and_is_answered_all_the_same() {
         let clock = Clock::start();
         for busy in [Nanos::ZERO, Nanos::from_millis(2)] {
-            let mut slow = Handicapped::new(Services::new(vec![Kind::Echo]), busy, clock);
+            let mut slow = SlowedService::new(Services::new(vec![Kind::Echo]), busy, clock);
             let mut session = slow.open(0);
             let begun = clock.now();
             for _ in 0..3 {
