@@ -1,7 +1,7 @@
 //! What is served where: an option for each protocol of the registry.
 
 use crate::protocol::Kind;
-use crate::units::{Endpoint, Place, Transport};
+use crate::units::{Endpoint, SocketLocation, Transport};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
@@ -64,7 +64,7 @@ fn spoken(kind: Kind, mut endpoint: Endpoint) -> Result<Endpoint, clap::Error> {
     if !kind.speaks_datagrams() {
         if endpoint.transport == Some(Transport::Datagram) {
             let problem =
-                format!("{kind} is not spoken in datagrams; name a stream socket, as tcp://{}", endpoint.place);
+                format!("{kind} is not spoken in datagrams; name a stream socket, as tcp://{}", endpoint.location);
             return Err(clap::Error::raw(ErrorKind::ValueValidation, problem));
         }
         endpoint.transport = Some(Transport::Stream);
@@ -74,17 +74,19 @@ fn spoken(kind: Kind, mut endpoint: Endpoint) -> Result<Endpoint, clap::Error> {
 
 /// Two listeners at one address would fail as if another program had it.
 fn refuse_twins(endpoints: &[(Kind, Endpoint)]) -> anyhow::Result<()> {
-    let open = |endpoint: &Endpoint| matches!(endpoint.place, Place::Ip { port: 0, .. });
+    let open = |endpoint: &Endpoint| matches!(endpoint.location, SocketLocation::Ip { port: 0, .. });
     let meet = |one: &Endpoint, other: &Endpoint| {
         let transports = one.transport.zip(other.transport);
-        one.place == other.place && transports.is_none_or(|(one, other)| one == other) && !open(one)
+        one.location == other.location && transports.is_none_or(|(one, other)| one == other) && !open(one)
     };
     let twin = endpoints
         .iter()
         .enumerate()
         .find(|(index, (_, one))| endpoints[..*index].iter().any(|(_, other)| meet(one, other)));
     match twin {
-        Some((_, (_, twin))) => anyhow::bail!("{} is named twice; leave one out, or choose another port", twin.place),
+        Some((_, (_, twin))) => {
+            anyhow::bail!("{} is named twice; leave one out, or choose another port", twin.location)
+        }
         None => Ok(()),
     }
 }

@@ -7,16 +7,16 @@ use crate::units::Nanos;
 /// Keeps the processor busy for a while per message before it lets `inner` answer. Without a handicap it costs a
 /// comparison with zero, which a processor foresees.
 #[derive(Clone, Debug)]
-pub struct Handicapped<S> {
+pub struct SlowedService<S> {
     inner: S,
     busy: Nanos,
     clock: Clock,
 }
 
-impl<S> Handicapped<S> {
+impl<S> SlowedService<S> {
     /// `busy` is what each call of the service takes longer, exact to one reading of the clock.
-    pub fn new(inner: S, busy: Nanos, clock: Clock) -> Handicapped<S> {
-        Handicapped { inner, busy, clock }
+    pub fn new(inner: S, busy: Nanos, clock: Clock) -> SlowedService<S> {
+        SlowedService { inner, busy, clock }
     }
 
     #[inline]
@@ -35,15 +35,15 @@ impl<S> Handicapped<S> {
     }
 }
 
-impl<S: Service> Service for Handicapped<S> {
-    type Session = Handicapped<S::Session>;
+impl<S: Service> Service for SlowedService<S> {
+    type Session = SlowedService<S::Session>;
 
     fn open(&mut self, peer: Peer, cx: &mut Cx) -> Self::Session {
-        Handicapped { inner: self.inner.open(peer, cx), busy: self.busy, clock: self.clock }
+        SlowedService { inner: self.inner.open(peer, cx), busy: self.busy, clock: self.clock }
     }
 }
 
-impl<S: DatagramService> DatagramService for Handicapped<S> {
+impl<S: DatagramService> DatagramService for SlowedService<S> {
     #[inline]
     fn datagram(&mut self, peer: Peer, input: &[u8], answer: &mut Answer<'_>, cx: &mut Cx) {
         self.delay();
@@ -51,7 +51,7 @@ impl<S: DatagramService> DatagramService for Handicapped<S> {
     }
 }
 
-impl<S: Session> Session for Handicapped<S> {
+impl<S: Session> Session for SlowedService<S> {
     #[inline]
     fn received(&mut self, input: &[u8], out: &mut Out, cx: &mut Cx) -> usize {
         self.delay();
@@ -89,7 +89,7 @@ mod tests {
     fn each_message_takes_at_least_the_handicap_and_is_answered_all_the_same() {
         let (clock, mut cx, mut out) = (Clock::start(), Cx::default(), Out::default());
         for busy in [Nanos::ZERO, Nanos::from_millis(2)] {
-            let mut slow = Handicapped::new(Services::new([Kind::Echo]), busy, clock);
+            let mut slow = SlowedService::new(Services::new([Kind::Echo]), busy, clock);
             let mut session = slow.open(Peer { endpoint: 0 }, &mut cx);
             let begun = clock.now();
             for _ in 0..3 {
