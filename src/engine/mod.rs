@@ -14,7 +14,7 @@
 //! - on [`shard::Message::Drain`] stops accepting, treats every connection as if the peer had sent its end of stream
 //!   (what had arrived is still answered), and returns when all are closed or the drain timeout has passed;
 //! - when descriptors run out, stops accepting for [`ACCEPT_BACKOFF`] instead of spinning;
-//! - keeps [`stats::SharedStats`] up to date.
+//! - keeps [`counters::SharedStats`] up to date.
 //!
 //! Of datagram sockets ([`shard::Shard::datagrams`]) it asks further that an engine
 //!
@@ -35,19 +35,26 @@
 
 mod acceptor;
 pub mod arena;
-pub mod connection;
+pub mod buffers;
+pub mod conversation;
 pub mod datagram;
+mod deadlines;
 pub mod epoll;
+mod hub;
 pub mod idle_policy;
 pub mod shard;
 pub mod stats;
+mod task;
+mod task_timer;
+mod task_wake;
 pub mod threads;
 pub mod tokio;
 mod tokio_datagram;
 pub mod tokio_uring;
+mod topics;
 pub mod uring;
 
-use crate::protocol::Service;
+use crate::protocol::{DatagramService, Service};
 use crate::sys::affinity::AffinityError;
 use crate::sys::uring::RingError;
 use crate::units::{Bytes, Nanos};
@@ -95,6 +102,11 @@ pub enum ThreadingModel {
     OneShard,
 }
 
+/// What a shard serves, on streams and datagrams. Engines with several threads clone it.
+pub trait ShardService: Service<Session: Send> + DatagramService + Clone + Send + 'static {}
+
+impl<S: Service<Session: Send> + DatagramService + Clone + Send + 'static> ShardService for S {}
+
 /// A way of doing a server's I/O.
 pub trait Engine: 'static {
     /// The word after `ringmark serve`.
@@ -110,9 +122,7 @@ pub trait Engine: 'static {
     }
 
     /// Runs one shard on the calling thread until it is drained.
-    fn run<S: Service + Clone + Send + 'static>(options: &Self::Options, shard: Shard<S>) -> Result<(), EngineError>
-    where
-        S::Session: Send;
+    fn run<S: ShardService>(options: &Self::Options, shard: Shard<S>) -> Result<(), EngineError>;
 }
 
 /// Calls a macro with every engine: a variant's name, the engine, and its line in `--help`.
@@ -159,20 +169,6 @@ fn parse_buffer_size(text: &str) -> Result<Bytes, String> {
     match size {
         Bytes(64..) if size <= MAX_BUFFER_SIZE => Ok(size),
         _ => Err(format!("a receive buffer has 64 to {MAX_BUFFER_SIZE} bytes")),
-    }
-}
-
-/// Vectors that a free list keeps …
-const MAX_FREE: usize = 64;
-/// … and the largest of them, in bytes.
-const MAX_FREE_BYTES: usize = 64 << 10;
-
-/// Keeps a vector for later use, as far as a free list may grow: more, or larger ones, are freed.
-#[inline]
-pub(crate) fn recycle_vec(free_list: &mut Vec<Vec<u8>>, mut vector: Vec<u8>) {
-    if free_list.len() < MAX_FREE && vector.capacity() <= MAX_FREE_BYTES {
-        vector.clear();
-        free_list.push(vector);
     }
 }
 

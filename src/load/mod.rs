@@ -45,7 +45,7 @@ use crate::protocol::size_distribution::SizeDistribution;
 use crate::record::{LoadReport, Workload};
 use crate::stats::mix;
 use crate::sys::{accounting, rlimit};
-use crate::units::{Address, Bytes, CoreList, Nanos, Share, SizeMix, Transport};
+use crate::units::{Address, Bytes, CoreList, Fraction, Nanos, SizeMix, Transport};
 use engine::Setup;
 use fleet::Orders;
 use pacer::{Pacer, Plan};
@@ -106,7 +106,7 @@ pub struct Config {
     pub pace: Option<Pace>,
     pub timer: Timer,
     /// Errors that do not make the run invalid, as a share of all requests. A wrong byte always does.
-    pub allowed_errors: Option<Share>,
+    pub allowed_errors: Option<Fraction>,
     pub connect_per_request: bool,
     /// Shortest warm-up, and the longest where throughput is not steady by then.
     pub warmup: Nanos,

@@ -2,7 +2,7 @@
 //!
 //! Both engines get their sockets here, so that none has other options than the other.
 
-use crate::units::{Address, Place};
+use crate::units::{Address, SocketLocation};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -17,11 +17,11 @@ pub struct Target {
 impl Target {
     /// Fails only for a unix path that is too long, which [`Address`] does not let through.
     pub fn new(address: &Address) -> io::Result<Target> {
-        Ok(match &address.place {
-            Place::Ip { ip, port, device } => {
+        Ok(match &address.location {
+            SocketLocation::Ip { ip, port, device } => {
                 Target { address: SocketAddr::new(*ip, *port).into(), device: device.clone() }
             }
-            Place::Unix(path) => Target { address: SockAddr::unix(path)?, device: None },
+            SocketLocation::Unix(path) => Target { address: SockAddr::unix(path)?, device: None },
         })
     }
 

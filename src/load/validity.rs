@@ -4,7 +4,7 @@
 use super::pacer::Pace;
 use crate::record::{Reason, SteadyRecord};
 use crate::stats::Trend;
-use crate::units::{Nanos, Share};
+use crate::units::{Fraction, Nanos};
 use std::collections::BTreeMap;
 
 /// A generator with a thread busier than this may have been the bottleneck itself.
@@ -42,7 +42,7 @@ pub struct Facts {
     pub requests: u64,
     pub errors: BTreeMap<String, u64>,
     /// Errors that are all right, as a share of all requests.
-    pub allowed_errors: Option<Share>,
+    pub allowed_errors: Option<Fraction>,
     pub spin: Nanos,
     /// An open loop's, and the 99th percentiles of the response time and of the generator's own lag.
     pub pace: Option<Pace>,
@@ -134,7 +134,7 @@ fn errors(facts: &Facts) -> Option<BTreeMap<String, u64>> {
 fn errors_allowed(facts: &Facts) -> bool {
     let errors: u64 = facts.errors.values().sum();
     let share = errors as f64 / (facts.requests + errors).max(1) as f64;
-    share <= facts.allowed_errors.map_or(0.0, Share::fraction)
+    share <= facts.allowed_errors.map_or(0.0, Fraction::value)
 }
 
 fn empty(facts: &Facts) -> Option<Reason> {

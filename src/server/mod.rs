@@ -2,9 +2,9 @@
 //!
 //! It prepares what an engine needs and watches over it; it never touches a connection itself.
 
-mod handicap;
 mod listeners;
 mod signals;
+mod slowed_service;
 
 pub use listeners::ListenError;
 pub use signals::SignalError;
@@ -17,10 +17,10 @@ use crate::protocol::{Kind, Services};
 use crate::sys::affinity::{self, AffinityError};
 use crate::sys::datagram;
 use crate::sys::rlimit;
-use crate::units::{Address, Bytes, CoreList, Endpoint, Nanos, Place, Transport};
-use handicap::Handicapped;
-use listeners::{Binding, Bound};
+use crate::units::{Address, Bytes, CoreList, Endpoint, Nanos, SocketLocation, Transport};
+use listeners::{BindPlan, BoundSockets};
 use signals::Signals;
+use slowed_service::SlowedService;
 use socket2::Socket;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub struct Config {
 }
 
 /// What the shards say.
-type Answerer = Handicapped<Services>;
+type Answerer = SlowedService<Services>;
 
 /// The server could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -127,8 +127,8 @@ pub fn run<E: Engine>(config: &Config, options: &E::Options, out: &mut dyn Write
     rlimit::raise_open_files().map_err(io_error("raising the limit of open files"))?;
     let shard_count = if E::THREADING == ThreadingModel::ShardPerCore { config.cores.len() } else { 1 };
     let reuseport = (config.accept == Accept::Reuseport).then_some(shard_count);
-    let binding = Binding { reuseport, cores: config.cores.len() };
-    let mut bound = listeners::bind_all(&config.endpoints, &config.socket, binding)?;
+    let plan = BindPlan { reuseport, cores: config.cores.len() };
+    let mut bound = listeners::bind_all(&config.endpoints, &config.socket, plan)?;
     let datagrams = bound.watch_datagrams().map_err(io_error("copying a socket"))?;
     let running = start::<E>(config, options, &mut bound)?;
     announce(&bound, E::WILDCARD_NOTE, out).map_err(io_error("writing to standard output"))?;
@@ -138,7 +138,11 @@ pub fn run<E: Engine>(config: &Config, options: &E::Options, out: &mut dyn Write
 }
 
 /// Starts a thread per shard and waits until all can serve.
-fn start<E: Engine>(config: &Config, options: &E::Options, bound: &mut Bound) -> Result<Vec<Running>, ServerError> {
+fn start<E: Engine>(
+    config: &Config,
+    options: &E::Options,
+    bound: &mut BoundSockets,
+) -> Result<Vec<Running>, ServerError> {
     let (ready, all_ready) = mpsc::channel();
     let shards = make_shards::<E>(config, bound, &ready)?;
     drop(ready);
@@ -163,7 +167,7 @@ fn run_shard<E: Engine>(options: &E::Options, shard: Shard<Answerer>) -> Result<
 
 fn make_shards<E: Engine>(
     config: &Config,
-    bound: &mut Bound,
+    bound: &mut BoundSockets,
     ready: &Sender<()>,
 ) -> Result<Vec<(Shard<Answerer>, Outbox)>, ServerError> {
     let clock = Clock::start();
@@ -172,14 +176,20 @@ fn make_shards<E: Engine>(
     let mailboxes = (0..count).map(|_| shard::mailbox()).collect::<io::Result<Vec<_>>>();
     let mailboxes = mailboxes.map_err(io_error("making a socket pair"))?;
     let outboxes: Vec<_> = mailboxes.iter().map(|(_, outbox)| outbox.clone()).collect();
-    let services = Services::new(bound.addresses().map(|(kind, _)| kind).collect());
-    let services = Handicapped::new(services, config.handicap, clock);
+    let services = Services::new(bound.addresses().map(|(kind, _)| kind));
+    let services = SlowedService::new(services, config.handicap, clock);
     let mut shards = Vec::new();
     for (index, (inbox, outbox)) in mailboxes.into_iter().enumerate() {
         let shard = Shard {
             listeners: bound.take_listeners(),
             datagrams: bound.take_datagrams(config.cores.len() / count),
             inbox,
+            others: outboxes
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != index)
+                .map(|(_, one)| one.clone())
+                .collect(),
             placement: placement(config.accept, index, &outboxes),
             service: services.clone(),
             shared_stats: Arc::new(SharedStats::default()),
@@ -235,10 +245,10 @@ fn join(shard: Running) -> Result<(), ServerError> {
 }
 
 /// A line for each socket, which programs read, and on standard error what may surprise.
-fn announce(bound: &Bound, aside: Option<&'static str>, out: &mut dyn Write) -> io::Result<()> {
+fn announce(bound: &BoundSockets, aside: Option<&'static str>, out: &mut dyn Write) -> io::Result<()> {
     for (kind, address) in bound.addresses() {
-        let separator = if matches!(address.place, Place::Unix(_)) { ":" } else { " " };
-        writeln!(out, "listening {kind} {}{separator}{}", address.protocol(), address.place)?;
+        let separator = if matches!(address.location, SocketLocation::Unix(_)) { ":" } else { " " };
+        writeln!(out, "listening {kind} {}{separator}{}", address.protocol(), address.location)?;
         if address.transport == Transport::Datagram {
             remarks(address, aside).for_each(|remark| drop(writeln!(io::stderr(), "ringmark: {address} {remark}")));
         }
@@ -250,8 +260,8 @@ fn announce(bound: &Bound, aside: Option<&'static str>, out: &mut dyn Write) -> 
 fn remarks(address: &Address, aside: Option<&'static str>) -> impl Iterator<Item = &'static str> {
     let exposed = "can be reached by others: ports below 1024 and this server's own are not answered (they are counted as \
                    refused), and no answer is longer than its request";
-    let exposed = (!address.place.is_local()).then_some(exposed);
-    exposed.into_iter().chain(aside.filter(|_| address.place.is_everywhere()))
+    let exposed = (!address.location.is_local()).then_some(exposed);
+    exposed.into_iter().chain(aside.filter(|_| address.location.is_everywhere()))
 }
 
 /// Sleeps until a signal comes or a shard ends by itself; prints counters meanwhile where that was asked for.
@@ -287,7 +297,7 @@ fn print_stats(shards: &Shards, before: Stats, interval: Duration, out: &mut dyn
 }
 
 /// Tells every shard to drain, waits for them, and prints what they did.
-fn drain(shards: Shards, bound: &Bound, out: &mut dyn Write) -> Result<(), ServerError> {
+fn drain(shards: Shards, bound: &BoundSockets, out: &mut dyn Write) -> Result<(), ServerError> {
     let dropped = shards.dropped();
     // Without it those who go on sending would keep the server; so at worst they do until the timeout ends.
     shards.datagrams.iter().for_each(|socket| drop(datagram::stop_ingress(socket)));

@@ -6,7 +6,7 @@ use super::{Cancel, Contestant, Plan, Program};
 use crate::clock::Clock;
 use crate::record::Reason;
 use crate::sys::datagram;
-use crate::units::{Address, Nanos, Place, Transport};
+use crate::units::{Address, Nanos, SocketLocation, Transport};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -81,7 +81,7 @@ fn start_ours(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, T
     let any_port = at(plan.transport(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let protocol = any_port.protocol();
     // With its scheme, so that only what is loaded is served.
-    let echo = format!("{protocol}://{}", any_port.place);
+    let echo = format!("{protocol}://{}", any_port.location);
     let ready_line = format!("listening echo {protocol} ");
     let mut line = vec![plan.program.to_string_lossy().into_owned(), "serve".to_owned()];
     line.extend_from_slice(words);
@@ -96,7 +96,7 @@ fn start_ours(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, T
 }
 
 fn at(transport: Transport, address: SocketAddr) -> Address {
-    Address { transport, place: Place::ip(address) }
+    Address { transport, location: SocketLocation::ip(address) }
 }
 
 fn start_other(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, TrialError> {

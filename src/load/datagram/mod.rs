@@ -24,7 +24,7 @@ use super::{Config, fleet};
 use crate::record::Reason;
 use crate::sys::datagram::drops_at;
 use crate::sys::datagram::gso::MAX_SEGMENTS;
-use crate::units::{Address, Place};
+use crate::units::{Address, SocketLocation};
 use std::net::{SocketAddr, UdpSocket};
 
 /// What a valid run may lose unless told otherwise.
@@ -49,10 +49,10 @@ impl Default for Options {
 /// The largest datagram that a target takes: IP's length field, less the headers (over IPv6 that field leaves out its own);
 /// of a unix socket what is one piece of the pattern. A super-packet must fit the same field.
 pub fn max_size(target: &Address) -> u64 {
-    match &target.place {
-        Place::Ip { ip, .. } if ip.to_canonical().is_ipv4() => 65_507,
-        Place::Ip { .. } => 65_527,
-        Place::Unix(_) => 65_536,
+    match &target.location {
+        SocketLocation::Ip { ip, .. } if ip.to_canonical().is_ipv4() => 65_507,
+        SocketLocation::Ip { .. } => 65_527,
+        SocketLocation::Unix(_) => 65_536,
     }
 }
 
@@ -64,7 +64,7 @@ pub fn setup(config: &Config, sockets: usize, spins: bool, usual_depth: u64) -> 
 
 /// Most datagrams of one super-packet; 1 where none are sent.
 fn segments(config: &Config) -> usize {
-    let is_udp = matches!(config.target.place, Place::Ip { .. });
+    let is_udp = matches!(config.target.location, SocketLocation::Ip { .. });
     if !is_udp || config.mix.is_some() {
         return 1;
     }
@@ -94,8 +94,8 @@ pub fn orders(config: &Config, load: &fleet::Orders) -> Orders {
 
 /// What the kernel has dropped so far at the target's sockets. `None` where they are not on this machine.
 pub fn server_drops(target: &Address) -> Option<u64> {
-    match target.place {
-        Place::Ip { ip, port, .. } if UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok() => {
+    match target.location {
+        SocketLocation::Ip { ip, port, .. } if UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok() => {
             drops_at(SocketAddr::new(ip, port))
         }
         _ => None,
