@@ -133,7 +133,7 @@ pub(super) mod tests {
             throughput_per_s,
             latency_ns: LatencyRecord::default(),
             errors: Default::default(),
-            invalid: invalid.iter().map(|reason| reason.to_string()).collect(),
+            invalid: invalid.iter().map(|reason| Reason::unclassified(*reason)).collect(),
             cpu: CpuRecord { generator_ns: 1_000, server_ns: Some(2_000), ..Default::default() },
             histogram: stored(&[1_000]),
             ..LoadReport::default()
@@ -142,7 +142,13 @@ pub(super) mod tests {
     }
 
     pub fn failed(round: u64, reason: &str) -> TrialRecord {
-        TrialRecord { round, position: 1, load: None, failed: Some(reason.into()), connections_per_shard: None }
+        TrialRecord {
+            round,
+            position: 1,
+            load: None,
+            failed: Some(Reason::unclassified(reason)),
+            connections_per_shard: None,
+        }
     }
 
     pub fn contestant(name: &str, trials: Vec<TrialRecord>) -> ContestantRecord {
@@ -249,7 +255,7 @@ pub(super) mod tests {
     #[test]
     fn without_a_valid_trial_there_is_no_figure() {
         let mut absent = contestant("tokio-uring", vec![]);
-        absent.unavailable = Some("no io_uring".into());
+        absent.unavailable = Some(Reason::unclassified("no io_uring"));
         let report = report(vec![contestant("epoll", vec![failed(1, "x")]), absent]);
         let [epoll, absent] = &report.cells[0].contestants[..] else { panic!() };
         assert_eq!((epoll.throughput_per_s, epoll.latency_ns, epoll.ratio), (None, None, None));

@@ -3,7 +3,7 @@
 use super::settings::{Settings, default_baseline};
 use crate::cli::progress::Progress;
 use crate::cli::told::told;
-use crate::record::{CompareReport, Stopped, TrialRecord, file};
+use crate::record::{CompareReport, Reason, Stopped, TrialRecord, file};
 use crate::report::{derive, json, stopping};
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
 use crate::units::{Nanos, counted};
@@ -89,7 +89,7 @@ impl Session {
 }
 
 impl Recorder {
-    fn note_unavailable(&mut self, reasons: &[Option<String>]) {
+    fn note_unavailable(&mut self, reasons: &[Option<Reason>]) {
         for cell in &mut self.report.cells {
             for (contestant, reason) in cell.contestants.iter_mut().zip(reasons) {
                 contestant.unavailable.clone_from(reason);
@@ -109,7 +109,7 @@ impl Recorder {
         if let Err(error) = derive::fill_at(&mut self.report, trial.cell) {
             if let Some(last) = self.trials(trial).last_mut() {
                 last.load = None;
-                last.failed = Some(format!("the generator's report cannot be used: {error}"));
+                last.failed = Some(Reason::ReportUnusable { problem: error.to_string() });
             }
             // Only the last one was new, and it no longer has a histogram.
             let _ = derive::fill_at(&mut self.report, trial.cell);
@@ -136,7 +136,7 @@ impl Observer for Recorder {
     }
 
     fn finished(&mut self, trial: Schedule, record: TrialRecord) {
-        if let Some(reason) = record.failed.as_ref().and_then(|reason| reason.lines().next()) {
+        if let Some(reason) = record.failed.as_ref().map(Reason::first_line) {
             self.progress.say(&format!("failed: {reason}"));
         }
         self.add(trial, record);
