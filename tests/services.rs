@@ -241,7 +241,7 @@ fn handed_over<E: Engine>() -> (TcpStream, Message) {
     let client = TcpStream::connect(listener.local_addr().expect("getsockname")).expect("connecting");
     client.watch_over();
     let socket: Socket = listener.accept().expect("accepting").0.into();
-    socket.set_nonblocking(E::NAME == "tokio").expect("setting O_NONBLOCK");
+    socket.set_nonblocking(matches!(E::NAME, "tokio" | "skeleton")).expect("setting O_NONBLOCK");
     (client, Message::Connection { socket, listener: 3 })
 }
 
@@ -325,6 +325,7 @@ macro_rules! engines {
 }
 
 ringmark::for_each_engine!(engines);
+suite!(Skeleton, ringmark::engine::skeleton::Skeleton, []);
 suite!(uring_oneshot, ringmark::engine::uring::Uring, ["--recv", "oneshot"]);
 suite!(uring_fd, ringmark::engine::uring::Uring, ["--files", "fd"]);
 suite!(uring_tiny_pool, ringmark::engine::uring::Uring, ["--buffers", "1", "--buffer-size", "64"]);

@@ -237,6 +237,29 @@ mod tests {
         for_each_engine!(check);
     }
 
+    /// The command as it would be with one more line in `for_each_engine`: nothing else is needed for an engine to be
+    /// offered with its options.
+    #[allow(dead_code, reason = "it is parsed, not run")]
+    mod with_one_more {
+        use super::*;
+        use crate::engine::skeleton::Skeleton;
+        define_engine_command! { Skeleton, Skeleton, "the plainest loop"; }
+
+        #[derive(Debug, Parser)]
+        struct Whole {
+            #[command(subcommand)]
+            engine: EngineCommand,
+        }
+
+        #[test]
+        fn a_new_engine_is_one_file_and_one_line() {
+            let words = ["serve", "skeleton", "--buffer-size", "1k", "--echo", "127.0.0.1:7007"];
+            let whole = Whole::try_parse_from(words).expect("it is offered");
+            let EngineCommand::Skeleton(args) = whole.engine;
+            assert_eq!(args.options.buffers.buffer_size, Bytes(1024));
+        }
+    }
+
     #[test]
     fn a_contestants_name_shows_what_differs_from_the_defaults() {
         for (words, shown) in [

@@ -43,6 +43,7 @@ pub mod epoll;
 mod hub;
 pub mod idle_policy;
 pub mod shard;
+pub mod skeleton;
 pub mod stats;
 mod task;
 mod task_timer;

@@ -1,7 +1,8 @@
 //! What is said on a socket, by both ends, with no socket and no clock: a file or folder for each protocol.
 //!
-//! [`server`] is what the server's side is made of, [`for_each_protocol`] the one place that lists the protocols. Adding
-//! one: a file that begins like [`skeleton`], and one line there; its option of `ringmark serve` and its dispatch follow.
+//! [`server`] is what the server's side is made of, [`client`] the load generator's; `for_each_protocol` is the one place
+//! that lists what a server can serve. Adding one: a file that begins like [`skeleton`], and one line there; its option of
+//! `ringmark serve`, its dispatch and its tests follow.
 
 mod broadcast;
 pub mod chargen;
@@ -13,6 +14,7 @@ pub mod pattern;
 mod requests;
 pub mod server;
 pub mod size_distribution;
+pub mod skeleton;
 pub mod sockperf;
 
 pub use server::{Answer, Chunk, Cx, DatagramService, Out, Peer, Publication, Reply, Service, Session, Topic, Wants};
@@ -88,6 +90,12 @@ macro_rules! define_protocols {
             }
         }
 
+        impl fmt::Display for Kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
         /// A protocol, told apart by an enum so that no message costs dynamic dispatch.
         #[derive(Clone, Debug)]
         enum AnyProtocol {
@@ -98,6 +106,34 @@ macro_rules! define_protocols {
         #[derive(Clone, Debug)]
         pub enum AnySession {
             $($variant(<$protocol as Protocol>::Session),)*
+        }
+
+        /// What a server serves, one protocol per endpoint.
+        #[derive(Clone, Debug)]
+        pub struct Services {
+            by_endpoint: Vec<AnyProtocol>,
+        }
+
+        impl Services {
+            /// `by_endpoint[i]` is what endpoint number `i` serves.
+            pub fn new(by_endpoint: impl IntoIterator<Item = Kind>) -> Services {
+                Services { by_endpoint: by_endpoint.into_iter().map(Kind::endpoint).collect() }
+            }
+        }
+
+        impl Service for Services {
+            type Session = AnySession;
+
+            fn open(&mut self, peer: Peer, cx: &mut Cx) -> AnySession {
+                self.by_endpoint[peer.endpoint].open(peer, cx)
+            }
+        }
+
+        impl DatagramService for Services {
+            #[inline]
+            fn datagram(&mut self, peer: Peer, input: &[u8], answer: &mut Answer<'_>, cx: &mut Cx) {
+                self.by_endpoint[peer.endpoint].datagram(input, answer, cx);
+            }
         }
 
         impl AnyProtocol {
@@ -142,40 +178,6 @@ macro_rules! define_protocols {
 }
 
 for_each_protocol!(define_protocols);
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// What a server serves, one protocol per endpoint.
-#[derive(Clone, Debug)]
-pub struct Services {
-    by_endpoint: Vec<AnyProtocol>,
-}
-
-impl Services {
-    /// `by_endpoint[i]` is what endpoint number `i` serves.
-    pub fn new(by_endpoint: impl IntoIterator<Item = Kind>) -> Services {
-        Services { by_endpoint: by_endpoint.into_iter().map(Kind::endpoint).collect() }
-    }
-}
-
-impl Service for Services {
-    type Session = AnySession;
-
-    fn open(&mut self, peer: Peer, cx: &mut Cx) -> AnySession {
-        self.by_endpoint[peer.endpoint].open(peer, cx)
-    }
-}
-
-impl DatagramService for Services {
-    #[inline]
-    fn datagram(&mut self, peer: Peer, input: &[u8], answer: &mut Answer<'_>, cx: &mut Cx) {
-        self.by_endpoint[peer.endpoint].datagram(input, answer, cx);
-    }
-}
 
 #[cfg(test)]
 mod tests;

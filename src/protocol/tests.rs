@@ -5,20 +5,53 @@ use proptest::prelude::*;
 
 /// All that a session says to the chunks, with ever `room` bytes of room, and what it publishes.
 fn said(kind: Kind, chunks: &[Vec<u8>], room: usize) -> (Vec<u8>, Vec<u8>) {
-    let (mut cx, mut out) = (Cx::default(), Out::default());
-    let mut session = Services::new([kind]).open(Peer { endpoint: 0 }, &mut cx);
+    let mut cx = Cx::default();
+    let session = Services::new([kind]).open(Peer { endpoint: 0 }, &mut cx);
+    said_by(session, cx, chunks, room)
+}
+
+fn said_by(mut session: impl Session, mut cx: Cx, chunks: &[Vec<u8>], room: usize) -> (Vec<u8>, Vec<u8>) {
+    let mut out = Out::default();
     let mut said = Vec::new();
     for chunk in chunks {
         let mut rest = chunk.as_slice();
         while !rest.is_empty() && !session.wants().close {
             out.begin(room);
             let taken = session.received(rest, &mut out, &mut cx);
-            assert!(taken > 0, "{kind} takes nothing though there is room");
+            assert!(taken > 0, "it takes nothing though there is room");
             collect(&mut out, rest, &mut said);
             rest = &rest[taken..];
         }
     }
     (said, cx.take_published().iter().flat_map(|publication| publication.bytes.to_vec()).collect())
+}
+
+/// The registry as it would be with one more line: nothing else is needed for a protocol to be named, helped and served.
+mod with_one_more {
+    use super::super::*;
+    define_protocols! {
+        Echo, echo::Echo;
+        Skeleton, skeleton::Skeleton;
+    }
+}
+
+#[test]
+fn a_new_protocol_is_one_file_and_one_line() {
+    use with_one_more::{Kind, Services};
+    let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    assert_eq!(kinds, ["echo", "skeleton"]);
+    assert!(
+        Kind::Skeleton.speaks_datagrams() && !Kind::Skeleton.is_hidden() && Kind::Skeleton.help().contains("length")
+    );
+    let (mut cx, mut out, mut said) = (Cx::default(), Out::default(), Vec::new());
+    let mut session = Services::new([Kind::Echo, Kind::Skeleton]).open(Peer { endpoint: 1 }, &mut cx);
+    for chunk in [&b"one\ntw"[..], b"o\n"] {
+        out.begin(100);
+        assert_eq!(session.received(chunk, &mut out, &mut cx), chunk.len());
+        collect(&mut out, chunk, &mut said);
+    }
+    assert_eq!(said, b"4\n4\n");
+    assert_eq!(Kind::Echo.to_string(), "echo");
 }
 
 fn collect(out: &mut Out, input: &[u8], said: &mut Vec<u8>) {
@@ -39,6 +72,15 @@ proptest! {
         for kind in Kind::ALL {
             prop_assert_eq!(said(*kind, &chunks, room), said(*kind, &[chunks.concat()], 10_000));
         }
+    }
+
+    #[test]
+    fn the_skeleton_keeps_to_the_law(lines in prop::collection::vec("[a-z]{0,30}\n", 0..20), cut in 1usize..50) {
+        let lengths: String = lines.iter().map(|line| format!("{}\n", line.len())).collect();
+        let chunks: Vec<_> = lines.concat().as_bytes().chunks(cut).map(<[u8]>::to_vec).collect();
+        let mut cx = Cx::default();
+        let session = skeleton::Skeleton.open(Peer { endpoint: 0 }, &mut cx);
+        prop_assert_eq!(said_by(session, cx, &chunks, 21).0, lengths.into_bytes());
     }
 
     #[test]
