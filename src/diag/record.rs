@@ -1,12 +1,12 @@
 //! What the stored forms of ping and trace have in common.
 
 use super::tally::{Refusal, Tally};
-use crate::record::ErrorRecord;
+use crate::record::IcmpErrorRecord;
 use crate::sys::raw::Access;
 
 /// All that ICMP told of these probes.
-pub fn errors(tally: &Tally) -> Vec<ErrorRecord> {
-    let record = |(refusal, count): (&Refusal, &u64)| ErrorRecord {
+pub fn errors(tally: &Tally) -> Vec<IcmpErrorRecord> {
+    let record = |(refusal, count): (&Refusal, &u64)| IcmpErrorRecord {
         from: refusal.from.to_string(),
         meaning: refusal.meaning.to_string(),
         icmp_type: refusal.meaning.kind,

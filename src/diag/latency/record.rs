@@ -3,14 +3,14 @@
 use super::{Ends, Spread, Times, Transport, Watch};
 use crate::clock;
 use crate::diag::sniff::Outcome;
-use crate::record::{ConnectionRecord, FiguresRecord, PacketsRecord, WIRE_SCHEMA, WireReport};
+use crate::record::{ConnectionRecord, LatencyFigures, PASSIVE_LATENCY_SCHEMA, PacketsRecord, PassiveLatencyReport};
 
 /// The stored form of what was seen on a port of this device.
-pub fn report(device: &str, port: u16, watch: &Watch, outcome: &Outcome) -> WireReport {
+pub fn report(device: &str, port: u16, watch: &Watch, outcome: &Outcome) -> PassiveLatencyReport {
     let (received, dropped) = (outcome.counted.received, outcome.counted.dropped);
     let total = &watch.total;
-    WireReport {
-        schema: WIRE_SCHEMA.into(),
+    PassiveLatencyReport {
+        schema: PASSIVE_LATENCY_SCHEMA.into(),
         ringmark: env!("CARGO_PKG_VERSION").into(),
         ended: clock::utc_now(),
         device: device.to_owned(),
@@ -26,8 +26,8 @@ pub fn report(device: &str, port: u16, watch: &Watch, outcome: &Outcome) -> Wire
     }
 }
 
-fn figures(spread: &Spread) -> FiguresRecord {
-    FiguresRecord::of(spread.histogram())
+fn figures(spread: &Spread) -> LatencyFigures {
+    LatencyFigures::of(spread.histogram())
 }
 
 fn connection((ends, times): (Ends, &Times)) -> ConnectionRecord {

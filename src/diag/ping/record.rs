@@ -6,7 +6,7 @@ use crate::diag::icmp::Family;
 use crate::diag::names::Host;
 use crate::diag::record::{errors, kind};
 use crate::diag::tally::Tally;
-use crate::record::{FiguresRecord, PING_SCHEMA, PingReport, SocketRecord, TargetRecord};
+use crate::record::{LatencyFigures, PING_SCHEMA, PingReport, SocketRecord, TargetRecord};
 use crate::sys::raw::Access;
 
 /// The stored form of a ping that is over.
@@ -49,6 +49,6 @@ fn target(host: &Host, tally: &Tally) -> TargetRecord {
         latest_ns: tally.latest.0,
         errors: errors(tally),
         unsent_because: tally.unsent_because.clone(),
-        round_trips_ns: FiguresRecord::of(&tally.round_trips),
+        round_trips_ns: LatencyFigures::of(&tally.round_trips),
     }
 }
