@@ -2,12 +2,14 @@
 
 use super::shard::{Inbox, Listener, Message, Placement};
 use super::{ACCEPT_BACKOFF, EngineError, is_accept_backoff};
+use crate::protocol::Publication;
 use crate::sys::socket::{self, Blocking};
 use socket2::Socket;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::unix::AsyncFd;
 
@@ -18,6 +20,8 @@ pub(super) enum Incoming {
         socket: Socket,
         listener: usize,
     },
+    /// What sessions of another shard published.
+    Published(Arc<[Publication]>),
     Drain,
 }
 
@@ -57,7 +61,7 @@ impl Acceptor {
     pub(super) async fn next(&mut self) -> Incoming {
         loop {
             match poll_fn(|context| self.poll(context)).await {
-                Ok(incoming) => return incoming,
+                Ok(arrival) => return arrival,
                 // Descriptors ran out: trying again at once would only spin.
                 Err(_) => tokio::time::sleep(ACCEPT_BACKOFF.duration()).await,
             }
@@ -65,8 +69,8 @@ impl Acceptor {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
-        if let Some(incoming) = self.poll_inbox(context) {
-            return Poll::Ready(Ok(incoming));
+        if let Some(arrival) = self.poll_inbox(context) {
+            return Poll::Ready(Ok(arrival));
         }
         for index in 0..self.listeners.len() {
             while let Poll::Ready(accepted) = self.poll_accept(context, index)? {
@@ -84,6 +88,7 @@ impl Acceptor {
             if let Some(message) = self.messages.pop_front() {
                 match message {
                     Message::Drain => return Some(Incoming::Drain),
+                    Message::Published(publications) => return Some(Incoming::Published(publications)),
                     // Accepted by a shard of the same engine, so with the same `blocking`.
                     Message::Connection { socket, listener } => {
                         return Some(Incoming::Connection { socket, listener });

@@ -18,9 +18,9 @@ pub struct IdlePolicy {
     clock: Clock,
     spin: Nanos,
     idle_since: Option<Nanos>,
-    /// The loop must turn again by then.
+    /// The loop ends then.
     pub deadline: Option<Nanos>,
-    /// Something is not tried again until then.
+    /// Something rests until then.
     backoff_until: Option<Nanos>,
 }
 
@@ -30,24 +30,24 @@ impl IdlePolicy {
         IdlePolicy { clock, spin, idle_since: None, deadline: None, backoff_until: None }
     }
 
-    /// How to wait now; `idle`: the last turn of the loop brought no event.
+    /// How to wait now; `idle`: the last turn of the loop brought no event. `due`: the loop must turn again by then.
     #[inline]
-    pub fn wait(&mut self, idle: bool) -> Wait {
+    pub fn wait(&mut self, idle: bool, due: Option<Nanos>) -> Wait {
         if self.spin > Nanos::ZERO && self.spins_on(idle) {
             return Wait::Poll;
         }
-        match self.deadline.into_iter().chain(self.backoff_until).min() {
+        match self.deadline.into_iter().chain(self.backoff_until).chain(due).min() {
             None => Wait::Forever,
             Some(deadline) => Wait::AtMost(deadline.since(self.clock.now())),
         }
     }
 
-    /// Begins a backoff of something that is useless to try again at once. It ends even if the loop is never idle.
+    /// Begins a rest of something that is useless to try again at once. It ends even if the loop is never idle.
     pub fn start_backoff(&mut self, pause: Nanos) {
         self.backoff_until = Some(self.clock.now() + pause);
     }
 
-    /// Whether a backoff has ended: true once for each.
+    /// Whether a rest is over: true once for each.
     #[inline]
     pub fn backoff_ended(&mut self) -> bool {
         self.backoff_until.is_some_and(|end| self.clock.now() >= end) && self.backoff_until.take().is_some()

@@ -2,15 +2,19 @@
 //!
 //! # The contract
 //!
-//! An engine runs shards. [`Engine::run`] gets listening sockets, an inbox and a [`Service`], and
+//! An engine runs shards. [`Engine::run`] gets listening sockets, an inbox and a [`ShardService`], and
 //!
 //! - reports `ready` once, when it can serve, before the first connection is answered;
 //! - accepts on each listener, asks [`shard::Placement`] where each connection goes, serves those that stay and those
 //!   that come through the inbox;
-//! - gives every received byte to the service once and in order, and sends its answers in that order;
-//! - holds a bounded number of bytes per connection: when the peer does not read, it stops receiving from that peer,
-//!   and from no other (a multishot receive may fill the receive buffers there are before it hears of the stop);
-//! - on the peer's end of stream sends all answers, then closes; on an error closes at once, counts it, goes on;
+//! - holds a [`conversation::Conversation`] on each connection: tells it what happened (bytes, in order and once; the peer's
+//!   end; what was sent; a deadline that has come; a publication), and does what it asks for next: receive, send, shut down
+//!   our side, wait for a deadline, close. Receiving does not wait for sending, nor sending for receiving;
+//! - stops receiving from a connection whose conversation wants no more, and from no other (a multishot receive may fill
+//!   the receive buffers there are before it hears of the stop);
+//! - on an error closes the connection at once, counts it, goes on;
+//! - delivers what sessions publish to the subscribers among its connections after the turn, and hands it to the other
+//!   shards ([`shard::Message::Published`]), in the order of publication;
 //! - on [`shard::Message::Drain`] stops accepting, treats every connection as if the peer had sent its end of stream
 //!   (what had arrived is still answered), and returns when all are closed or the drain timeout has passed;
 //! - when descriptors run out, stops accepting for [`ACCEPT_BACKOFF`] instead of spinning;
@@ -30,24 +34,32 @@
 //!   else;
 //! - on a drain answers what had arrived in the sockets and then leaves them.
 //!
-//! `tests/engines.rs` holds every engine to this. Adding an engine: one module here with its options, one line in
-//! [`for_each_engine`].
+//! The suites of `tests/` that run against every engine hold them to this. Adding an engine: a module here that begins like
+//! [`skeleton`], and one line in [`crate::for_each_engine`].
 
 mod acceptor;
 pub mod arena;
-pub mod connection;
+pub mod buffers;
+pub mod conversation;
 pub mod datagram;
+mod deadlines;
 pub mod epoll;
+mod hub;
 pub mod idle_policy;
 pub mod shard;
+pub mod skeleton;
 pub mod stats;
+mod task;
+mod task_timer;
+mod task_wake;
 pub mod threads;
 pub mod tokio;
 mod tokio_datagram;
 pub mod tokio_uring;
+mod topics;
 pub mod uring;
 
-use crate::protocol::Service;
+use crate::protocol::{DatagramService, Service};
 use crate::sys::affinity::AffinityError;
 use crate::sys::uring::RingError;
 use crate::units::{Bytes, Nanos};
@@ -95,6 +107,11 @@ pub enum ThreadingModel {
     OneShard,
 }
 
+/// What a shard serves, on streams and datagrams. Engines with several threads clone it.
+pub trait ShardService: Service<Session: Send> + DatagramService + Clone + Send + 'static {}
+
+impl<S: Service<Session: Send> + DatagramService + Clone + Send + 'static> ShardService for S {}
+
 /// A way of doing a server's I/O.
 pub trait Engine: 'static {
     /// The word after `ringmark serve`.
@@ -110,9 +127,7 @@ pub trait Engine: 'static {
     }
 
     /// Runs one shard on the calling thread until it is drained.
-    fn run<S: Service + Clone + Send + 'static>(options: &Self::Options, shard: Shard<S>) -> Result<(), EngineError>
-    where
-        S::Session: Send;
+    fn run<S: ShardService>(options: &Self::Options, shard: Shard<S>) -> Result<(), EngineError>;
 }
 
 /// Calls a macro with every engine: a variant's name, the engine, and its line in `--help`.
@@ -159,20 +174,6 @@ fn parse_buffer_size(text: &str) -> Result<Bytes, String> {
     match size {
         Bytes(64..) if size <= MAX_BUFFER_SIZE => Ok(size),
         _ => Err(format!("a receive buffer has 64 to {MAX_BUFFER_SIZE} bytes")),
-    }
-}
-
-/// Vectors that a free list keeps …
-const MAX_FREE: usize = 64;
-/// … and the largest of them, in bytes.
-const MAX_FREE_BYTES: usize = 64 << 10;
-
-/// Keeps a vector for later use, as far as a free list may grow: more, or larger ones, are freed.
-#[inline]
-pub(crate) fn recycle_vec(free_list: &mut Vec<Vec<u8>>, mut vector: Vec<u8>) {
-    if free_list.len() < MAX_FREE && vector.capacity() <= MAX_FREE_BYTES {
-        vector.clear();
-        free_list.push(vector);
     }
 }
 

@@ -5,8 +5,10 @@
 
 use super::ACCEPT_BACKOFF;
 use super::datagram::{BUFFER_BYTES, Responder};
+use super::hub::Hub;
 use super::stats::SharedStats;
-use crate::protocol::Service;
+use super::task_wake::TaskWake;
+use crate::protocol::DatagramService;
 use crate::sys::datagram::{self, Received};
 use crate::sys::socket::{self, Blocking, is_transient};
 use socket2::{Domain, Socket};
@@ -37,15 +39,20 @@ pub(super) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
 }
 
 /// What the task of a datagram socket works with.
-pub(super) struct DatagramEndpoint<S> {
+pub(super) struct DatagramTask<S> {
     pub responder: Responder<S>,
+    hub: Arc<Hub<TaskWake>>,
     pub shared_stats: Arc<SharedStats>,
     pub buffer: Vec<u8>,
 }
 
-impl<S: Service> DatagramEndpoint<S> {
-    pub(super) fn new(responder: Responder<S>, shared_stats: Arc<SharedStats>) -> DatagramEndpoint<S> {
-        DatagramEndpoint { responder, shared_stats, buffer: vec![0; BUFFER_BYTES] }
+impl<S: DatagramService> DatagramTask<S> {
+    pub(super) fn new(
+        responder: Responder<S>,
+        hub: Arc<Hub<TaskWake>>,
+        shared_stats: Arc<SharedStats>,
+    ) -> DatagramTask<S> {
+        DatagramTask { responder, hub, shared_stats, buffer: vec![0; BUFFER_BYTES] }
     }
 
     /// Serves it until the drain.
@@ -82,14 +89,20 @@ impl<S: Service> DatagramEndpoint<S> {
         }
     }
 
+    /// Passes on what was counted and published since the last time.
+    pub(super) fn account(&mut self) {
+        self.hub.publish(self.responder.take_published());
+        self.shared_stats.add_alone(&self.responder.take_stats());
+    }
+
     async fn answer(&mut self, socket: &Socket, arrived: &Received) {
         let input = &self.buffer[..arrived.len];
         if let Some(reply) = self.responder.answer(input, arrived.port(), arrived.truncated) {
-            let answer = reply.bytes(input, &self.responder.output);
+            let answer = reply.bytes(input, &self.responder.written);
             let (len, sent) = (answer.len(), send(socket, answer, arrived).await);
             self.responder.answered(len, sent.is_ok());
         }
-        self.shared_stats.add_alone(&self.responder.take_stats());
+        self.account();
     }
 }
 
@@ -107,33 +120,22 @@ async fn send(socket: &Socket, bytes: &[u8], to: &Received) -> io::Result<()> {
 mod tests {
     use super::super::datagram::ReflectionGuard;
     use super::*;
-    use crate::protocol::Answer;
+    use crate::clock::Clock;
+    use crate::protocol::{Kind, Services};
     use std::net::UdpSocket;
     use std::sync::mpsc;
     use std::time::Duration;
     use tokio::sync::watch;
-
-    #[derive(Debug)]
-    struct Mirror;
-
-    impl Service for Mirror {
-        type Session = ();
-
-        fn open(&mut self, _listener: usize) {}
-
-        fn received(&mut self, _session: &mut (), input: &[u8], _output: &mut Vec<u8>) -> Answer {
-            Answer::Input(0..input.len())
-        }
-    }
 
     /// Serves a socket that answers itself for ever, until another task of the same thread has had some turns.
     async fn serve_beside_another_task() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(b"again", socket.local_addr().unwrap()).unwrap();
         let (_serving, drained) = watch::channel(());
-        let endpoint =
-            DatagramEndpoint::new(Responder::new(Mirror, 0, ReflectionGuard::new(false, [].into())), Arc::default());
-        let serving = tokio::spawn(endpoint.serve(watch(socket.into()).unwrap(), drained));
+        let responder =
+            Responder::new(Services::new([Kind::Echo]), 0, ReflectionGuard::new(false, [].into()), Clock::start());
+        let task = DatagramTask::new(responder, Hub::new(Vec::new()), Arc::default());
+        let serving = tokio::spawn(task.serve(watch(socket.into()).unwrap(), drained));
         for _ in 0..3 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -1,30 +1,32 @@
-//! tokio-uring 0.5, as its documentation shows it: a task per connection, owned buffers, `read` and `write_all`.
+//! tokio-uring 0.5: a task per connection, with a `read` and a `write` under way side by side, each owning its buffer.
 //!
 //! Its ring's descriptor sits in an epoll loop, and it has neither multishot operations nor buffer rings: it stands for
 //! itself, not for io_uring. Connections are accepted through tokio's reactor, so that they can be handed to any shard.
-//! Datagram sockets have a task each ([`datagrams`]).
+//! Datagram sockets have a task each (`datagrams`).
 
+mod connection;
 mod datagrams;
 
 use super::acceptor::{Acceptor, Incoming};
 use super::datagram::{DatagramSocket, Responder};
+use super::hub::Hub;
 use super::shard::Shard;
-use super::stats::{SharedStats, Stats};
-use super::tokio_datagram::{DatagramEndpoint, Drained};
-use super::{BufferOptions, Engine, EngineError, ThreadingModel, Unsupported};
-use crate::protocol::{Answer, Service};
+use super::task::ConnectionTask;
+use super::task_wake::TaskWake;
+use super::tokio_datagram::{DatagramTask, Drained};
+use super::{BufferOptions, Engine, EngineError, ShardService, ThreadingModel, Unsupported};
+use crate::protocol::Peer;
 use crate::sys::socket::Blocking;
 use crate::sys::uring::{Ring, RingSettings, Taskrun};
-use datagrams::RuntimeSocket;
+use connection::Connection;
+use datagrams::DatagramEndpoint;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::TcpStream;
 
 /// How long aborted connections may take to end: their operations fail at once.
@@ -78,10 +80,7 @@ impl Engine for TokioUring {
         Ok(())
     }
 
-    fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
-    where
-        S::Session: Send,
-    {
+    fn run<S: ShardService>(options: &Options, shard: Shard<S>) -> Result<(), EngineError> {
         let mut ring = tokio_uring::uring_builder();
         if options.taskrun == TaskrunChoice::Coop {
             ring.setup_coop_taskrun();
@@ -97,28 +96,36 @@ impl Engine for TokioUring {
 /// The connections being served, to end them on a drain.
 type ConnectionRegistry = Rc<RefCell<HashMap<u64, Rc<TcpStream>>>>;
 
-async fn serve<S: Service + Clone + 'static>(mut shard: Shard<S>, buffer_size: usize) -> Result<(), EngineError> {
+async fn serve<S: ShardService>(mut shard: Shard<S>, buffer_size: usize) -> Result<(), EngineError> {
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let (serving, drained) = watch::channel(());
-    serve_datagrams(&mut shard, &drained, &alive)?;
-    let mut acceptor = Acceptor::new(shard.listeners, shard.inbox, shard.placement, Blocking::Yes)?;
+    let hub = Hub::new(std::mem::take(&mut shard.others));
+    serve_datagrams(&mut shard, &hub, &drained, &alive)?;
+    let (listeners, placement) = (std::mem::take(&mut shard.listeners), shard.placement);
+    let mut acceptor = Acceptor::new(listeners, shard.inbox, placement, Blocking::Yes)?;
     let _ = shard.ready.send(());
     let registry = ConnectionRegistry::default();
-    let mut next = 0;
-    while let Incoming::Connection { socket, listener } = acceptor.next().await {
+    for number in 0.. {
+        let (socket, endpoint) = match acceptor.next().await {
+            Incoming::Connection { socket, listener } => (socket, listener),
+            Incoming::Published(publications) => {
+                hub.deliver(&publications);
+                continue;
+            }
+            Incoming::Drain => break,
+        };
         // A stream of any family: tokio-uring only ever reads and writes the descriptor.
         let stream = Rc::new(TcpStream::from_std(socket.into()));
-        registry.borrow_mut().insert(next, stream.clone());
-        let mut service = shard.service.clone();
-        let session = service.open(listener);
-        let task = ConnectionTask { stream, service, session, shared_stats: shard.shared_stats.clone() };
-        let (registry, alive, number) = (registry.clone(), alive.clone(), next);
+        registry.borrow_mut().insert(number, stream.clone());
+        let open = |cx: &mut _| shard.service.open(Peer { endpoint }, cx);
+        let task = ConnectionTask::new(number, buffer_size, shard.clock, hub.clone(), open);
+        let connection = Connection::new(stream, task, shard.shared_stats.clone());
+        let (registry, alive) = (registry.clone(), alive.clone());
         tokio_uring::spawn(async move {
-            serve_connection(task, buffer_size).await;
+            connection.serve().await;
             registry.borrow_mut().remove(&number);
             drop(alive);
         });
-        next += 1;
     }
     drop((acceptor, alive, serving));
     shutdown(&registry, Shutdown::Read);
@@ -130,19 +137,20 @@ async fn serve<S: Service + Clone + 'static>(mut shard: Shard<S>, buffer_size: u
 }
 
 /// Starts a task for each datagram socket.
-fn serve_datagrams<S: Service + Clone + 'static>(
+fn serve_datagrams<S: ShardService>(
     shard: &mut Shard<S>,
+    hub: &Arc<Hub<TaskWake>>,
     drained: &Drained,
     alive: &mpsc::Sender<()>,
 ) -> Result<(), EngineError> {
     for DatagramSocket { number, socket, guard } in std::mem::take(&mut shard.datagrams) {
-        let endpoint =
-            DatagramEndpoint::new(Responder::new(shard.service.clone(), number, guard), shard.shared_stats.clone());
-        let socket =
-            RuntimeSocket::new(socket).map_err(EngineError::io("registering a datagram socket with the runtime"))?;
+        let responder = Responder::new(shard.service.clone(), number, guard, shard.clock);
+        let task = DatagramTask::new(responder, hub.clone(), shard.shared_stats.clone());
+        let endpoint = DatagramEndpoint::new(socket);
+        let endpoint = endpoint.map_err(EngineError::io("registering a datagram socket with the runtime"))?;
         let (drained, alive) = (drained.clone(), alive.clone());
         tokio_uring::spawn(async move {
-            socket.serve(endpoint, drained).await;
+            endpoint.serve(task, drained).await;
             drop(alive);
         });
     }
@@ -151,54 +159,4 @@ fn serve_datagrams<S: Service + Clone + 'static>(
 
 fn shutdown(registry: &ConnectionRegistry, how: Shutdown) {
     registry.borrow().values().for_each(|stream| drop(stream.shutdown(how)));
-}
-
-async fn serve_connection<S: Service>(task: ConnectionTask<S>, buffer_size: usize) {
-    let shared_stats = task.shared_stats.clone();
-    shared_stats.add_alone(&Stats { opened: 1, ..Stats::default() });
-    let ended = task.run(buffer_size).await;
-    shared_stats.add_alone(&Stats { closed: 1, failed: u64::from(ended.is_err()), ..Stats::default() });
-}
-
-struct ConnectionTask<S: Service> {
-    stream: Rc<TcpStream>,
-    service: S,
-    session: S::Session,
-    shared_stats: Arc<SharedStats>,
-}
-
-impl<S: Service> ConnectionTask<S> {
-    async fn run(mut self, buffer_size: usize) -> io::Result<()> {
-        let mut buffer = Vec::with_capacity(buffer_size);
-        let mut output = Vec::new();
-        loop {
-            let (read, filled) = self.stream.read(buffer).await;
-            buffer = filled;
-            let count = match read? {
-                0 => return Ok(()),
-                count => count,
-            };
-            output.clear();
-            let written = match self.service.received(&mut self.session, &buffer[..count], &mut output) {
-                Answer::Nothing => 0,
-                Answer::Input(range) => {
-                    let len = range.len();
-                    let (result, slice) = self.stream.write_all(buffer.slice(range)).await;
-                    buffer = slice.into_inner();
-                    result.map(|()| len)?
-                }
-                Answer::Output => {
-                    let len = output.len();
-                    let (result, back) = self.stream.write_all(output).await;
-                    output = back;
-                    result.map(|()| len)?
-                }
-            };
-            self.shared_stats.add_alone(&Stats {
-                bytes_in: count as u64,
-                bytes_out: written as u64,
-                ..Stats::default()
-            });
-        }
-    }
 }

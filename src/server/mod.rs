@@ -176,7 +176,7 @@ fn make_shards<E: Engine>(
     let mailboxes = (0..count).map(|_| shard::mailbox()).collect::<io::Result<Vec<_>>>();
     let mailboxes = mailboxes.map_err(io_error("making a socket pair"))?;
     let outboxes: Vec<_> = mailboxes.iter().map(|(_, outbox)| outbox.clone()).collect();
-    let services = Services::new(bound.addresses().map(|(kind, _)| kind).collect());
+    let services = Services::new(bound.addresses().map(|(kind, _)| kind));
     let services = SlowedService::new(services, config.handicap, clock);
     let mut shards = Vec::new();
     for (index, (inbox, outbox)) in mailboxes.into_iter().enumerate() {
@@ -184,6 +184,12 @@ fn make_shards<E: Engine>(
             listeners: bound.take_listeners(),
             datagrams: bound.take_datagrams(config.cores.len() / count),
             inbox,
+            others: outboxes
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != index)
+                .map(|(_, one)| one.clone())
+                .collect(),
             placement: placement(config.accept, index, &outboxes),
             service: services.clone(),
             shared_stats: Arc::new(SharedStats::default()),

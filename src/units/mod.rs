@@ -4,6 +4,7 @@
 
 mod address;
 mod arrival;
+mod civil;
 mod cores;
 mod fraction;
 mod rate;
@@ -11,6 +12,7 @@ mod sizes;
 
 pub use address::{Address, Endpoint, ParseAddressError, SocketLocation, Transport};
 pub use arrival::Arrival;
+pub use civil::Civil;
 pub use cores::{CoreList, CoreSelection};
 pub use fraction::Fraction;
 pub use rate::Rate;

@@ -1,10 +1,11 @@
 //! Datagrams on epoll, by the batch: recvmmsg, the service, sendmmsg, until nothing has arrived.
 
-use super::DATAGRAMS;
+use super::{Context, DATAGRAMS};
 use crate::engine::EngineError;
-use crate::engine::datagram::{BUFFER_BYTES, DatagramOptions, DatagramSocket, ReceivedMeta, Reply, handle_datagram};
+use crate::engine::buffers::Buffers;
+use crate::engine::datagram::{BUFFER_BYTES, DatagramOptions, DatagramSocket, ReceivedMeta, handle_datagram};
 use crate::engine::stats::Stats;
-use crate::protocol::Service;
+use crate::protocol::{Cx, DatagramService, Reply};
 use crate::sys::datagram::{BATCH, RecvBatch, RecvMsg, ReplyBatch, segments, set_gro};
 use crate::sys::epoll::{Epoll as Poller, Interest};
 use std::io::{self, ErrorKind};
@@ -17,9 +18,7 @@ const BATCHES_PER_EVENT: usize = 4;
 pub(super) struct Datagrams {
     endpoints: Vec<Option<DatagramEndpoint>>,
     /// Batches not in use: as many as sockets were full at a time, and one.
-    free_list: Vec<RecvBatch>,
-    /// What a service writes; empty between datagrams.
-    output: Vec<u8>,
+    spare: Vec<RecvBatch>,
     draining: bool,
 }
 
@@ -27,13 +26,6 @@ struct DatagramEndpoint {
     bound: DatagramSocket,
     /// Answers for which the socket had no room: they are sent before anything is received.
     waiting: Option<RecvBatch>,
-}
-
-/// What a shard lends to its datagram sockets.
-pub(super) struct ShardContext<'a, S> {
-    pub service: &'a mut S,
-    pub poller: &'a Poller,
-    pub stats: &'a mut Stats,
 }
 
 /// Why a turn ended.
@@ -54,7 +46,7 @@ impl Datagrams {
             all_set.map_err(EngineError::io("setting UDP_GRO (Linux 5.0; it goes without --gro)"))?;
         }
         let endpoints = sockets.into_iter().map(|bound| Some(DatagramEndpoint { bound, waiting: None })).collect();
-        Ok(Datagrams { endpoints, free_list: Vec::new(), output: Vec::new(), draining: false })
+        Ok(Datagrams { endpoints, spare: Vec::new(), draining: false })
     }
 
     pub(super) fn register(&self, poller: &Poller) -> io::Result<()> {
@@ -79,31 +71,37 @@ impl Datagrams {
     }
 
     #[inline]
-    pub(super) fn on_ready<S: Service>(&mut self, index: usize, context: &mut ShardContext<'_, S>) {
+    pub(super) fn on_ready<S: DatagramService>(
+        &mut self,
+        index: usize,
+        service: &mut S,
+        context: &mut Context,
+        poller: &Poller,
+    ) {
         let Some(Some(endpoint)) = self.endpoints.get_mut(index) else { return };
         let was_full = endpoint.waiting.is_some();
-        let batch = endpoint.waiting.take().or_else(|| self.free_list.pop());
+        let batch = endpoint.waiting.take().or_else(|| self.spare.pop());
         let mut batch = batch.unwrap_or_else(|| RecvBatch::new(BUFFER_BYTES));
-        let turn = endpoint.turn(&mut batch, &mut self.output, context);
+        let turn = endpoint.turn(&mut batch, service, context);
         match turn {
             Turn::Full => endpoint.waiting = Some(batch),
-            Turn::More | Turn::Empty => self.free_list.push(batch),
+            Turn::More | Turn::Empty => self.spare.push(batch),
         }
         if was_full != (turn == Turn::Full) {
             let interest = if was_full { Interest::READ } else { Interest::WRITE };
-            let _ = context.poller.modify(&endpoint.bound.socket, interest, key(index));
+            let _ = poller.modify(&endpoint.bound.socket, interest, key(index));
         }
         if self.draining && turn == Turn::Empty {
             // Others may hold copies of the socket, so that closing it would not be enough.
-            let _ = context.poller.delete(&endpoint.bound.socket);
+            let _ = poller.delete(&endpoint.bound.socket);
             self.endpoints[index] = None;
         }
     }
 }
 
 impl DatagramEndpoint {
-    fn turn<S: Service>(&self, batch: &mut RecvBatch, output: &mut Vec<u8>, context: &mut ShardContext<'_, S>) -> Turn {
-        if !self.send(batch, context.stats) {
+    fn turn<S: DatagramService>(&self, batch: &mut RecvBatch, service: &mut S, context: &mut Context) -> Turn {
+        if !self.send(batch, &mut context.stats) {
             return Turn::Full;
         }
         for _ in 0..BATCHES_PER_EVENT {
@@ -113,8 +111,8 @@ impl DatagramEndpoint {
                 // It has been fetched by that, and concerns nobody here.
                 Err(_) => continue,
             };
-            self.answer_all(batch, output, context);
-            match self.send(batch, context.stats) {
+            self.answer_all(batch, service, context);
+            match self.send(batch, &mut context.stats) {
                 false => return Turn::Full,
                 true if count < BATCH => return Turn::Empty,
                 true => {}
@@ -124,32 +122,41 @@ impl DatagramEndpoint {
     }
 
     #[inline]
-    fn answer_all<S: Service>(&self, batch: &mut RecvBatch, output: &mut Vec<u8>, context: &mut ShardContext<'_, S>) {
+    fn answer_all<S: DatagramService>(&self, batch: &mut RecvBatch, service: &mut S, context: &mut Context) {
+        let mut written = context.buffers.vector();
         let (received, answers) = batch.parts();
         for message in received.messages() {
             let RecvMsg { payload, truncated, source_port, .. } = message;
             let datagrams = segments(payload.len(), message.segment).len();
             let meta = ReceivedMeta { datagrams, bytes: payload.len(), truncated, source_port };
-            if self.bound.guard.admits(meta, context.stats) {
-                self.answer(&message, answers, output, context.service);
+            if self.bound.guard.admits(meta, &mut context.stats) {
+                self.answer(&message, answers, &mut written, service, &mut context.cx);
             }
         }
+        context.buffers.recycle(written);
     }
 
     /// Gives the service each datagram of a message by itself.
     #[inline]
-    fn answer<S: Service>(&self, message: &RecvMsg, answers: &mut ReplyBatch, output: &mut Vec<u8>, service: &mut S) {
+    fn answer<S: DatagramService>(
+        &self,
+        message: &RecvMsg,
+        answers: &mut ReplyBatch,
+        written: &mut Vec<u8>,
+        service: &mut S,
+        cx: &mut Cx,
+    ) {
         for part in segments(message.payload.len(), message.segment) {
             let input = &message.payload[part.clone()];
-            match handle_datagram(service, self.bound.number, &self.bound.guard, input, output) {
+            match handle_datagram(service, self.bound.number, &self.bound.guard, input, written, cx) {
                 None => {}
                 Some(Reply::Input(range)) => {
                     let range = part.start + range.start..part.start + range.end;
                     answers.push_range(message.index, range, message.segment);
                 }
-                Some(Reply::Output) => answers.push_bytes(message.index, output),
+                Some(Reply::Written) => answers.push_bytes(message.index, written),
             }
-            output.clear();
+            written.clear();
         }
     }
 

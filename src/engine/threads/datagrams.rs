@@ -1,10 +1,13 @@
 //! One blocking thread for a datagram socket: receive, ask the service, send, until the drain.
 
-use super::ConnectionRegistry;
+use super::connection::ThreadWake;
+use super::registry::ConnectionRegistry;
 use crate::engine::ACCEPT_BACKOFF;
 use crate::engine::datagram::{BUFFER_BYTES, DatagramSocket, Responder};
+use crate::engine::hub::Hub;
+use crate::engine::shard::Shard;
 use crate::engine::stats::SharedStats;
-use crate::protocol::Service;
+use crate::protocol::DatagramService;
 use crate::sys::datagram::{self, Received};
 use crate::sys::socket::{Blocking, is_transient};
 use socket2::Socket;
@@ -21,26 +24,28 @@ pub(super) struct DatagramEndpoint<S> {
     responder: Responder<S>,
     shared_stats: Arc<SharedStats>,
     registry: Arc<ConnectionRegistry>,
+    hub: Arc<Hub<ThreadWake>>,
     buffer: Vec<u8>,
 }
 
-impl<S: Service> DatagramEndpoint<S> {
+impl<S: DatagramService + Clone> DatagramEndpoint<S> {
     pub(super) fn new(
         datagrams: DatagramSocket,
-        service: S,
-        shared_stats: Arc<SharedStats>,
+        shard: &Shard<S>,
         registry: &Arc<ConnectionRegistry>,
+        hub: &Arc<Hub<ThreadWake>>,
     ) -> DatagramEndpoint<S> {
         let DatagramSocket { number, socket, guard } = datagrams;
-        let responder = Responder::new(service, number, guard);
+        let responder = Responder::new(shard.service.clone(), number, guard, shard.clock);
         let anywhere = datagram::is_bound_to_all(&socket).unwrap_or(true);
         let buffer = vec![0; BUFFER_BYTES];
         DatagramEndpoint {
             socket: socket.into(),
             anywhere,
             responder,
-            shared_stats,
+            shared_stats: shard.shared_stats.clone(),
             registry: registry.clone(),
+            hub: hub.clone(),
             buffer,
         }
     }
@@ -67,11 +72,12 @@ impl<S: Service> DatagramEndpoint<S> {
         };
         let input = &self.buffer[..arrived.len];
         if let Some(reply) = self.responder.answer(input, arrived.port(), arrived.truncated) {
-            let answer = reply.bytes(input, &self.responder.output);
+            let answer = reply.bytes(input, &self.responder.written);
             let sent = datagram::send_waiting(&self.socket, answer, &arrived.source, arrived.local).is_ok();
             let len = answer.len();
             self.responder.answered(len, sent);
         }
+        self.hub.publish(self.responder.take_published());
         self.shared_stats.add(&self.responder.take_stats());
         true
     }

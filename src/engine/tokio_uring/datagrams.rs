@@ -2,9 +2,9 @@
 //! names, and those bound to every address, as its receives bring no ancillary data, go through tokio's reactor.
 
 use crate::engine::ACCEPT_BACKOFF;
-use crate::engine::datagram::{BUFFER_BYTES, Reply};
-use crate::engine::tokio_datagram::{DatagramEndpoint, Drained, needs_more, watch};
-use crate::protocol::Service;
+use crate::engine::datagram::BUFFER_BYTES;
+use crate::engine::tokio_datagram::{DatagramTask, Drained, needs_more, watch};
+use crate::protocol::{DatagramService, Reply};
 use socket2::Socket;
 use std::io;
 use std::net::SocketAddr;
@@ -19,34 +19,34 @@ use tokio_uring::net::UdpSocket;
 const DRAIN_GLANCE: Duration = Duration::from_millis(20);
 
 /// A datagram socket in the runtime's care.
-pub(super) enum RuntimeSocket {
+pub(super) enum DatagramEndpoint {
     Udp(UdpSocket),
     Watched(AsyncFd<Socket>),
 }
 
-impl RuntimeSocket {
+impl DatagramEndpoint {
     /// Must be called within the runtime.
-    pub(super) fn new(socket: Socket) -> io::Result<RuntimeSocket> {
+    pub(super) fn new(socket: Socket) -> io::Result<DatagramEndpoint> {
         match needs_more(&socket)? {
-            true => watch(socket).map(RuntimeSocket::Watched),
-            false => Ok(RuntimeSocket::Udp(UdpSocket::from_std(socket.into()))),
+            true => watch(socket).map(DatagramEndpoint::Watched),
+            false => Ok(DatagramEndpoint::Udp(UdpSocket::from_std(socket.into()))),
         }
     }
 
     /// Serves it until the drain.
-    pub(super) async fn serve<S: Service>(self, endpoint: DatagramEndpoint<S>, drained: Drained) {
+    pub(super) async fn serve<S: DatagramService>(self, task: DatagramTask<S>, drained: Drained) {
         match self {
-            RuntimeSocket::Udp(socket) => serve_udp(&socket, endpoint, drained).await,
-            RuntimeSocket::Watched(socket) => endpoint.serve(socket, drained).await,
+            DatagramEndpoint::Udp(socket) => serve_udp(&socket, task, drained).await,
+            DatagramEndpoint::Watched(socket) => task.serve(socket, drained).await,
         }
     }
 }
 
-async fn serve_udp<S: Service>(socket: &UdpSocket, mut endpoint: DatagramEndpoint<S>, mut drained: Drained) {
+async fn serve_udp<S: DatagramService>(socket: &UdpSocket, mut task: DatagramTask<S>, mut drained: Drained) {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     while let Some((received, filled)) = receive(socket, buffer, &mut drained).await {
         buffer = match received {
-            Ok((len, source)) => answer(socket, &mut endpoint, filled, len, source).await,
+            Ok((len, source)) => answer(socket, &mut task, filled, len, source).await,
             Err(_) => {
                 tokio::time::sleep(ACCEPT_BACKOFF.duration()).await;
                 filled
@@ -72,30 +72,30 @@ async fn receive(
 }
 
 /// Answers the first `len` bytes of the buffer, and gives it back.
-async fn answer<S: Service>(
+async fn answer<S: DatagramService>(
     socket: &UdpSocket,
-    endpoint: &mut DatagramEndpoint<S>,
+    task: &mut DatagramTask<S>,
     mut buffer: Vec<u8>,
     len: usize,
     source: SocketAddr,
 ) -> Vec<u8> {
     // The buffer holds whatever UDP can carry: nothing is ever cut.
-    match endpoint.responder.answer(&buffer[..len], Some(source.port()), false) {
+    match task.responder.answer(&buffer[..len], Some(source.port()), false) {
         None => {}
         Some(Reply::Input(range)) => {
             let len = range.len();
             let (sent, slice) = socket.send_to(buffer.slice(range), source).await;
             buffer = slice.into_inner();
-            endpoint.responder.answered(len, sent.is_ok());
+            task.responder.answered(len, sent.is_ok());
         }
-        Some(Reply::Output) => {
-            let output = std::mem::take(&mut endpoint.responder.output);
-            let len = output.len();
-            let (sent, output) = socket.send_to(output, source).await;
-            endpoint.responder.output = output;
-            endpoint.responder.answered(len, sent.is_ok());
+        Some(Reply::Written) => {
+            let written = std::mem::take(&mut task.responder.written);
+            let len = written.len();
+            let (sent, written) = socket.send_to(written, source).await;
+            task.responder.written = written;
+            task.responder.answered(len, sent.is_ok());
         }
     }
-    endpoint.shared_stats.add_alone(&endpoint.responder.take_stats());
+    task.account();
     buffer
 }

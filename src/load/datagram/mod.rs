@@ -21,9 +21,10 @@ pub use swarm::Orders;
 
 use super::protocols::DatagramProtocol;
 use super::{Config, fleet};
+use crate::record::Reason;
 use crate::sys::datagram::drops_at;
 use crate::sys::datagram::gso::MAX_SEGMENTS;
-use crate::units::{Address, Bytes, SocketLocation};
+use crate::units::{Address, SocketLocation};
 use std::net::{SocketAddr, UdpSocket};
 
 /// What a valid run may lose unless told otherwise.
@@ -72,16 +73,9 @@ fn segments(config: &Config) -> usize {
 }
 
 /// Why no super-packet is sent though they were asked for: not even two datagrams fit one.
-pub fn too_large_for_gso(config: &Config) -> Option<String> {
-    (config.datagrams.gso > 1 && segments(config) == 1).then(|| {
-        let most = Bytes(max_size(&config.target));
-        format!(
-            "--gso had no effect: a super-packet has at most {most} bytes, so that two datagrams of {} do not fit; every \
-             datagram left on its own: choose a --size of at most {}, or leave out --gso",
-            config.size,
-            Bytes(most.0 / 2)
-        )
-    })
+pub fn too_large_for_gso(config: &Config) -> Option<Reason> {
+    (config.datagrams.gso > 1 && segments(config) == 1)
+        .then(|| Reason::GsoTooLarge { size: config.size.0, most: max_size(&config.target) })
 }
 
 /// What a thread's sockets have to do: what `load` says of its connections.
