@@ -2,7 +2,7 @@
 //!
 //! Monotonic nanoseconds (CLOCK_MONOTONIC through the vDSO) since an epoch that every copy of a [`Clock`] shares.
 
-use crate::units::Nanos;
+use crate::units::{Civil, Nanos};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Reads the time. Copies share the epoch, so instants of different threads compare.
@@ -21,6 +21,12 @@ impl Clock {
     #[inline]
     pub fn now(&self) -> Nanos {
         Nanos(self.epoch.elapsed().as_nanos() as u64)
+    }
+
+    /// What the wall clock shows of the epoch: nanoseconds since 1970.
+    pub fn started_at(&self) -> u64 {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        unix.saturating_sub(self.epoch.elapsed()).as_nanos() as u64
     }
 
     /// The instant at which the wall clock showed this time since 1970, for a stamp of a moment ago: steps of the wall
@@ -42,18 +48,8 @@ pub fn utc_now() -> String {
     utc(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
-/// Civil date from days since 1970, after Hinnant, "chrono-compatible low-level date algorithms".
 fn utc(unix_seconds: u64) -> String {
-    let (days, seconds) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let Civil { year, month, day, hour, minute, second } = Civil::of(unix_seconds);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 

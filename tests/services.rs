@@ -4,10 +4,10 @@
 mod support;
 
 use ringmark::clock::Clock;
-use ringmark::engine::counters::{Counters, Counts};
 use ringmark::engine::shard::{self, Listener, Message, Outbox, Placement, Shard};
-use ringmark::engine::{Engine, EngineError};
-use ringmark::protocol::{Answer, Service};
+use ringmark::engine::stats::{SharedStats, Stats};
+use ringmark::engine::{Engine, EngineError, ShardService};
+use ringmark::protocol::{Answer, Cx, DatagramService, Out, Peer, Service, Session, Wants};
 use ringmark::units::Nanos;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
@@ -22,19 +22,34 @@ use support::{WATCHDOG, options, wait_until};
 /// Longer than any test waits: a drain that gives up instead of ending shows.
 const PATIENCE: Nanos = Nanos::from_secs(600);
 
-/// Answers each byte twice, in bytes of its own.
+/// A service that is asked for nothing on datagram sockets, as these tests give it none.
+macro_rules! no_datagrams {
+    ($($service:ty)*) => {
+        $(impl DatagramService for $service {
+            fn datagram(&mut self, _peer: Peer, _input: &[u8], _answer: &mut Answer<'_>, _cx: &mut Cx) {}
+        })*
+    };
+}
+
+no_datagrams!(Twice Window Upper Gate);
+
+/// Answers each byte twice, in bytes of its own, and takes no more than there is room to answer.
 #[derive(Clone)]
 struct Twice;
 
 impl Service for Twice {
-    type Session = ();
+    type Session = Twice;
 
-    fn open(&mut self, _listener: usize) {}
+    fn open(&mut self, _peer: Peer, _cx: &mut Cx) -> Twice {
+        Twice
+    }
+}
 
-    fn received(&mut self, _session: &mut (), input: &[u8], output: &mut Vec<u8>) -> Answer {
-        assert!(output.is_empty(), "the contract of Service::received");
-        output.extend(input.iter().flat_map(|byte| [*byte, *byte]));
-        Answer::Output
+impl Session for Twice {
+    fn received(&mut self, input: &[u8], out: &mut Out, _cx: &mut Cx) -> usize {
+        let taken = input.len().min(out.room() / 2);
+        input[..taken].iter().for_each(|byte| out.write(&[*byte, *byte]));
+        taken
     }
 }
 
@@ -43,48 +58,59 @@ impl Service for Twice {
 struct Window {
     from: usize,
     to: usize,
+    position: usize,
 }
 
 impl Service for Window {
-    type Session = usize;
+    type Session = Window;
 
-    fn open(&mut self, _listener: usize) -> usize {
-        0
-    }
-
-    fn received(&mut self, position: &mut usize, input: &[u8], _output: &mut Vec<u8>) -> Answer {
-        let within = |edge: usize| edge.saturating_sub(*position).min(input.len());
-        let range = within(self.from)..within(self.to);
-        *position += input.len();
-        Answer::Input(range)
+    fn open(&mut self, _peer: Peer, _cx: &mut Cx) -> Window {
+        self.clone()
     }
 }
 
-/// Drops what is below 128 and answers the rest, in whichever of the three ways suits the chunk; listener 7 also
-/// greets.
+impl Session for Window {
+    fn received(&mut self, input: &[u8], out: &mut Out, _cx: &mut Cx) -> usize {
+        let within = |edge: usize| edge.saturating_sub(self.position).min(input.len());
+        out.input(within(self.from)..within(self.to));
+        self.position += input.len();
+        input.len()
+    }
+}
+
+/// Drops what is below 128 and answers the rest, in whichever way suits the chunk; endpoint 7 also greets.
 #[derive(Clone)]
-struct Upper;
+struct Upper {
+    greets: bool,
+}
 
 impl Service for Upper {
-    type Session = bool;
+    type Session = Upper;
 
-    fn open(&mut self, listener: usize) -> bool {
-        listener == 7
+    fn open(&mut self, peer: Peer, _cx: &mut Cx) -> Upper {
+        Upper { greets: peer.endpoint == 7 }
+    }
+}
+
+impl Session for Upper {
+    fn received(&mut self, input: &[u8], out: &mut Out, _cx: &mut Cx) -> usize {
+        if input.iter().all(|byte| *byte >= 128) {
+            out.input(0..input.len());
+            return input.len();
+        }
+        let taken = input.len().min(out.room());
+        let kept: Vec<u8> = input[..taken].iter().copied().filter(|byte| *byte >= 128).collect();
+        out.write(&kept);
+        taken
     }
 
-    fn received(&mut self, greets: &mut bool, input: &[u8], output: &mut Vec<u8>) -> Answer {
-        if std::mem::take(greets) {
-            output.push(b'7');
-        }
-        let kept = input.iter().filter(|byte| **byte >= 128);
-        match (kept.clone().count(), output.len()) {
-            (0, 0) => Answer::Nothing,
-            (count, 0) if count == input.len() => Answer::Input(0..count),
-            _ => {
-                output.extend(kept);
-                Answer::Output
-            }
-        }
+    fn writable(&mut self, out: &mut Out, _cx: &mut Cx) {
+        self.greets = false;
+        out.fixed(b"7");
+    }
+
+    fn wants(&self) -> Wants {
+        Wants { produce: self.greets, ..Wants::READ }
     }
 }
 
@@ -96,53 +122,55 @@ struct Gate {
 }
 
 impl Service for Gate {
-    type Session = ();
+    type Session = Gate;
 
-    fn open(&mut self, _listener: usize) {}
+    fn open(&mut self, _peer: Peer, _cx: &mut Cx) -> Gate {
+        self.clone()
+    }
+}
 
-    fn received(&mut self, _session: &mut (), input: &[u8], _output: &mut Vec<u8>) -> Answer {
+impl Session for Gate {
+    fn received(&mut self, input: &[u8], out: &mut Out, _cx: &mut Cx) -> usize {
         self.reached.send(()).expect("the test listens");
         self.opened.lock().expect("no panic").recv_timeout(WATCHDOG).expect("the gate opens");
-        Answer::Input(0..input.len())
+        out.input(0..input.len());
+        input.len()
     }
 }
 
 struct Running {
     address: SocketAddr,
     outbox: Outbox,
-    counters: Arc<Counters>,
+    shared_stats: Arc<SharedStats>,
     thread: JoinHandle<Result<(), EngineError>>,
 }
 
 /// Starts one shard with a listener of this number.
-fn start<E: Engine>(
-    service: impl Service<Session: Send> + Clone + Send + 'static,
-    words: &[&str],
-    number: usize,
-) -> Running {
+fn start<E: Engine>(service: impl ShardService, words: &[&str], number: usize) -> Running {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("making a socket");
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).and_then(|()| socket.listen(128)).expect("listening");
     let address = socket.local_addr().expect("getsockname").as_socket().expect("an IP address");
     let (inbox, outbox) = shard::mailbox().expect("a socket pair");
     let (ready, is_ready) = mpsc::channel();
-    let counters = Arc::new(Counters::default());
+    let shared_stats = Arc::new(SharedStats::default());
     let shard = Shard {
         listeners: vec![Listener { number, socket }],
         datagrams: Vec::new(),
         inbox,
+        others: Vec::new(),
         placement: Placement::Local,
         service,
-        counters: counters.clone(),
+        shared_stats: shared_stats.clone(),
         cores: Vec::new(),
         core: None,
-        drain_patience: PATIENCE,
+        drain_timeout: PATIENCE,
         clock: Clock::start(),
         ready,
     };
     let options = options::<E>(words);
     let thread = thread::spawn(move || E::run(&options, shard));
     is_ready.recv_timeout(WATCHDOG).expect("the shard says that it is ready");
-    Running { address, outbox, counters, thread }
+    Running { address, outbox, shared_stats, thread }
 }
 
 impl Running {
@@ -153,15 +181,15 @@ impl Running {
     }
 
     /// Waits for the end of a shard that was told to drain.
-    fn ended(self) -> Counts {
+    fn ended(self) -> Stats {
         let begun = Instant::now();
         wait_until("the shard has drained", || self.thread.is_finished());
         assert!(begun.elapsed() < WATCHDOG);
         self.thread.join().expect("no panic").expect("no error");
-        self.counters.read()
+        self.shared_stats.read()
     }
 
-    fn drain(self) -> Counts {
+    fn drain(self) -> Stats {
         self.outbox.deliver(Message::Drain);
         self.ended()
     }
@@ -192,15 +220,15 @@ fn services_get_and_say_every_byte<E: Engine>(words: &[&str]) {
     let twice = start::<E>(Twice, words, 0);
     let doubled: Vec<u8> = message.iter().flat_map(|byte| [*byte, *byte]).collect();
     assert!(converse(twice.connect(), &message) == doubled, "answers in bytes of the service's own");
-    let counts = twice.drain();
-    assert_eq!((counts.opened, counts.closed, counts.failed), (1, 1, 0));
-    assert_eq!((counts.bytes_in, counts.bytes_out), (500_000, 1_000_000));
+    let stats = twice.drain();
+    assert_eq!((stats.opened, stats.closed, stats.failed), (1, 1, 0));
+    assert_eq!((stats.bytes_in, stats.bytes_out), (500_000, 1_000_000));
 
-    let window = start::<E>(Window { from: 12_345, to: 400_001 }, words, 0);
+    let window = start::<E>(Window { from: 12_345, to: 400_001, position: 0 }, words, 0);
     assert!(converse(window.connect(), &message) == message[12_345..400_001], "a range of the input");
     window.drain();
 
-    let upper = start::<E>(Upper, words, 7);
+    let upper = start::<E>(Upper { greets: false }, words, 7);
     let mixed = [&message[..100_000], &[200; 100_000], &[1; 100_000]].concat();
     let kept: Vec<u8> = [b'7'].into_iter().chain(mixed.iter().copied().filter(|byte| *byte >= 128)).collect();
     assert!(converse(upper.connect(), &mixed) == kept, "all kinds of answers");
@@ -213,7 +241,7 @@ fn handed_over<E: Engine>() -> (TcpStream, Message) {
     let client = TcpStream::connect(listener.local_addr().expect("getsockname")).expect("connecting");
     client.watch_over();
     let socket: Socket = listener.accept().expect("accepting").0.into();
-    socket.set_nonblocking(E::NAME == "tokio").expect("setting O_NONBLOCK");
+    socket.set_nonblocking(matches!(E::NAME, "tokio" | "skeleton")).expect("setting O_NONBLOCK");
     (client, Message::Connection { socket, listener: 3 })
 }
 
@@ -236,8 +264,8 @@ fn connections_through_the_mailbox_are_served_and_drained<E: Engine>(words: &[&s
     running.outbox.deliver(Message::Drain);
     // Its end must not wait for the client's, which does not come.
     assert_eq!(all_of(idle), b"ddee");
-    let counts = running.ended();
-    assert_eq!((counts.opened, counts.closed, counts.failed), (2, 2, 0));
+    let stats = running.ended();
+    assert_eq!((stats.opened, stats.closed, stats.failed), (2, 2, 0));
 }
 
 /// A connection that was handed on while the drain began is answered or closed, but not kept.
@@ -252,8 +280,8 @@ fn a_connection_after_the_drain_does_not_hold_it_up<E: Engine>(words: &[&str]) {
     running.outbox.deliver(message);
     open_gate.send(()).expect("the service waits");
     assert_eq!(all_of(first), b"a");
-    let counts = running.ended();
-    assert_eq!(counts.opened, counts.closed);
+    let stats = running.ended();
+    assert_eq!(stats.opened, stats.closed);
     assert_eq!(all_of(late), b"");
 }
 
@@ -263,7 +291,7 @@ fn shutting_down_both_ways_frees_the_connection<E: Engine>(words: &[&str]) {
         let stream = running.connect();
         stream.shutdown(Shutdown::Both).expect("shutting down");
     }
-    wait_until("all connections are closed", || running.counters.read().closed == 20);
+    wait_until("all connections are closed", || running.shared_stats.read().closed == 20);
     running.drain();
 }
 
@@ -297,6 +325,7 @@ macro_rules! engines {
 }
 
 ringmark::for_each_engine!(engines);
+suite!(Skeleton, ringmark::engine::skeleton::Skeleton, []);
 suite!(uring_oneshot, ringmark::engine::uring::Uring, ["--recv", "oneshot"]);
 suite!(uring_fd, ringmark::engine::uring::Uring, ["--files", "fd"]);
 suite!(uring_tiny_pool, ringmark::engine::uring::Uring, ["--buffers", "1", "--buffer-size", "64"]);

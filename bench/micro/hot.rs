@@ -4,22 +4,27 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use ringmark::clock::Clock;
 use ringmark::engine::arena::Arena;
-use ringmark::engine::connection::Connection;
-use ringmark::engine::counters::Counts;
-use ringmark::engine::datagram::{Came, Guard, converse};
-use ringmark::protocol::{Kind, Service, Services};
+use ringmark::engine::buffers::{ShardContext, VectorBuffers};
+use ringmark::engine::conversation::Conversation;
+use ringmark::engine::datagram::{ReceivedMeta, ReflectionGuard, handle_datagram};
+use ringmark::engine::stats::Stats;
+use ringmark::protocol::{Cx, Kind, Peer, Service, Services};
 use ringmark::sys::datagram::segments;
+use ringmark::sys::send_buffer::Filled;
 use std::hint::black_box;
 
-/// An answer is queued, sent whole, and its payload given back.
-fn connection(c: &mut Criterion) {
-    let mut connection = Connection::default();
-    c.bench_function("connection: receive, send, give back", |bench| {
+/// An echo of 64 bytes: the session answers, that is queued, sent whole, and its buffer given back.
+fn conversation(c: &mut Criterion) {
+    let mut context = ShardContext::new(VectorBuffers::new(1, 64), Clock::start());
+    let session = Services::new([Kind::Echo]).open(Peer { endpoint: 0 }, &mut context.cx);
+    let mut conversation = Conversation::new(session);
+    c.bench_function("conversation: receive, echo, send, give back", |bench| {
         bench.iter(|| {
-            connection.received(black_box(1u32), 0..64);
-            let segment = connection.next_send().expect("one is queued");
-            black_box(connection.sent(segment, 64));
-            black_box((connection.wants_receive(), connection.finished()))
+            let vector = context.buffers.buffer();
+            conversation.received(black_box(Filled { vector, len: 64 }), &mut context);
+            let segment = conversation.next_send().expect("one is queued");
+            conversation.sent(segment, 64, &mut context);
+            black_box((conversation.wants_receive(), conversation.finished()))
         });
     });
 }
@@ -36,27 +41,18 @@ fn arena(c: &mut Criterion) {
     });
 }
 
-fn service(c: &mut Criterion) {
-    let mut services = Services::new(vec![Kind::Echo]);
-    let mut session = services.open(0);
-    let mut output = Vec::new();
-    c.bench_function("service: echo 64 bytes", |bench| {
-        bench.iter(|| black_box(services.received(&mut session, black_box(&[7; 64]), &mut output)));
-    });
-}
-
 /// What a datagram costs between recvmmsg and sendmmsg.
 fn datagram(c: &mut Criterion) {
-    let mut services = Services::new(vec![Kind::Echo]);
-    let guard = Guard::new(true, [7007].into());
-    let (mut counts, mut output) = (Counts::default(), Vec::new());
+    let mut services = Services::new([Kind::Echo]);
+    let guard = ReflectionGuard::new(true, [7007].into());
+    let (mut stats, mut written, mut cx) = (Stats::default(), Vec::new(), Cx::default());
     c.bench_function("datagram: admit, echo 64 bytes", |bench| {
         bench.iter(|| {
             let input = black_box(&[7; 64]);
             let datagrams = segments(input.len(), None).len();
-            let came = Came { datagrams, bytes: input.len(), truncated: false, source_port: Some(40_000) };
-            let admitted = guard.admits(came, &mut counts);
-            black_box(admitted.then(|| converse(&mut services, 0, &guard, input, &mut output)))
+            let meta = ReceivedMeta { datagrams, bytes: input.len(), truncated: false, source_port: Some(40_000) };
+            let admitted = guard.admits(meta, &mut stats);
+            black_box(admitted.then(|| handle_datagram(&mut services, 0, &guard, input, &mut written, &mut cx)))
         });
     });
 }
@@ -66,5 +62,5 @@ fn clock(c: &mut Criterion) {
     c.bench_function("clock: read", |bench| bench.iter(|| black_box(clock.now())));
 }
 
-criterion_group!(hot, connection, arena, service, datagram, clock);
+criterion_group!(hot, conversation, arena, datagram, clock);
 criterion_main!(hot);

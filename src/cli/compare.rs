@@ -13,7 +13,7 @@ use crate::cli::told::{self, told};
 use crate::record::{CompareReport, Stopped};
 use crate::sys::process;
 use crate::trial::Cancel;
-use crate::units::{CoreSelection, Nanos, Share};
+use crate::units::{CoreSelection, Fraction, Nanos};
 use anyhow::{Context, Result};
 use clap::Args;
 use session::Session;
@@ -59,7 +59,7 @@ pub struct CompareArgs {
     /// What the intervals say never ends the rounds, only how wide they are: a comparison that stops as soon as a
     /// difference shows finds one where there is none.
     #[arg(long, value_name = "SHARE", value_parser = some_share)]
-    precision: Option<Share>,
+    precision: Option<Fraction>,
     /// Rounds at most, where --precision is not reached before [default: 50, or --rounds if that is more]
     #[arg(long, value_name = "N", requires = "precision", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     max_rounds: Option<u64>,
@@ -99,9 +99,9 @@ pub struct CompareArgs {
 }
 
 /// No interval is as narrow as nothing.
-fn some_share(text: &str) -> Result<Share, String> {
-    match text.parse::<Share>() {
-        Ok(share) if share.fraction() > 0.0 => Ok(share),
+fn some_share(text: &str) -> Result<Fraction, String> {
+    match text.parse::<Fraction>() {
+        Ok(share) if share.value() > 0.0 => Ok(share),
         Ok(_) => Err("must be more than 0".into()),
         Err(error) => Err(error.to_string()),
     }

@@ -6,10 +6,7 @@ use super::report::{Format, print, render};
 use crate::cli::told;
 use crate::diag::icmp::Family;
 use crate::diag::names::{Host, NameError};
-use crate::diag::tally::{Refusal, Tally};
-use crate::record::ErrorRecord;
 use crate::report::result::Stored;
-use crate::sys::raw::Access;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fmt::Display;
@@ -147,21 +144,4 @@ pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
-}
-
-/// All that ICMP told of these probes.
-pub fn errors(tally: &Tally) -> Vec<ErrorRecord> {
-    let record = |(refusal, count): (&Refusal, &u64)| ErrorRecord {
-        from: refusal.from.to_string(),
-        meaning: refusal.meaning.to_string(),
-        icmp_type: refusal.meaning.kind,
-        icmp_code: refusal.meaning.code,
-        count: *count,
-    };
-    tally.refusals.iter().map(record).collect()
-}
-
-/// How an ICMP socket was had, in one word.
-pub fn kind(access: Access) -> String {
-    if access == Access::Raw { "raw" } else { "ping" }.to_owned()
 }

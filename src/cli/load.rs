@@ -9,7 +9,7 @@ use crate::load::{self, Config, ConfigError, LoadError, Surroundings};
 use crate::record::LoadReport;
 use crate::report::result::StoredResult;
 use crate::sys::affinity::{self, AffinityError};
-use crate::units::{Address, CoreList, CoreSelection, Place};
+use crate::units::{Address, CoreList, CoreSelection, SocketLocation};
 use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
 use live::LiveLine;
@@ -200,7 +200,7 @@ impl LoadArgs {
         if threads > connections {
             return Err(OptionsError::FewConnections { threads, connections });
         }
-        if matches!(self.target.place, Place::Ip { port: 0, .. }) {
+        if matches!(self.target.location, SocketLocation::Ip { port: 0, .. }) {
             return Err(OptionsError::NoPort(self.target.clone()));
         }
         workload.generator.threads = threads as u64;

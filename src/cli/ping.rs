@@ -1,7 +1,6 @@
 //! `ringmark ping`: its options, what they mean together, and its exit codes.
 
 mod live;
-mod record;
 mod text;
 
 use super::diagnosis::{EXIT_NAME_NOT_FOUND, ProbingArgs, nonce, resolve};
@@ -98,7 +97,7 @@ fn measure(args: &PingArgs, config: &Config, stop: &AtomicBool) -> anyhow::Resul
         true => {}
         false => live.show(&event),
     })?;
-    let result = Box::new(record::report(config, &outcome));
+    let result = Box::new(ping::report(config, &outcome));
     Ok((result, outcome.targets.iter().all(Tally::is_reachable)))
 }
 

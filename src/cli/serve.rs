@@ -2,22 +2,24 @@
 //!
 //! The same parser reads the contestants of `ringmark compare`, so that each is a command line that can be copied.
 
+mod endpoints;
+
 use crate::engine::Engine;
 use crate::for_each_engine;
 use crate::protocol::Kind;
 use crate::server::{self, Accept, Config, SocketOptions};
 use crate::sys::affinity;
-use crate::units::{Bytes, CoreSelection, Endpoint, Nanos, Place};
+use crate::units::{Bytes, CoreSelection, Nanos};
 use anyhow::Context;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use endpoints::Endpoints;
 use std::io;
 
-const DEFAULT_ADDRESS: &str = "127.0.0.1:7007";
-/// Options that `compare` sets itself.
-const SET_BY_COMPARE: [&str; 6] = ["echo", "discard", "cores", "no_pin", "stats", "drain"];
+/// Options that `compare` sets itself, besides those that say what is served where.
+const SET_BY_COMPARE: [&str; 4] = ["cores", "no_pin", "stats", "drain"];
 
-/// Serve echo (and discard) with one of the engines, until SIGINT or SIGTERM
+/// Serve echo, discard, chargen and daytime with one of the engines, until SIGINT or SIGTERM
 ///
 /// When ready it prints one line per socket (`listening echo tcp 127.0.0.1:7007`). On SIGINT or SIGTERM it answers what
 /// has arrived, closes, prints its counters and exits 0; a second signal ends it at once.
@@ -67,18 +69,8 @@ struct EngineArgs<O: Args> {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Common options")]
 struct CommonArgs {
-    /// Echo here, over TCP and UDP: IP:PORT, [v6]:PORT or IP%DEVICE:PORT; may be repeated [default: 127.0.0.1:7007]
-    ///
-    /// tcp://IP:PORT or udp://IP:PORT restricts it to one of them; unix:PATH is a unix stream socket, unixgram:PATH a unix
-    /// datagram socket. Port 0 lets the kernel choose; the ready lines tell which. %DEVICE binds to a network device.
-    /// Every core has a UDP socket of its own (SO_REUSEPORT). A UDP echo that others can reach is a known weapon: there it
-    /// answers neither ports below 1024 nor those of this server, and nowhere what another ringmark server has answered.
-    #[arg(long, value_name = "ADDR")]
-    echo: Vec<Endpoint>,
-
-    /// Throw away what comes in here (RFC 863); may be repeated
-    #[arg(long, value_name = "ADDR")]
-    discard: Vec<Endpoint>,
+    #[command(flatten)]
+    endpoints: Endpoints,
 
     /// Cores to use: a count (4) or a list (0-3,6; one core alone as 3-3) [default: all this process may use]
     #[arg(long, value_name = "CORES")]
@@ -142,13 +134,7 @@ impl<O: Args> EngineArgs<O> {
 
 impl CommonArgs {
     fn config(self) -> anyhow::Result<Config> {
-        let echo = self.echo.into_iter().map(|address| (Kind::Echo, address));
-        let discard = self.discard.into_iter().map(|address| (Kind::Discard, address));
-        let mut endpoints: Vec<_> = echo.chain(discard).collect();
-        refuse_twins(&endpoints)?;
-        if endpoints.is_empty() {
-            endpoints.push((Kind::Echo, DEFAULT_ADDRESS.parse()?));
-        }
+        let endpoints = self.endpoints.or_default()?;
         let cores = match self.cores {
             Some(selection) => affinity::resolve(&selection).context("--cores")?,
             None => affinity::available()?,
@@ -165,26 +151,9 @@ impl CommonArgs {
                 sndbuf: self.sndbuf,
             },
             stats: self.stats,
-            drain_patience: self.drain,
+            drain_timeout: self.drain,
             handicap: self.handicap,
         })
-    }
-}
-
-/// Two listeners at one address would fail as if another program had it.
-fn refuse_twins(endpoints: &[(Kind, Endpoint)]) -> anyhow::Result<()> {
-    let open = |endpoint: &Endpoint| matches!(endpoint.place, Place::Ip { port: 0, .. });
-    let meet = |one: &Endpoint, other: &Endpoint| {
-        let transports = one.transport.zip(other.transport);
-        one.place == other.place && transports.is_none_or(|(one, other)| one == other) && !open(one)
-    };
-    let twin = endpoints
-        .iter()
-        .enumerate()
-        .find(|(index, (_, one))| endpoints[..*index].iter().any(|(_, other)| meet(one, other)));
-    match twin {
-        Some((_, (_, twin))) => anyhow::bail!("{} is named twice; leave one out, or choose another port", twin.place),
-        None => Ok(()),
     }
 }
 
@@ -206,7 +175,8 @@ pub fn contestant_name(words: &[String]) -> Result<String, clap::Error> {
     let engine_command = command.find_subcommand(engine).expect("clap matched it");
     let mut name = engine.to_owned();
     for arg in engine_command.get_arguments().filter(|arg| was_typed(options, arg)) {
-        if SET_BY_COMPARE.contains(&arg.get_id().as_str()) {
+        let id = arg.get_id().as_str();
+        if SET_BY_COMPARE.contains(&id) || Kind::ALL.iter().any(|kind| kind.name() == id) {
             let problem = format!("compare sets --{} for every contestant; leave it out", arg.get_id());
             return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, problem));
         }
@@ -265,6 +235,29 @@ mod tests {
             };
         }
         for_each_engine!(check);
+    }
+
+    /// The command as it would be with one more line in `for_each_engine`: nothing else is needed for an engine to be
+    /// offered with its options.
+    #[allow(dead_code, reason = "it is parsed, not run")]
+    mod with_one_more {
+        use super::*;
+        use crate::engine::skeleton::Skeleton;
+        define_engine_command! { Skeleton, Skeleton, "the plainest loop"; }
+
+        #[derive(Debug, Parser)]
+        struct Whole {
+            #[command(subcommand)]
+            engine: EngineCommand,
+        }
+
+        #[test]
+        fn a_new_engine_is_one_file_and_one_line() {
+            let words = ["serve", "skeleton", "--buffer-size", "1k", "--echo", "127.0.0.1:7007"];
+            let whole = Whole::try_parse_from(words).expect("it is offered");
+            let EngineCommand::Skeleton(args) = whole.engine;
+            assert_eq!(args.options.buffers.buffer_size, Bytes(1024));
+        }
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! `ringmark trace`: its options, what they mean together, and its exit codes.
 
-mod record;
-
 use super::diagnosis::{EXIT_NAME_NOT_FOUND, ProbingArgs, fail, nonce};
 use super::live::Live;
 use crate::diag::names::Host;
@@ -82,9 +80,9 @@ pub fn run(args: &TraceArgs) -> ExitCode {
 fn measure(args: &TraceArgs, config: &Config, stop: &AtomicBool) -> anyhow::Result<(Stored, bool)> {
     let mut live = Live::new(LOOK).filter(|_| !args.probing.quiet);
     let outcome = trace::run(config, nonce(), stop, &mut |path| {
-        live.iter_mut().for_each(|live| live.show(|| table(&record::hops(path, FiguresRecord::brief)).join("\n")));
+        live.iter_mut().for_each(|live| live.show(|| table(&trace::hops(path, FiguresRecord::brief)).join("\n")));
     })?;
-    let result = Box::new(record::report(config, &outcome));
+    let result = Box::new(trace::report(config, &outcome));
     Ok((result, outcome.path.is_reached()))
 }
 

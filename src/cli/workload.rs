@@ -4,7 +4,7 @@
 use crate::load::{DatagramProtocol, Pace, PaceError, max_datagram_size};
 use crate::record::Workload;
 use crate::record::workload::{Defaults, InCompare, PROPERTIES, Preset, Property, Value};
-use crate::units::{Address, Bytes, Nanos, Place, Transport};
+use crate::units::{Address, Bytes, Nanos, SocketLocation, Transport};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, ValueEnum};
 
@@ -125,8 +125,8 @@ fn check_datagrams(workload: &Workload, target: &Address) -> Result<(), Workload
     if let Some(size) = each.find(|size| !(min..=max).contains(size)) {
         return Err(WorkloadError::DatagramSize { protocol: target.protocol().to_owned(), size, min, max });
     }
-    match (&target.place, workload.generator.gso) {
-        (Place::Unix(_), 1..) => Err(WorkloadError::OnlyUdp("--gso")),
+    match (&target.location, workload.generator.gso) {
+        (SocketLocation::Unix(_), 1..) => Err(WorkloadError::OnlyUdp("--gso")),
         (_, 2..) if sizes.is_mixed() => Err(WorkloadError::MixedSegments),
         _ => Ok(()),
     }

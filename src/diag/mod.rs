@@ -13,6 +13,7 @@ pub mod latency;
 pub mod names;
 pub mod ping;
 pub mod post;
+mod record;
 pub mod sniff;
 pub mod socket;
 pub mod tally;

@@ -14,7 +14,7 @@ struct Slot<T> {
 }
 
 /// Names a thing for as long as it lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     pub slot: u32,
     /// 24 bits, as much as the ring's user data carries.

@@ -1,24 +1,25 @@
 //! epoll, as a careful server uses it: non-blocking, level-triggered, one read per event, the answer written at once,
-//! interest in writing only while something waits to be written. Datagrams go by the batch ([`datagrams`]).
+//! interest in writing only while something waits to be written. Datagrams go by the batch (`datagrams`).
 
+mod connection;
 mod datagrams;
 
 use super::arena::{Arena, Key};
-use super::connection::{Connection, Segment};
-use super::counters::Counts;
+use super::buffers::{ShardContext, VectorBuffers};
 use super::datagram::DatagramOptions;
-use super::pace::{Pace, Wait};
+use super::deadlines::Deadlines;
+use super::idle_policy::{IdlePolicy, Wait};
 use super::shard::{Message, Shard};
-use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, accepting_must_rest, recycle};
-use crate::protocol::{Answer, Service};
+use super::topics::Topics;
+use super::{ACCEPT_BACKOFF, BufferOptions, Engine, EngineError, ShardService, ThreadingModel, is_accept_backoff};
+use crate::protocol::{Peer, Publication, Service};
 use crate::sys::epoll::{Epoll as Poller, Events, Interest, Ready};
-use crate::sys::socket::{self, Blocking, is_transient};
+use crate::sys::socket::{self, Blocking};
 use crate::units::Nanos;
-use datagrams::{Context, Datagrams};
+use connection::ConnectionSlot;
+use datagrams::Datagrams;
 use socket2::Socket;
-use std::io::{self, Read};
-use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::io;
 
 /// Events taken per wait.
 const EVENTS: usize = 256;
@@ -52,96 +53,41 @@ pub struct Epoll;
 
 impl Engine for Epoll {
     const NAME: &'static str = "epoll";
-    const LAYOUT: Layout = Layout::ShardPerCore;
+    const THREADING: ThreadingModel = ThreadingModel::ShardPerCore;
     type Options = Options;
 
-    fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
-    where
-        S::Session: Send,
-    {
+    fn run<S: ShardService>(options: &Options, shard: Shard<S>) -> Result<(), EngineError> {
         EpollShard::new(options, shard)?.run()
     }
 }
 
-/// Bytes on their way out.
-enum Payload {
-    /// A receive buffer.
-    Buffer(Vec<u8>),
-    /// What a service wrote.
-    Output(Vec<u8>),
-}
-
-impl Payload {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Payload::Buffer(bytes) | Payload::Output(bytes) => bytes,
-        }
-    }
-}
-
-/// Buffers not in use, the one used last first: its memory is the likeliest to be in the cache.
-struct Pool {
-    buffers: Vec<Vec<u8>>,
-    buffer_size: usize,
-    /// More are freed: what a crowd of slow readers needed is not kept for ever.
-    max_buffers: usize,
-    outputs: Vec<Vec<u8>>,
-}
-
-impl Pool {
-    fn new(options: &BufferOptions) -> Pool {
-        let buffer_size = options.buffer_size.0 as usize;
-        let buffers = (0..options.buffers).map(|_| vec![0; buffer_size]).collect();
-        Pool { buffers, buffer_size, max_buffers: options.buffers as usize, outputs: Vec::new() }
-    }
-
-    #[inline]
-    fn buffer(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_else(|| vec![0; self.buffer_size])
-    }
-
-    #[inline]
-    fn give_back(&mut self, payload: Payload) {
-        match payload {
-            Payload::Buffer(buffer) => {
-                if self.buffers.len() < self.max_buffers {
-                    self.buffers.push(buffer);
-                }
-            }
-            Payload::Output(output) => recycle(&mut self.outputs, output),
-        }
-    }
-}
-
-/// A connection and what epoll was told about it.
-struct Link<Session> {
-    socket: Socket,
-    session: Session,
-    state: Connection<Payload>,
-    interest: Interest,
-}
+type Context = ShardContext<VectorBuffers>;
 
 struct EpollShard<S: Service> {
     poller: Poller,
     shard: Shard<S>,
-    links: Arena<Link<S::Session>>,
+    context: Context,
+    connections: Arena<ConnectionSlot<S::Session>>,
     datagrams: Datagrams,
-    pool: Pool,
-    counts: Counts,
-    pace: Pace,
+    deadlines: Deadlines<Key>,
+    topics: Topics<Key>,
+    idle_policy: IdlePolicy,
     draining: bool,
 }
 
-impl<S: Service> EpollShard<S> {
+impl<S: ShardService> EpollShard<S> {
     fn new(options: &Options, mut shard: Shard<S>) -> Result<EpollShard<S>, EngineError> {
         let sockets = std::mem::take(&mut shard.datagrams);
+        let BufferOptions { buffers, buffer_size } = options.buffers;
+        let buffers = VectorBuffers::new(buffers as usize, buffer_size.0 as usize);
         Ok(EpollShard {
             poller: Poller::new().map_err(EngineError::io("epoll_create1"))?,
-            links: Arena::default(),
+            context: ShardContext::new(buffers, shard.clock),
+            connections: Arena::default(),
             datagrams: Datagrams::new(sockets, &options.datagrams)?,
-            pool: Pool::new(&options.buffers),
-            counts: Counts::default(),
-            pace: Pace::new(shard.clock, options.spin),
+            deadlines: Deadlines::default(),
+            topics: Topics::default(),
+            idle_policy: IdlePolicy::new(shard.clock, options.spin),
             draining: false,
             shard,
         })
@@ -156,13 +102,16 @@ impl<S: Service> EpollShard<S> {
             let wait = self.wait(idle);
             let count = self.poller.wait(&mut events, wait).map_err(EngineError::io("epoll_wait"))?;
             idle = count == 0;
+            self.context.cx.now = self.shard.clock.now();
             events.iter().for_each(|ready| self.handle(ready));
-            self.shard.counters.publish(&self.counts);
+            self.call_overdue();
+            self.deliver_published();
+            self.shard.shared_stats.publish(&self.context.stats);
         }
-        self.counts.failed += self.links.len() as u64;
-        self.counts.closed += self.links.len() as u64;
-        self.counts.unsent += self.datagrams.waiting();
-        self.shard.counters.publish(&self.counts);
+        self.context.stats.failed += self.connections.len() as u64;
+        self.context.stats.closed += self.connections.len() as u64;
+        self.context.stats.unsent += self.datagrams.waiting();
+        self.shard.shared_stats.publish(&self.context.stats);
         Ok(())
     }
 
@@ -178,15 +127,18 @@ impl<S: Service> EpollShard<S> {
     }
 
     fn is_over(&self) -> bool {
-        let empty = self.links.is_empty() && self.datagrams.is_empty();
-        self.draining && (empty || self.pace.deadline_passed())
+        let empty = self.connections.is_empty() && self.datagrams.is_empty();
+        self.draining && (empty || self.idle_policy.deadline_passed())
     }
 
     fn wait(&mut self, idle: bool) -> Option<std::time::Duration> {
-        if self.pace.rest_is_over() {
+        if self.idle_policy.backoff_ended() {
             self.set_accepting(true);
         }
-        match self.pace.wait(idle) {
+        if self.context.cx.has_published() {
+            return Some(std::time::Duration::ZERO);
+        }
+        match self.idle_policy.wait(idle, self.deadlines.next()) {
             Wait::Poll => Some(std::time::Duration::ZERO),
             Wait::AtMost(time) => Some(time.duration()),
             Wait::Forever => None,
@@ -198,14 +150,13 @@ impl<S: Service> EpollShard<S> {
             INBOX => self.on_inbox(),
             key if key & LISTENER != 0 => self.on_listener((key & !LISTENER) as usize),
             key if key & DATAGRAMS != 0 => self.on_datagrams((key & !DATAGRAMS) as usize),
-            key => self.on_link(unpack(key), ready),
+            key => self.with(unpack(key), |slot, context| slot.on_ready(ready, context)),
         }
     }
 
     #[inline]
     fn on_datagrams(&mut self, index: usize) {
-        let (service, poller) = (&mut self.shard.service, &self.poller);
-        self.datagrams.on_ready(index, &mut Context { service, poller, counts: &mut self.counts });
+        self.datagrams.on_ready(index, &mut self.shard.service, &mut self.context, &self.poller);
     }
 
     // Accepting
@@ -220,8 +171,8 @@ impl<S: Service> EpollShard<S> {
                     kept.into_iter().for_each(|socket| self.open(socket, number));
                 }
                 Err(error) => match error.raw_os_error() {
-                    Some(errno) if accepting_must_rest(errno) => {
-                        self.pace.rest(ACCEPT_PAUSE);
+                    Some(errno) if is_accept_backoff(errno) => {
+                        self.idle_policy.start_backoff(ACCEPT_BACKOFF);
                         return self.set_accepting(false);
                     }
                     _ => return,
@@ -237,22 +188,17 @@ impl<S: Service> EpollShard<S> {
         }
     }
 
-    fn open(&mut self, socket: Socket, listener: usize) {
-        let session = self.shard.service.open(listener);
-        let interest = Interest::READ;
-        let key = self.links.insert_with(|_| Link { socket, session, state: Connection::default(), interest });
-        self.counts.opened += 1;
-        let Some(link) = self.links.get_mut(key) else { return };
-        let watched =
-            link.socket.set_nonblocking(true).and_then(|()| self.poller.add(link.socket.as_fd(), interest, pack(key)));
-        if watched.is_err() {
-            self.abort(key);
-            self.settle(key);
-        }
-        if self.draining {
-            // Another shard handed it on before it knew.
-            self.end_input(key);
-        }
+    fn open(&mut self, socket: Socket, endpoint: usize) {
+        let session = self.shard.service.open(Peer { endpoint }, &mut self.context.cx);
+        let key = self.connections.insert_with(|_| ConnectionSlot::new(socket, session));
+        self.context.stats.opened += 1;
+        let (poller, draining) = (&self.poller, self.draining);
+        let Some(slot) = self.connections.get_mut(key) else { return };
+        let watched = slot.register(poller, pack(key)).is_ok();
+        self.with(key, |slot, context| match watched {
+            true => slot.begin(draining, context),
+            false => slot.abort(context),
+        });
     }
 
     // The inbox
@@ -261,6 +207,7 @@ impl<S: Service> EpollShard<S> {
         for message in self.shard.inbox.read() {
             match message {
                 Message::Connection { socket, listener } => self.open(socket, listener),
+                Message::Published(publications) => self.deliver(&publications),
                 Message::Drain => self.begin_drain(),
             }
         }
@@ -268,107 +215,53 @@ impl<S: Service> EpollShard<S> {
 
     fn begin_drain(&mut self) {
         self.draining = true;
-        self.pace.deadline = Some(self.shard.clock.now() + self.shard.drain_patience);
+        self.idle_policy.deadline = Some(self.shard.clock.now() + self.shard.drain_timeout);
         self.shard.listeners.clear();
-        self.links.keys().into_iter().for_each(|key| self.end_input(key));
-        self.datagrams.begin_drain().for_each(|index| self.on_datagrams(index));
-    }
-
-    /// Treats the connection as if the peer had sent its end of stream.
-    fn end_input(&mut self, key: Key) {
-        let failed = self.links.get_mut(key).is_some_and(|link| link.socket.shutdown(Shutdown::Read).is_err());
-        if failed {
-            self.abort(key);
-            self.settle(key);
+        for key in self.connections.keys() {
+            self.with(key, |slot, context| slot.end_input(context));
         }
+        self.datagrams.begin_drain().for_each(|index| self.on_datagrams(index));
     }
 
     // Connections
 
+    /// Tells a connection what happened, and does what it asks for next.
     #[inline]
-    fn on_link(&mut self, key: Key, ready: Ready) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if ready.readable() && link.state.wants_receive() {
-            self.receive(key);
-        } else if ready.writable() {
-            self.send(key);
+    fn with(&mut self, key: Key, tell: impl FnOnce(&mut ConnectionSlot<S::Session>, &mut Context)) {
+        let Some(slot) = self.connections.get_mut(key) else { return };
+        tell(slot, &mut self.context);
+        let over = slot.settle(&self.poller, pack(key), &mut self.context);
+        self.deadlines.arm(key, slot.conversation.deadline(), &mut slot.armed);
+        if self.context.cx.has_subscribed() {
+            self.topics.subscribe(&key, self.context.cx.take_subscribed());
         }
-        self.settle(key);
+        if over {
+            self.topics.leave(&key);
+            drop(self.connections.remove(key));
+        }
     }
 
-    #[inline]
-    fn receive(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        let mut buffer = self.pool.buffer();
-        match link.socket.read(&mut buffer) {
-            Ok(0) => link.state.receive_ended(),
-            Ok(count) => return self.answer(key, buffer, count),
-            Err(error) if is_transient(&error) => {}
-            Err(_) => self.abort(key),
+    fn call_overdue(&mut self) {
+        while let Some((at, key)) = self.deadlines.due(self.context.cx.now) {
+            self.with(key, |slot, context| slot.on_deadline(at, context));
         }
-        self.pool.give_back(Payload::Buffer(buffer));
     }
 
+    /// Hands what was published in this turn to the other shards, and to those here.
     #[inline]
-    fn answer(&mut self, key: Key, buffer: Vec<u8>, count: usize) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        self.counts.bytes_in += count as u64;
-        let mut output = self.pool.outputs.pop().unwrap_or_default();
-        let answer = self.shard.service.received(&mut link.session, &buffer[..count], &mut output);
-        let (payload, range, unused) = match answer {
-            Answer::Nothing => (Payload::Buffer(buffer), 0..0, Payload::Output(output)),
-            Answer::Input(range) => (Payload::Buffer(buffer), range, Payload::Output(output)),
-            Answer::Output => {
-                let range = 0..output.len();
-                (Payload::Output(output), range, Payload::Buffer(buffer))
+    fn deliver_published(&mut self) {
+        if self.context.cx.has_published() {
+            let publications = self.context.cx.take_published();
+            Message::publish(&self.shard.others, &publications);
+            self.deliver(&publications);
+        }
+    }
+
+    fn deliver(&mut self, publications: &[Publication]) {
+        for publication in publications {
+            for key in self.topics.subscribers(publication.topic).to_vec() {
+                self.with(key, |slot, context| slot.on_publication(publication, context));
             }
-        };
-        self.pool.give_back(unused);
-        link.state.received(payload, range).into_iter().for_each(|payload| self.pool.give_back(payload));
-        self.send(key);
-    }
-
-    /// Sends until nothing is left or the socket takes no more.
-    #[inline]
-    fn send(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        while let Some(segment) = link.state.next_send() {
-            let Segment { payload, range } = &segment;
-            let result = link.socket.send_with_flags(&payload.bytes()[range.clone()], libc::MSG_NOSIGNAL);
-            let sent = *result.as_ref().unwrap_or(&0);
-            self.counts.bytes_out += sent as u64;
-            link.state.sent(segment, sent).into_iter().for_each(|payload| self.pool.give_back(payload));
-            match result {
-                Ok(_) => {}
-                Err(error) if is_transient(&error) => return,
-                Err(_) => return self.abort(key),
-            }
-        }
-    }
-
-    /// Tells epoll what the connection waits for now, or closes it.
-    #[inline]
-    fn settle(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if link.state.finished() {
-            self.counts.closed += 1;
-            drop(self.links.remove(key));
-            return;
-        }
-        let read = if link.state.wants_receive() { Interest::READ } else { Interest::NONE };
-        let write = if link.state.has_unsent() { Interest::WRITE } else { Interest::NONE };
-        let interest = read.and(write);
-        if interest != link.interest {
-            link.interest = interest;
-            let _ = self.poller.modify(&link.socket, interest, pack(key));
-        }
-    }
-
-    fn abort(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if !link.state.is_aborted() {
-            self.counts.failed += 1;
-            link.state.abort().for_each(|payload| self.pool.give_back(payload));
         }
     }
 }

@@ -2,52 +2,64 @@
 //!
 //! # The contract
 //!
-//! An engine runs shards. [`Engine::run`] gets listening sockets, an inbox and a [`Service`], and
+//! An engine runs shards. [`Engine::run`] gets listening sockets, an inbox and a [`ShardService`], and
 //!
 //! - reports `ready` once, when it can serve, before the first connection is answered;
 //! - accepts on each listener, asks [`shard::Placement`] where each connection goes, serves those that stay and those
 //!   that come through the inbox;
-//! - gives every received byte to the service once and in order, and sends its answers in that order;
-//! - holds a bounded number of bytes per connection: when the peer does not read, it stops receiving from that peer,
-//!   and from no other (a multishot receive may fill the receive buffers there are before it hears of the stop);
-//! - on the peer's end of stream sends all answers, then closes; on an error closes at once, counts it, goes on;
+//! - holds a [`conversation::Conversation`] on each connection: tells it what happened (bytes, in order and once; the peer's
+//!   end; what was sent; a deadline that has come; a publication), and does what it asks for next: receive, send, shut down
+//!   our side, wait for a deadline, close. Receiving does not wait for sending, nor sending for receiving;
+//! - stops receiving from a connection whose conversation wants no more, and from no other (a multishot receive may fill
+//!   the receive buffers there are before it hears of the stop);
+//! - on an error closes the connection at once, counts it, goes on;
+//! - delivers what sessions publish to the subscribers among its connections after the turn, and hands it to the other
+//!   shards ([`shard::Message::Published`]), in the order of publication;
 //! - on [`shard::Message::Drain`] stops accepting, treats every connection as if the peer had sent its end of stream
-//!   (what had arrived is still answered), and returns when all are closed or the drain's patience has passed;
-//! - when descriptors run out, stops accepting for [`ACCEPT_PAUSE`] instead of spinning;
-//! - keeps [`counters::Counters`] up to date.
+//!   (what had arrived is still answered), and returns when all are closed or the drain timeout has passed;
+//! - when descriptors run out, stops accepting for [`ACCEPT_BACKOFF`] instead of spinning;
+//! - keeps [`stats::SharedStats`] up to date.
 //!
 //! Of datagram sockets ([`shard::Shard::datagrams`]) it asks further that an engine
 //!
-//! - gives each datagram whole to the service, as a conversation of its own ([`datagram::converse`]), and sends what the
+//! - gives each datagram whole to the service, as a conversation of its own ([`datagram::handle_datagram`]), and sends what the
 //!   service says as one datagram to where it came from, an empty one too; many may be on their way at once;
 //! - answers from the address that was asked, also on a socket that is bound to every address
-//!   ([`crate::sys::datagram::enable_pktinfo`]; [`Engine::EVERYWHERE_ASIDE`] where it has to leave its own way
+//!   ([`crate::sys::datagram::enable_pktinfo`]; [`Engine::WILDCARD_NOTE`] where it has to leave its own way
 //!   for that);
-//! - answers nobody whom the socket's [`datagram::Guard`] does not let it answer, and counts these as refused;
+//! - answers nobody whom the socket's [`datagram::ReflectionGuard`] does not let it answer, and counts these as refused;
 //! - counts a datagram that was longer than the buffer as truncated and does not answer it;
 //! - waits, and meanwhile does not receive, when the socket takes no more; an answer that cannot be sent at all (its
 //!   destination is gone or, on a unix socket, does not read; it is too long) is counted as unsent and concerns nothing
 //!   else;
 //! - on a drain answers what had arrived in the sockets and then leaves them.
 //!
-//! `tests/engines.rs` holds every engine to this. Adding an engine: one module here with its options, one line in
-//! [`for_each_engine`].
+//! The suites of `tests/` that run against every engine hold them to this. Adding an engine: a module here that begins like
+//! [`skeleton`], and one line in [`crate::for_each_engine`].
 
+mod acceptor;
 pub mod arena;
-pub mod connection;
-pub mod counters;
+pub mod buffers;
+pub mod conversation;
 pub mod datagram;
+mod deadlines;
 pub mod epoll;
-pub mod pace;
-mod reactor_datagrams;
-mod reception;
+mod hub;
+pub mod idle_policy;
 pub mod shard;
+pub mod skeleton;
+pub mod stats;
+mod task;
+mod task_timer;
+mod task_wake;
 pub mod threads;
 pub mod tokio;
+mod tokio_datagram;
 pub mod tokio_uring;
+mod topics;
 pub mod uring;
 
-use crate::protocol::Service;
+use crate::protocol::{DatagramService, Service};
 use crate::sys::affinity::AffinityError;
 use crate::sys::uring::RingError;
 use crate::units::{Bytes, Nanos};
@@ -55,7 +67,7 @@ use shard::Shard;
 use std::io;
 
 /// How long accepting rests after the process ran out of descriptors.
-pub const ACCEPT_PAUSE: Nanos = Nanos::from_millis(100);
+pub const ACCEPT_BACKOFF: Nanos = Nanos::from_millis(100);
 /// Largest receive buffer that may be asked for.
 pub const MAX_BUFFER_SIZE: Bytes = Bytes(16 << 20);
 
@@ -88,20 +100,25 @@ impl EngineError {
 
 /// How an engine uses cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum ThreadingModel {
     /// One shard per core, its thread pinned there.
     ShardPerCore,
     /// One shard, which spreads its threads over the cores itself.
     OneShard,
 }
 
+/// What a shard serves, on streams and datagrams. Engines with several threads clone it.
+pub trait ShardService: Service<Session: Send> + DatagramService + Clone + Send + 'static {}
+
+impl<S: Service<Session: Send> + DatagramService + Clone + Send + 'static> ShardService for S {}
+
 /// A way of doing a server's I/O.
 pub trait Engine: 'static {
     /// The word after `ringmark serve`.
     const NAME: &'static str;
-    const LAYOUT: Layout;
+    const THREADING: ThreadingModel;
     /// How UDP sockets that are bound to every address are served, where the engine's own way cannot; said at the start.
-    const EVERYWHERE_ASIDE: Option<&'static str> = None;
+    const WILDCARD_NOTE: Option<&'static str> = None;
     type Options: clap::Args + Clone + Send + Sync + std::fmt::Debug;
 
     /// Whether it can run here with these options; if not, what is missing and what to do about it.
@@ -110,9 +127,7 @@ pub trait Engine: 'static {
     }
 
     /// Runs one shard on the calling thread until it is drained.
-    fn run<S: Service + Clone + Send + 'static>(options: &Self::Options, shard: Shard<S>) -> Result<(), EngineError>
-    where
-        S::Session: Send;
+    fn run<S: ShardService>(options: &Self::Options, shard: Shard<S>) -> Result<(), EngineError>;
 }
 
 /// Calls a macro with every engine: a variant's name, the engine, and its line in `--help`.
@@ -162,23 +177,9 @@ fn parse_buffer_size(text: &str) -> Result<Bytes, String> {
     }
 }
 
-/// Vectors that a free list keeps …
-const MAX_FREE: usize = 64;
-/// … and the largest of them, in bytes.
-const MAX_FREE_BYTES: usize = 64 << 10;
-
-/// Keeps a vector for later use, as far as a free list may grow: more, or larger ones, are freed.
-#[inline]
-pub(crate) fn recycle(free_list: &mut Vec<Vec<u8>>, mut vector: Vec<u8>) {
-    if free_list.len() < MAX_FREE && vector.capacity() <= MAX_FREE_BYTES {
-        vector.clear();
-        free_list.push(vector);
-    }
-}
-
 /// Whether to try accepting again at once would be useless: descriptors or memory ran out, or something lasting. The
 /// others concern the one connection that was to be accepted (accept(2)).
-pub(crate) fn accepting_must_rest(errno: i32) -> bool {
+pub(crate) fn is_accept_backoff(errno: i32) -> bool {
     let of_one_connection =
         matches!(errno, libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPERM | libc::EPROTO)
             || matches!(

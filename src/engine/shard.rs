@@ -1,8 +1,9 @@
 //! What an engine gets to run one shard: its listeners, its inbox, and where to put the connections it accepts.
 
-use super::counters::Counters;
 use super::datagram::DatagramSocket;
+use super::stats::SharedStats;
 use crate::clock::Clock;
+use crate::protocol::Publication;
 use crate::units::Nanos;
 use socket2::Socket;
 use std::io::{self, Read, Write};
@@ -26,16 +27,18 @@ pub struct Shard<S> {
     /// for an engine with a shard per core; unix sockets are with the first shard only.
     pub datagrams: Vec<DatagramSocket>,
     pub inbox: Inbox,
+    /// The inboxes of the server's other shards.
+    pub others: Vec<Outbox>,
     pub placement: Placement,
     pub service: S,
-    pub counters: Arc<Counters>,
+    pub shared_stats: Arc<SharedStats>,
     /// The cores of the server; an engine with a thread per connection spreads them over these, others are pinned
     /// before they run. Empty when nothing is to be pinned.
     pub cores: Vec<usize>,
     /// The core this shard is pinned to.
     pub core: Option<usize>,
     /// How long a drain waits for connections to end.
-    pub drain_patience: Nanos,
+    pub drain_timeout: Nanos,
     pub clock: Clock,
     /// Told once the shard can serve.
     pub ready: Sender<()>,
@@ -46,8 +49,20 @@ pub struct Shard<S> {
 pub enum Message {
     /// A connection that another shard accepted on this listener.
     Connection { socket: Socket, listener: usize },
+    /// What sessions of another shard published.
+    Published(Arc<[Publication]>),
     /// Accept nothing more, answer what has arrived, then end.
     Drain,
+}
+
+impl Message {
+    /// Hands what sessions published to other shards.
+    pub fn publish(others: &[Outbox], publications: &[Publication]) {
+        if !others.is_empty() {
+            let publications: Arc<[Publication]> = publications.into();
+            others.iter().for_each(|other| other.deliver(Message::Published(publications.clone())));
+        }
+    }
 }
 
 /// Where messages to a shard arrive. The shard watches `wake` for readability.

@@ -1,23 +1,28 @@
 //! One blocking thread per connection, spread over the cores in turn: the oldest way, and still the plainest code. Each
-//! datagram socket has one too ([`datagrams`]).
+//! datagram socket has one too (`datagrams`).
 
+mod connection;
 mod datagrams;
+mod registry;
 
-use super::counters::{Counters, Counts};
+use super::hub::Hub;
 use super::shard::{Message, Shard};
-use super::{ACCEPT_PAUSE, BufferOptions, Engine, EngineError, Layout, accepting_must_rest};
-use crate::protocol::{Answer, Service};
+use super::stats::Stats;
+use super::task::ConnectionTask;
+use super::{ACCEPT_BACKOFF, BufferOptions, Engine, EngineError, ShardService, ThreadingModel, is_accept_backoff};
+use crate::protocol::Peer;
 use crate::sys::affinity;
 use crate::sys::epoll::{Epoll as Poller, Events, Interest};
 use crate::sys::socket::{self, Blocking};
-use datagrams::Post;
+use connection::{Connection, ThreadWake};
+use datagrams::DatagramEndpoint;
+use registry::ConnectionRegistry;
 use socket2::Socket;
-use std::collections::HashMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::net::Shutdown;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Stack of a connection's thread: what it needs, not the 2 MiB default, as there may be thousands.
 const STACK_BYTES: usize = 256 << 10;
@@ -36,71 +41,26 @@ pub struct Threads;
 
 impl Engine for Threads {
     const NAME: &'static str = "threads";
-    const LAYOUT: Layout = Layout::OneShard;
+    const THREADING: ThreadingModel = ThreadingModel::OneShard;
     type Options = Options;
 
-    fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
-    where
-        S::Session: Send,
-    {
+    fn run<S: ShardService>(options: &Options, mut shard: Shard<S>) -> Result<(), EngineError> {
         let buffer_size = options.buffers.buffer_size.0 as usize;
-        Acceptor { shard, buffer_size, crowd: Arc::default(), next: 0 }.run()
-    }
-}
-
-/// The sockets being served, each by its thread, to end them on a drain.
-#[derive(Default)]
-struct Crowd {
-    sockets: Mutex<HashMap<u64, Arc<Socket>>>,
-    left: Condvar,
-    /// Set when the drain begins: when its patience ends.
-    drain_ends: OnceLock<Instant>,
-}
-
-impl Crowd {
-    fn sockets(&self) -> MutexGuard<'_, HashMap<u64, Arc<Socket>>> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn leave(&self, number: u64) {
-        self.sockets().remove(&number);
-        self.left.notify_all();
-    }
-
-    fn shutdown(&self, how: Shutdown) {
-        self.sockets().values().for_each(|socket| drop(socket.shutdown(how)));
-    }
-
-    /// Wakes every thread: what has arrived is still received, then the end of the stream, or nothing.
-    fn begin_drain(&self, patience: Duration) {
-        let _ = self.drain_ends.set(Instant::now() + patience);
-        self.shutdown(Shutdown::Read);
-    }
-
-    /// Waits until all have left. Returns how many had not when the time was over.
-    fn wait_until_empty(&self, patience: Duration) -> usize {
-        let end = Instant::now() + patience;
-        let mut sockets = self.sockets();
-        while !sockets.is_empty() && Instant::now() < end {
-            let rest = end.saturating_duration_since(Instant::now());
-            sockets = self.left.wait_timeout(sockets, rest).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        sockets.len()
+        let hub = Hub::new(std::mem::take(&mut shard.others));
+        Acceptor { shard, buffer_size, registry: Arc::default(), hub, next: 0 }.run()
     }
 }
 
 struct Acceptor<S> {
     shard: Shard<S>,
     buffer_size: usize,
-    crowd: Arc<Crowd>,
+    registry: Arc<ConnectionRegistry>,
+    hub: Arc<Hub<ThreadWake>>,
     /// Number of the next connection.
     next: u64,
 }
 
-impl<S: Service + Clone + Send + 'static> Acceptor<S>
-where
-    S::Session: Send,
-{
+impl<S: ShardService> Acceptor<S> {
     fn run(mut self) -> Result<(), EngineError> {
         let poller = self.register().map_err(EngineError::io("registering with epoll"))?;
         self.serve_datagrams().map_err(EngineError::io("starting a thread for a datagram socket"))?;
@@ -134,6 +94,7 @@ where
         for message in self.shard.inbox.read() {
             match message {
                 Message::Connection { socket, listener } => self.serve(socket, listener),
+                Message::Published(publications) => self.hub.deliver(&publications),
                 Message::Drain => return true,
             }
         }
@@ -144,37 +105,31 @@ where
         let listener = &self.shard.listeners[index];
         match socket::accept(&listener.socket, Blocking::Yes) {
             Ok(socket) => self.serve(socket, listener.number),
-            Err(error) if error.raw_os_error().is_some_and(accepting_must_rest) => {
-                thread::sleep(ACCEPT_PAUSE.duration())
+            Err(error) if error.raw_os_error().is_some_and(is_accept_backoff) => {
+                thread::sleep(ACCEPT_BACKOFF.duration())
             }
             Err(_) => {}
         }
     }
 
-    fn serve(&mut self, socket: Socket, listener: usize) {
+    fn serve(&mut self, socket: Socket, endpoint: usize) {
         let (number, core) = self.next_thread();
         let socket = Arc::new(socket);
-        let mut service = self.shard.service.clone();
-        let talk = Talk {
-            session: service.open(listener),
-            service,
-            socket: socket.clone(),
-            counters: self.shard.counters.clone(),
-            buffer: vec![0; self.buffer_size],
-        };
-        self.shard.counters.add(&Counts { opened: 1, ..Counts::default() });
-        self.crowd.sockets().insert(number, socket);
-        let crowd = self.crowd.clone();
+        let service = &mut self.shard.service;
+        let open = |cx: &mut _| service.open(Peer { endpoint }, cx);
+        let task = ConnectionTask::new(number, self.buffer_size, self.shard.clock, self.hub.clone(), open);
+        let connection = Connection::new(socket.clone(), task, self.shard.shared_stats.clone());
+        self.registry.enter(number, socket);
+        let registry = self.registry.clone();
         let spawned = thread::Builder::new().name("connection".into()).stack_size(STACK_BYTES).spawn(move || {
             core.map(affinity::pin_current_thread);
-            let ended = Talk::run(talk);
-            ended.1.add(&Counts { closed: 1, failed: u64::from(ended.0.is_err()), ..Counts::default() });
-            crowd.leave(number);
+            connection.run();
+            registry.leave(number);
         });
         if spawned.is_err() {
             // No thread to be had: the connection is refused by closing it.
-            self.shard.counters.add(&Counts { closed: 1, failed: 1, ..Counts::default() });
-            self.crowd.leave(number);
+            self.shard.shared_stats.add(&Stats { opened: 1, closed: 1, failed: 1, ..Stats::default() });
+            self.registry.leave(number);
         }
     }
 
@@ -191,13 +146,13 @@ where
     fn serve_datagrams(&mut self) -> io::Result<()> {
         for datagrams in std::mem::take(&mut self.shard.datagrams) {
             let (number, core) = self.next_thread();
-            let post = Post::new(datagrams, self.shard.service.clone(), self.shard.counters.clone(), &self.crowd);
-            self.crowd.sockets().insert(number, post.socket());
-            let crowd = self.crowd.clone();
+            let endpoint = DatagramEndpoint::new(datagrams, &self.shard, &self.registry, &self.hub);
+            self.registry.enter(number, endpoint.socket());
+            let registry = self.registry.clone();
             thread::Builder::new().name("datagrams".into()).stack_size(STACK_BYTES).spawn(move || {
                 core.map(affinity::pin_current_thread);
-                post.run();
-                crowd.leave(number);
+                endpoint.run();
+                registry.leave(number);
             })?;
         }
         Ok(())
@@ -205,56 +160,13 @@ where
 
     fn drain(mut self) -> Result<(), EngineError> {
         self.shard.listeners.clear();
-        let patience = self.shard.drain_patience.duration();
-        self.crowd.begin_drain(patience);
-        let stayed = self.crowd.wait_until_empty(patience);
+        let timeout = self.shard.drain_timeout.duration();
+        self.registry.begin_drain(timeout);
+        let stayed = self.registry.wait_until_empty(timeout);
         if stayed > 0 {
-            self.crowd.shutdown(Shutdown::Both);
-            self.crowd.wait_until_empty(Duration::from_secs(1));
+            self.registry.shutdown(Shutdown::Both);
+            self.registry.wait_until_empty(Duration::from_secs(1));
         }
         Ok(())
-    }
-}
-
-/// One connection: receive, answer, until the peer's end.
-struct Talk<S: Service> {
-    socket: Arc<Socket>,
-    service: S,
-    session: S::Session,
-    counters: Arc<Counters>,
-    buffer: Vec<u8>,
-}
-
-impl<S: Service> Talk<S> {
-    fn run(mut self) -> (io::Result<()>, Arc<Counters>) {
-        let mut output = Vec::new();
-        loop {
-            match self.turn(&mut output) {
-                Ok(true) => {}
-                Ok(false) => return (Ok(()), self.counters),
-                Err(error) => return (Err(error), self.counters),
-            }
-        }
-    }
-
-    /// Receives once and answers. `false` at the peer's end.
-    fn turn(&mut self, output: &mut Vec<u8>) -> io::Result<bool> {
-        let count = match (&*self.socket).read(&mut self.buffer) {
-            Ok(0) => return Ok(false),
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        output.clear();
-        let input = &self.buffer[..count];
-        let answer = match self.service.received(&mut self.session, input, output) {
-            Answer::Nothing => &[],
-            Answer::Input(range) => &input[range],
-            Answer::Output => output.as_slice(),
-        };
-        (&*self.socket).write_all(answer)?;
-        let counts = Counts { bytes_in: count as u64, bytes_out: answer.len() as u64, ..Counts::default() };
-        self.counters.add(&counts);
-        Ok(true)
     }
 }

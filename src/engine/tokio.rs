@@ -1,23 +1,24 @@
-//! tokio, as its documentation shows it: a current-thread runtime per core, a task per connection, `read` and
-//! `write_all`. Datagram sockets have a task each ([`datagrams`]).
+//! tokio: a current-thread runtime per core, and a task per connection that reads and writes whenever the socket lets it, as
+//! hyper's do. Datagram sockets have a task each (`datagrams`).
 
+mod connection;
 mod datagrams;
 
-use super::counters::{Counters, Counts};
+use super::acceptor::{Acceptor, Incoming};
 use super::datagram::{DatagramSocket, Responder};
-use super::reactor_datagrams::{Desk, Drained};
-use super::reception::{Arrival, Reception};
+use super::hub::Hub;
 use super::shard::Shard;
-use super::{BufferOptions, Engine, EngineError, Layout};
-use crate::protocol::{Answer, Service};
+use super::stats::Stats;
+use super::task::ConnectionTask;
+use super::task_wake::TaskWake;
+use super::tokio_datagram::{DatagramTask, Drained};
+use super::{BufferOptions, Engine, EngineError, ShardService, ThreadingModel};
+use crate::protocol::{Peer, Session};
 use crate::sys::socket::Blocking;
-use datagrams::Post;
-use socket2::{Domain, SockRef, Socket};
-use std::io;
-use std::net::Shutdown;
-use std::os::fd::AsFd;
+use connection::Connection;
+use datagrams::DatagramEndpoint;
+use socket2::{Domain, Socket};
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, mpsc, watch};
@@ -35,62 +36,68 @@ pub struct Tokio;
 
 impl Engine for Tokio {
     const NAME: &'static str = "tokio";
-    const LAYOUT: Layout = Layout::ShardPerCore;
+    const THREADING: ThreadingModel = ThreadingModel::ShardPerCore;
     type Options = Options;
 
-    fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
-    where
-        S::Session: Send,
-    {
+    fn run<S: ShardService>(options: &Options, shard: Shard<S>) -> Result<(), EngineError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(EngineError::io("starting the tokio runtime"))?;
         runtime.block_on(serve(shard, options.buffers.buffer_size.0 as usize))
     }
 }
 
-async fn serve<S: Service + Clone + Send + 'static>(mut shard: Shard<S>, buffer_size: usize) -> Result<(), EngineError>
-where
-    S::Session: Send,
-{
+async fn serve<S: ShardService>(mut shard: Shard<S>, buffer_size: usize) -> Result<(), EngineError> {
     // Every task holds a sender; when the last one is gone, so are the connections.
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let (serving, drained) = watch::channel(());
-    serve_datagrams(&mut shard, &drained, &alive)?;
-    let mut reception = Reception::new(shard.listeners, shard.inbox, shard.placement, Blocking::No)?;
+    let hub = Hub::new(std::mem::take(&mut shard.others));
+    serve_datagrams(&mut shard, &hub, &drained, &alive)?;
+    let (listeners, placement) = (std::mem::take(&mut shard.listeners), shard.placement);
+    let mut acceptor = Acceptor::new(listeners, shard.inbox, placement, Blocking::No)?;
     let _ = shard.ready.send(());
     let drain = Arc::new(Notify::new());
-    while let Arrival::Connection { socket, listener } = reception.next().await {
-        let mut service = shard.service.clone();
-        let session = service.open(listener);
-        let counters = shard.counters.clone();
-        let talk = Talk { service, session, counters, buffer: vec![0; buffer_size] };
+    for number in 0.. {
+        let (socket, endpoint) = match acceptor.next().await {
+            Incoming::Connection { socket, listener } => (socket, listener),
+            Incoming::Published(publications) => {
+                hub.deliver(&publications);
+                continue;
+            }
+            Incoming::Drain => break,
+        };
+        let open = |cx: &mut _| shard.service.open(Peer { endpoint }, cx);
+        let task = ConnectionTask::new(number, buffer_size, shard.clock, hub.clone(), open);
+        let connection = Connection::new(task, shard.shared_stats.clone());
         // From here on, before the task first runs, it hears of the drain.
         let drained = drain.clone().notified_owned();
-        tokio::spawn(serve_connection(socket, talk, drained, alive.clone()));
+        tokio::spawn(serve_connection(socket, connection, drained, alive.clone()));
     }
-    drop((reception, alive, serving));
+    drop((acceptor, alive, serving));
     drain.notify_waiters();
-    if tokio::time::timeout(shard.drain_patience.duration(), all_gone.recv()).await.is_err() {
+    if tokio::time::timeout(shard.drain_timeout.duration(), all_gone.recv()).await.is_err() {
         // What is left ends with the runtime.
-        let counts = shard.counters.read();
-        let left = counts.opened - counts.closed;
-        shard.counters.add_alone(&Counts { closed: left, failed: left, ..Counts::default() });
+        let stats = shard.shared_stats.read();
+        let left = stats.opened - stats.closed;
+        shard.shared_stats.add_alone(&Stats { closed: left, failed: left, ..Stats::default() });
     }
     Ok(())
 }
 
 /// Starts a task for each datagram socket.
-fn serve_datagrams<S>(shard: &mut Shard<S>, drained: &Drained, alive: &mpsc::Sender<()>) -> Result<(), EngineError>
-where
-    S: Service + Clone + Send + 'static,
-    S::Session: Send,
-{
+fn serve_datagrams<S: ShardService>(
+    shard: &mut Shard<S>,
+    hub: &Arc<Hub<TaskWake>>,
+    drained: &Drained,
+    alive: &mpsc::Sender<()>,
+) -> Result<(), EngineError> {
     for DatagramSocket { number, socket, guard } in std::mem::take(&mut shard.datagrams) {
-        let desk = Desk::new(Responder::new(shard.service.clone(), number, guard), shard.counters.clone());
-        let post = Post::new(socket).map_err(EngineError::io("registering a datagram socket with the runtime"))?;
+        let responder = Responder::new(shard.service.clone(), number, guard, shard.clock);
+        let task = DatagramTask::new(responder, hub.clone(), shard.shared_stats.clone());
+        let endpoint = DatagramEndpoint::new(socket);
+        let endpoint = endpoint.map_err(EngineError::io("registering a datagram socket with the runtime"))?;
         let (drained, alive) = (drained.clone(), alive.clone());
         tokio::spawn(async move {
-            post.serve(desk, drained).await;
+            endpoint.serve(task, drained).await;
             drop(alive);
         });
     }
@@ -98,61 +105,22 @@ where
 }
 
 /// One connection's task, from its opening to its end.
-async fn serve_connection<S: Service>(socket: Socket, talk: Talk<S>, drained: OwnedNotified, alive: mpsc::Sender<()>) {
-    let counters = talk.counters.clone();
-    counters.add_alone(&Counts { opened: 1, ..Counts::default() });
+async fn serve_connection<S: Session>(
+    socket: Socket,
+    mut connection: Connection<S>,
+    drained: OwnedNotified,
+    alive: mpsc::Sender<()>,
+) {
     let ended = match socket.domain() {
         Ok(Domain::UNIX) => match UnixStream::from_std(socket.into()) {
-            Ok(stream) => talk.run(stream, drained).await,
+            Ok(stream) => connection.serve(stream, drained).await,
             Err(error) => Err(error),
         },
         _ => match TcpStream::from_std(socket.into()) {
-            Ok(stream) => talk.run(stream, drained).await,
+            Ok(stream) => connection.serve(stream, drained).await,
             Err(error) => Err(error),
         },
     };
-    counters.add_alone(&Counts { closed: 1, failed: u64::from(ended.is_err()), ..Counts::default() });
+    connection.finish(ended.is_err());
     drop(alive);
-}
-
-struct Talk<S: Service> {
-    service: S,
-    session: S::Session,
-    counters: Arc<Counters>,
-    buffer: Vec<u8>,
-}
-
-impl<S: Service> Talk<S> {
-    async fn run<T>(mut self, mut stream: T, drained: OwnedNotified) -> io::Result<()>
-    where
-        T: AsyncRead + AsyncWrite + AsFd + Unpin,
-    {
-        tokio::pin!(drained);
-        let mut draining = false;
-        let mut output = Vec::new();
-        loop {
-            let count = tokio::select! {
-                biased;
-                count = stream.read(&mut self.buffer) => count?,
-                () = &mut drained, if !draining => {
-                    draining = true;
-                    SockRef::from(&stream).shutdown(Shutdown::Read)?;
-                    continue;
-                }
-            };
-            if count == 0 {
-                return Ok(());
-            }
-            output.clear();
-            let input = &self.buffer[..count];
-            let answer = match self.service.received(&mut self.session, input, &mut output) {
-                Answer::Nothing => &[],
-                Answer::Input(range) => &input[range],
-                Answer::Output => output.as_slice(),
-            };
-            stream.write_all(answer).await?;
-            let counts = Counts { bytes_in: count as u64, bytes_out: answer.len() as u64, ..Counts::default() };
-            self.counters.add_alone(&counts);
-        }
-    }
 }

@@ -1,34 +1,36 @@
-//! tokio-uring 0.5, as its documentation shows it: a task per connection, owned buffers, `read` and `write_all`.
+//! tokio-uring 0.5: a task per connection, with a `read` and a `write` under way side by side, each owning its buffer.
 //!
 //! Its ring's descriptor sits in an epoll loop, and it has neither multishot operations nor buffer rings: it stands for
 //! itself, not for io_uring. Connections are accepted through tokio's reactor, so that they can be handed to any shard.
-//! Datagram sockets have a task each ([`datagrams`]).
+//! Datagram sockets have a task each (`datagrams`).
 
+mod connection;
 mod datagrams;
 
-use super::counters::{Counters, Counts};
+use super::acceptor::{Acceptor, Incoming};
 use super::datagram::{DatagramSocket, Responder};
-use super::reactor_datagrams::{Desk, Drained};
-use super::reception::{Arrival, Reception};
+use super::hub::Hub;
 use super::shard::Shard;
-use super::{BufferOptions, Engine, EngineError, Layout, Unsupported};
-use crate::protocol::{Answer, Service};
+use super::task::ConnectionTask;
+use super::task_wake::TaskWake;
+use super::tokio_datagram::{DatagramTask, Drained};
+use super::{BufferOptions, Engine, EngineError, ShardService, ThreadingModel, Unsupported};
+use crate::protocol::Peer;
 use crate::sys::socket::Blocking;
 use crate::sys::uring::{Ring, RingSettings, Taskrun};
-use datagrams::Post;
+use connection::Connection;
+use datagrams::DatagramEndpoint;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::TcpStream;
 
 /// How long aborted connections may take to end: their operations fail at once.
-const ABORT_PATIENCE: Duration = Duration::from_secs(1);
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How completions are run; deferred ones hang under tokio-uring 0.5, whose ring is watched from an epoll loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -60,8 +62,8 @@ pub struct TokioUring;
 
 impl Engine for TokioUring {
     const NAME: &'static str = "tokio-uring";
-    const LAYOUT: Layout = Layout::ShardPerCore;
-    const EVERYWHERE_ASIDE: Option<&'static str> = Some(
+    const THREADING: ThreadingModel = ThreadingModel::ShardPerCore;
+    const WILDCARD_NOTE: Option<&'static str> = Some(
         "is served through tokio's reactor, not through the ring: a receive of tokio-uring 0.5 does not tell at which \
          address a datagram arrived, and answers are to leave from there; bind to one address to have the ring",
     );
@@ -78,10 +80,7 @@ impl Engine for TokioUring {
         Ok(())
     }
 
-    fn run<S: Service + Clone + Send + 'static>(options: &Options, shard: Shard<S>) -> Result<(), EngineError>
-    where
-        S::Session: Send,
-    {
+    fn run<S: ShardService>(options: &Options, shard: Shard<S>) -> Result<(), EngineError> {
         let mut ring = tokio_uring::uring_builder();
         if options.taskrun == TaskrunChoice::Coop {
             ring.setup_coop_taskrun();
@@ -95,104 +94,69 @@ impl Engine for TokioUring {
 }
 
 /// The connections being served, to end them on a drain.
-type Crowd = Rc<RefCell<HashMap<u64, Rc<TcpStream>>>>;
+type ConnectionRegistry = Rc<RefCell<HashMap<u64, Rc<TcpStream>>>>;
 
-async fn serve<S: Service + Clone + 'static>(mut shard: Shard<S>, buffer_size: usize) -> Result<(), EngineError> {
+async fn serve<S: ShardService>(mut shard: Shard<S>, buffer_size: usize) -> Result<(), EngineError> {
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let (serving, drained) = watch::channel(());
-    serve_datagrams(&mut shard, &drained, &alive)?;
-    let mut reception = Reception::new(shard.listeners, shard.inbox, shard.placement, Blocking::Yes)?;
+    let hub = Hub::new(std::mem::take(&mut shard.others));
+    serve_datagrams(&mut shard, &hub, &drained, &alive)?;
+    let (listeners, placement) = (std::mem::take(&mut shard.listeners), shard.placement);
+    let mut acceptor = Acceptor::new(listeners, shard.inbox, placement, Blocking::Yes)?;
     let _ = shard.ready.send(());
-    let crowd = Crowd::default();
-    let mut next = 0;
-    while let Arrival::Connection { socket, listener } = reception.next().await {
+    let registry = ConnectionRegistry::default();
+    for number in 0.. {
+        let (socket, endpoint) = match acceptor.next().await {
+            Incoming::Connection { socket, listener } => (socket, listener),
+            Incoming::Published(publications) => {
+                hub.deliver(&publications);
+                continue;
+            }
+            Incoming::Drain => break,
+        };
         // A stream of any family: tokio-uring only ever reads and writes the descriptor.
         let stream = Rc::new(TcpStream::from_std(socket.into()));
-        crowd.borrow_mut().insert(next, stream.clone());
-        let mut service = shard.service.clone();
-        let session = service.open(listener);
-        let talk = Talk { stream, service, session, counters: shard.counters.clone() };
-        let (crowd, alive, number) = (crowd.clone(), alive.clone(), next);
+        registry.borrow_mut().insert(number, stream.clone());
+        let open = |cx: &mut _| shard.service.open(Peer { endpoint }, cx);
+        let task = ConnectionTask::new(number, buffer_size, shard.clock, hub.clone(), open);
+        let connection = Connection::new(stream, task, shard.shared_stats.clone());
+        let (registry, alive) = (registry.clone(), alive.clone());
         tokio_uring::spawn(async move {
-            serve_connection(talk, buffer_size).await;
-            crowd.borrow_mut().remove(&number);
+            connection.serve().await;
+            registry.borrow_mut().remove(&number);
             drop(alive);
         });
-        next += 1;
     }
-    drop((reception, alive, serving));
-    shutdown(&crowd, Shutdown::Read);
-    if tokio::time::timeout(shard.drain_patience.duration(), all_gone.recv()).await.is_err() {
-        shutdown(&crowd, Shutdown::Both);
-        let _ = tokio::time::timeout(ABORT_PATIENCE, all_gone.recv()).await;
+    drop((acceptor, alive, serving));
+    shutdown(&registry, Shutdown::Read);
+    if tokio::time::timeout(shard.drain_timeout.duration(), all_gone.recv()).await.is_err() {
+        shutdown(&registry, Shutdown::Both);
+        let _ = tokio::time::timeout(ABORT_TIMEOUT, all_gone.recv()).await;
     }
     Ok(())
 }
 
 /// Starts a task for each datagram socket.
-fn serve_datagrams<S: Service + Clone + 'static>(
+fn serve_datagrams<S: ShardService>(
     shard: &mut Shard<S>,
+    hub: &Arc<Hub<TaskWake>>,
     drained: &Drained,
     alive: &mpsc::Sender<()>,
 ) -> Result<(), EngineError> {
     for DatagramSocket { number, socket, guard } in std::mem::take(&mut shard.datagrams) {
-        let desk = Desk::new(Responder::new(shard.service.clone(), number, guard), shard.counters.clone());
-        let post = Post::new(socket).map_err(EngineError::io("registering a datagram socket with the runtime"))?;
+        let responder = Responder::new(shard.service.clone(), number, guard, shard.clock);
+        let task = DatagramTask::new(responder, hub.clone(), shard.shared_stats.clone());
+        let endpoint = DatagramEndpoint::new(socket);
+        let endpoint = endpoint.map_err(EngineError::io("registering a datagram socket with the runtime"))?;
         let (drained, alive) = (drained.clone(), alive.clone());
         tokio_uring::spawn(async move {
-            post.serve(desk, drained).await;
+            endpoint.serve(task, drained).await;
             drop(alive);
         });
     }
     Ok(())
 }
 
-fn shutdown(crowd: &Crowd, how: Shutdown) {
-    crowd.borrow().values().for_each(|stream| drop(stream.shutdown(how)));
-}
-
-async fn serve_connection<S: Service>(talk: Talk<S>, buffer_size: usize) {
-    let counters = talk.counters.clone();
-    counters.add_alone(&Counts { opened: 1, ..Counts::default() });
-    let ended = talk.run(buffer_size).await;
-    counters.add_alone(&Counts { closed: 1, failed: u64::from(ended.is_err()), ..Counts::default() });
-}
-
-struct Talk<S: Service> {
-    stream: Rc<TcpStream>,
-    service: S,
-    session: S::Session,
-    counters: Arc<Counters>,
-}
-
-impl<S: Service> Talk<S> {
-    async fn run(mut self, buffer_size: usize) -> io::Result<()> {
-        let mut buffer = Vec::with_capacity(buffer_size);
-        let mut output = Vec::new();
-        loop {
-            let (read, filled) = self.stream.read(buffer).await;
-            buffer = filled;
-            let count = match read? {
-                0 => return Ok(()),
-                count => count,
-            };
-            output.clear();
-            let written = match self.service.received(&mut self.session, &buffer[..count], &mut output) {
-                Answer::Nothing => 0,
-                Answer::Input(range) => {
-                    let len = range.len();
-                    let (result, slice) = self.stream.write_all(buffer.slice(range)).await;
-                    buffer = slice.into_inner();
-                    result.map(|()| len)?
-                }
-                Answer::Output => {
-                    let len = output.len();
-                    let (result, back) = self.stream.write_all(output).await;
-                    output = back;
-                    result.map(|()| len)?
-                }
-            };
-            self.counters.add_alone(&Counts { bytes_in: count as u64, bytes_out: written as u64, ..Counts::default() });
-        }
-    }
+fn shutdown(registry: &ConnectionRegistry, how: Shutdown) {
+    registry.borrow().values().for_each(|stream| drop(stream.shutdown(how)));
 }

@@ -2,7 +2,7 @@
 
 use super::{Config, DEFAULT_MAX_LOSS, DatagramOptions, Pace, PaceError};
 use crate::record::Workload;
-use crate::units::{Address, CoreList, Nanos, ParseUnitError, Share, SizeMix};
+use crate::units::{Address, CoreList, Fraction, Nanos, ParseUnitError, SizeMix};
 use clap::ValueEnum;
 
 /// Where a run's threads are, and what is watched beside it: what is no part of the workload.
@@ -46,7 +46,7 @@ impl Config {
             depth: shape.depth,
             pace: Pace::of(&workload)?,
             timer: generator.timer.as_deref().map(|name| named("timer", name)).transpose()?.unwrap_or_default(),
-            allowed_errors: generator.allow_errors.and_then(Share::new),
+            allowed_errors: generator.allow_errors.and_then(Fraction::new),
             connect_per_request: shape.connect_per_request,
             warmup: Nanos(generator.warmup_ns),
             warmup_max: Nanos(generator.warmup_max_ns),

@@ -47,7 +47,7 @@ pub use thread::WaitMode;
 
 use crate::record::{LoadReport, Workload};
 use crate::sys::{accounting, rlimit};
-use crate::units::{Address, Bytes, CoreList, Nanos, Share, SizeMix};
+use crate::units::{Address, Bytes, CoreList, Fraction, Nanos, SizeMix};
 use std::sync::atomic::AtomicBool;
 
 /// Descriptors for other things than connections: rings, standard streams, /proc.
@@ -96,7 +96,7 @@ pub struct Config {
     pub pace: Option<Pace>,
     pub timer: WaitMode,
     /// Errors that do not make the run invalid, as a share of all requests. A wrong byte always does.
-    pub allowed_errors: Option<Share>,
+    pub allowed_errors: Option<Fraction>,
     pub connect_per_request: bool,
     /// Shortest warm-up, and the longest where throughput is not steady by then.
     pub warmup: Nanos,

@@ -10,7 +10,7 @@ use super::validity::{self, Facts, Interference};
 use crate::clock;
 use crate::record::{
     AccountingRecord, CountRecord, CpuRecord, DatagramRecord, EndRecord, InterruptsRecord, LOAD_SCHEMA, LoadReport,
-    UnavailableRecord, histogram,
+    Reason, UnavailableRecord, histogram,
 };
 use crate::sys::accounting::{CoresTime, Cpu, PerfEvent, ProcessTreeUse, Switches, Unavailable};
 use crate::sys::affinity;
@@ -68,7 +68,7 @@ fn datagrams(outcome: &Outcome) -> Option<DatagramRecord> {
     datagram::record(datagram_stats(outcome), outcome.server_drops)
 }
 
-fn silent(config: &Config, facts: &Facts) -> Option<String> {
+fn silent(config: &Config, facts: &Facts) -> Option<Reason> {
     let timeouts = facts.errors.get(ErrorKind::Timeout.name()).copied().unwrap_or(0);
     datagram::silent(&config.target, config.datagrams.dialect, facts.admitted, timeouts)
 }

@@ -1,120 +1,183 @@
-//! What a server says, with no sockets and no clock.
+//! What is said on a socket, by both ends, with no socket and no clock: a file or folder for each protocol.
 //!
-//! A [`Service`] is given received bytes and tells what to answer. It always takes all of its input and keeps partial
-//! frames itself; the same input in any chunking gives the same output ([`tests`] holds every service to that).
-//! Adding a service: one file, one line in [`Kind`] and one in each of the two matches below it.
+//! [`server`] is what the server's side is made of, [`client`] the load generator's; `for_each_protocol` is the one place
+//! that lists what a server can serve. Adding one: a file that begins like [`skeleton`], and one line there; its option of
+//! `ringmark serve`, its dispatch and its tests follow.
 
+mod broadcast;
+pub mod chargen;
 pub mod client;
+mod daytime;
 mod discard;
 pub mod echo;
 pub mod pattern;
 mod requests;
+pub mod server;
 pub mod size_distribution;
+pub mod skeleton;
 pub mod sockperf;
 
+pub use server::{Answer, Chunk, Cx, DatagramService, Out, Peer, Publication, Reply, Service, Session, Topic, Wants};
+
 use std::fmt;
-use std::ops::Range;
 
-/// What to send in answer to the bytes just received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    Nothing,
-    /// This range of the input itself: sent out of the receive buffer, without a copy.
-    Input(Range<usize>),
-    /// What the service appended to `output`.
-    Output,
+/// The server's side of one protocol. A value of it is what a shard knows of one endpoint.
+pub trait Protocol: Clone + Default {
+    /// The option of `ringmark serve`, and the word in its ready lines.
+    const NAME: &'static str;
+    /// Help of the option: a line, and where there is more to say, an empty line and that.
+    const HELP: &'static str;
+    /// Whether the option is left out of the help.
+    const HIDDEN: bool = false;
+    /// Whether it is spoken in datagrams too; all are spoken on streams.
+    const DATAGRAMS: bool;
+    type Session: Session;
+
+    /// As [`Service::open`].
+    fn open(&mut self, peer: Peer, cx: &mut Cx) -> Self::Session;
+
+    /// As [`DatagramService::datagram`]; never called without [`Protocol::DATAGRAMS`].
+    fn datagram(&mut self, input: &[u8], answer: &mut Answer<'_>, cx: &mut Cx);
 }
 
-/// What a server says on the connections of one shard.
-pub trait Service {
-    /// What the service remembers of one connection.
-    type Session;
-
-    /// A connection to listener number `listener` was opened.
-    fn open(&mut self, listener: usize) -> Self::Session;
-
-    /// Takes all of `input`; what it writes goes to the end of the empty `output`.
-    fn received(&mut self, session: &mut Self::Session, input: &[u8], output: &mut Vec<u8>) -> Answer;
-}
-
-/// The services there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Echo,
-    Discard,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Kind::Echo => "echo",
-            Kind::Discard => "discard",
-        })
-    }
-}
-
-/// The services of a server, one per listener, told apart by an enum so that no message costs dynamic dispatch.
-#[derive(Clone, Debug)]
-pub struct Services {
-    by_listener: Vec<Kind>,
-}
-
-impl Services {
-    /// `by_listener[i]` is what listener number `i` serves.
-    pub fn new(by_listener: Vec<Kind>) -> Services {
-        Services { by_listener }
-    }
-}
-
-impl Service for Services {
-    type Session = Kind;
-
-    fn open(&mut self, listener: usize) -> Kind {
-        self.by_listener[listener]
-    }
-
-    #[inline]
-    fn received(&mut self, session: &mut Kind, input: &[u8], _output: &mut Vec<u8>) -> Answer {
-        match session {
-            Kind::Echo => echo::answer(input),
-            Kind::Discard => discard::answer(input),
+/// Calls a macro with every protocol: a variant's name, and the type that implements [`Protocol`].
+macro_rules! for_each_protocol {
+    ($apply:ident) => {
+        $apply! {
+            Echo, echo::Echo;
+            Discard, discard::Discard;
+            Chargen, chargen::Chargen;
+            Daytime, daytime::Daytime;
+            Broadcast, broadcast::Broadcast;
         }
-    }
+    };
 }
+
+macro_rules! define_protocols {
+    ($($variant:ident, $protocol:ty;)*) => {
+        /// The protocols there are.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Kind {
+            $($variant,)*
+        }
+
+        impl Kind {
+            /// All of them, in the order of the help.
+            pub const ALL: &[Kind] = &[$(Kind::$variant,)*];
+
+            /// As [`Protocol::NAME`].
+            pub fn name(self) -> &'static str {
+                match self { $(Kind::$variant => <$protocol>::NAME,)* }
+            }
+
+            /// As [`Protocol::HELP`].
+            pub fn help(self) -> &'static str {
+                match self { $(Kind::$variant => <$protocol>::HELP,)* }
+            }
+
+            /// As [`Protocol::HIDDEN`].
+            pub fn is_hidden(self) -> bool {
+                match self { $(Kind::$variant => <$protocol>::HIDDEN,)* }
+            }
+
+            /// As [`Protocol::DATAGRAMS`].
+            pub fn speaks_datagrams(self) -> bool {
+                match self { $(Kind::$variant => <$protocol>::DATAGRAMS,)* }
+            }
+
+            fn endpoint(self) -> AnyProtocol {
+                match self { $(Kind::$variant => AnyProtocol::$variant(Default::default()),)* }
+            }
+        }
+
+        impl fmt::Display for Kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        /// A protocol, told apart by an enum so that no message costs dynamic dispatch.
+        #[derive(Clone, Debug)]
+        enum AnyProtocol {
+            $($variant($protocol),)*
+        }
+
+        /// A session of any protocol.
+        #[derive(Clone, Debug)]
+        pub enum AnySession {
+            $($variant(<$protocol as Protocol>::Session),)*
+        }
+
+        /// What a server serves, one protocol per endpoint.
+        #[derive(Clone, Debug)]
+        pub struct Services {
+            by_endpoint: Vec<AnyProtocol>,
+        }
+
+        impl Services {
+            /// `by_endpoint[i]` is what endpoint number `i` serves.
+            pub fn new(by_endpoint: impl IntoIterator<Item = Kind>) -> Services {
+                Services { by_endpoint: by_endpoint.into_iter().map(Kind::endpoint).collect() }
+            }
+        }
+
+        impl Service for Services {
+            type Session = AnySession;
+
+            fn open(&mut self, peer: Peer, cx: &mut Cx) -> AnySession {
+                self.by_endpoint[peer.endpoint].open(peer, cx)
+            }
+        }
+
+        impl DatagramService for Services {
+            #[inline]
+            fn datagram(&mut self, peer: Peer, input: &[u8], answer: &mut Answer<'_>, cx: &mut Cx) {
+                self.by_endpoint[peer.endpoint].datagram(input, answer, cx);
+            }
+        }
+
+        impl AnyProtocol {
+            fn open(&mut self, peer: Peer, cx: &mut Cx) -> AnySession {
+                match self { $(AnyProtocol::$variant(protocol) => AnySession::$variant(protocol.open(peer, cx)),)* }
+            }
+
+            #[inline]
+            fn datagram(&mut self, input: &[u8], answer: &mut Answer<'_>, cx: &mut Cx) {
+                match self { $(AnyProtocol::$variant(protocol) => protocol.datagram(input, answer, cx),)* }
+            }
+        }
+
+        impl Session for AnySession {
+            #[inline]
+            fn received(&mut self, input: &[u8], out: &mut Out, cx: &mut Cx) -> usize {
+                match self { $(AnySession::$variant(session) => session.received(input, out, cx),)* }
+            }
+
+            fn writable(&mut self, out: &mut Out, cx: &mut Cx) {
+                match self { $(AnySession::$variant(session) => session.writable(out, cx),)* }
+            }
+
+            fn ended(&mut self, out: &mut Out, cx: &mut Cx) {
+                match self { $(AnySession::$variant(session) => session.ended(out, cx),)* }
+            }
+
+            fn timeout(&mut self, out: &mut Out, cx: &mut Cx) {
+                match self { $(AnySession::$variant(session) => session.timeout(out, cx),)* }
+            }
+
+            fn delivered(&mut self, publication: &Publication, out: &mut Out, cx: &mut Cx) {
+                match self { $(AnySession::$variant(session) => session.delivered(publication, out, cx),)* }
+            }
+
+            #[inline]
+            fn wants(&self) -> Wants {
+                match self { $(AnySession::$variant(session) => session.wants(),)* }
+            }
+        }
+    };
+}
+
+for_each_protocol!(define_protocols);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// All that a service answers to the chunks.
-    fn output(kind: Kind, chunks: &[Vec<u8>]) -> Vec<u8> {
-        let mut service = Services::new(vec![kind]);
-        let mut session = service.open(0);
-        let mut all = Vec::new();
-        for chunk in chunks {
-            let mut written = Vec::new();
-            match service.received(&mut session, chunk, &mut written) {
-                Answer::Nothing => {}
-                Answer::Input(range) => all.extend_from_slice(&chunk[range]),
-                Answer::Output => all.extend_from_slice(&written),
-            }
-        }
-        all
-    }
-
-    proptest! {
-        #[test]
-        fn chunking_does_not_change_what_is_said(chunks: Vec<Vec<u8>>) {
-            for kind in [Kind::Echo, Kind::Discard] {
-                prop_assert_eq!(output(kind, &chunks), output(kind, &[chunks.concat()]));
-            }
-        }
-
-        #[test]
-        fn echo_says_what_it_hears_and_discard_nothing(chunks: Vec<Vec<u8>>) {
-            prop_assert_eq!(output(Kind::Echo, &chunks), chunks.concat());
-            prop_assert!(output(Kind::Discard, &chunks).is_empty());
-        }
-    }
-}
+mod tests;

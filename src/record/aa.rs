@@ -1,6 +1,6 @@
 //! What `ringmark compare --aa` stores.
 
-use super::{CellRecord, RatioRecord, SceneRecord, Stopped, Verdict};
+use super::{CellRecord, RatioRecord, Reason, SceneRecord, Stopped, Verdict, reason};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,9 @@ pub struct AaComparison {
     /// Requests per second of both in each round in which both are valid.
     pub pairs: Vec<(f64, f64)>,
     /// Why the other rounds do not count, each reason once.
-    pub problems: Vec<String>,
+    #[serde(flatten, with = "reason::problems")]
+    #[schemars(with = "reason::problems::Stored")]
+    pub problems: Vec<Reason>,
     /// Derived.
     pub ratio: Option<RatioRecord>,
     /// Derived.

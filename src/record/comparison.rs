@@ -1,6 +1,8 @@
 //! What a comparison stores: the raw trials, and the figures derived from them.
 
-use super::{DatagramRecord, GeneratorRecord, LatencyRecord, LoadReport, QuantileRecord, ShapeRecord, UseRecord};
+use super::{
+    DatagramRecord, GeneratorRecord, LatencyRecord, LoadReport, QuantileRecord, Reason, ShapeRecord, UseRecord, reason,
+};
 use crate::stats::{Interval, PairedRatio};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,7 +112,9 @@ pub struct ContestantRecord {
     /// What to type after `ringmark serve` to get this server.
     pub words: String,
     /// Why it cannot run here; it then has no trials.
-    pub unavailable: Option<String>,
+    #[serde(flatten, with = "reason::unavailable")]
+    #[schemars(with = "reason::unavailable::Stored")]
+    pub unavailable: Option<Reason>,
     /// Median over the valid rounds.
     pub throughput_per_s: Option<f64>,
     /// Of the added histograms of the valid rounds.
@@ -191,7 +195,9 @@ pub struct TrialRecord {
     pub position: u64,
     pub load: Option<LoadReport>,
     /// What was tried, why it failed, and the last lines the failed process wrote to stderr.
-    pub failed: Option<String>,
+    #[serde(flatten, with = "reason::failed")]
+    #[schemars(with = "reason::failed::Stored")]
+    pub failed: Option<Reason>,
     /// How the server placed the connections on its threads, where it tells.
     pub connections_per_shard: Option<Vec<u64>>,
 }

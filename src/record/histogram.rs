@@ -23,10 +23,13 @@ pub fn read_all<'a>(stored: impl Iterator<Item = &'a str>) -> Result<Vec<Histogr
 /// All samples together.
 pub fn sum(parts: &[Histogram<u64>]) -> Result<Histogram<u64>, HistogramError> {
     let mut sum: Histogram<u64> = Histogram::new(DIGITS).map_err(|error| HistogramError(error.to_string()))?;
-    for part in parts {
-        sum.add(part).map_err(|error| HistogramError(error.to_string()))?;
-    }
+    parts.iter().try_for_each(|part| add(&mut sum, part))?;
     Ok(sum)
+}
+
+/// Adds the samples of a part.
+pub fn add(sum: &mut Histogram<u64>, part: &Histogram<u64>) -> Result<(), HistogramError> {
+    sum.add(part).map_err(|error| HistogramError(error.to_string()))
 }
 
 /// The latency of one run.

@@ -1,6 +1,6 @@
 //! What one run of the generator stores.
 
-use super::{AccountingRecord, DatagramRecord, Workload};
+use super::{AccountingRecord, DatagramRecord, Reason, Workload, reason};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,9 +34,13 @@ pub struct LoadReport {
     /// Every kind is always present, most of them 0: connect, timeout, reset, closed, corrupt, other.
     pub errors: BTreeMap<String, u64>,
     /// Why this run's figures must not be used; empty when they may.
-    pub invalid: Vec<String>,
+    #[serde(flatten, with = "reason::invalid")]
+    #[schemars(with = "reason::invalid::Stored")]
+    pub invalid: Vec<Reason>,
     /// What the reader should know though the figures stand.
-    pub warnings: Vec<String>,
+    #[serde(flatten, with = "reason::warnings")]
+    #[schemars(with = "reason::warnings::Stored")]
+    pub warnings: Vec<Reason>,
     pub cpu: CpuRecord,
     /// What both ends used beyond that; `None` in files older than it.
     #[serde(default)]

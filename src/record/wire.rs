@@ -43,7 +43,7 @@ pub struct PacketsRecord {
 }
 
 /// What was seen beside the samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SeenRecord {
     /// Connections, and pairs of ends on UDP.
     pub connections: u64,

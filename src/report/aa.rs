@@ -5,7 +5,7 @@ use super::json;
 use super::result::{Rows, Series, StoredResult, Table};
 use super::verdict::{short_name, verdict};
 use crate::record::histogram::HistogramError;
-use crate::record::{AaComparison, AaReport, RateRecord, RatioRecord, Stopped, Verdict};
+use crate::record::{AaComparison, AaReport, RateRecord, RatioRecord, Reason, Stopped, Verdict};
 use crate::stats::{paired_ratio, proportion_interval};
 use crate::units::{Nanos, counted};
 
@@ -130,7 +130,7 @@ fn alarm((index, comparison): (usize, &AaComparison)) -> String {
 fn undecided(report: &AaReport) -> Option<String> {
     let without = report.comparisons.len() as u64 - report.decided;
     let reason = report.comparisons.iter().flat_map(|one| &one.problems).next();
-    let reason = reason.and_then(|reason| reason.lines().next()).unwrap_or("trials without figures");
+    let reason = reason.map_or_else(|| "trials without figures".to_owned(), Reason::first_line);
     (without > 0).then(|| {
         format!("  ! {} had too few valid rounds for a verdict, such as: {reason}", counted(without, "comparison"))
     })

@@ -1,30 +1,83 @@
 //! From raw trials to figures. Everything derived in a report is computed here and only here, by `compare` and by
 //! `report` alike, so a stored file renders to the same text again.
+//!
+//! A histogram is decoded once: on reading a file, or when its trial is over ([`Growing`]).
 
 use super::accounting::{EndOfRun, usage};
+use super::outliers;
+use super::quantiles::{self, Batch};
 use super::verdict::verdict;
-use super::{outliers, quantiles};
 use crate::record::histogram::{self, HistogramError};
 use crate::record::{
     AccountingRecord, CellRecord, CompareReport, ContestantRecord, EndRecord, IntervalRecord, LoadReport, RatioRecord,
-    TrialRecord, UseRecord,
+    Reason, TrialRecord, UseRecord,
 };
 use crate::stats::{median, mix, paired_ratio};
+use hdrhistogram::Histogram;
 
 /// Computes all figures of a report again.
 pub fn fill(report: &mut CompareReport) -> Result<(), HistogramError> {
-    let (baseline, seed) = (report.baseline.clone(), report.scene.seed);
-    report
-        .cells
-        .iter_mut()
-        .enumerate()
-        .try_for_each(|(index, cell)| fill_cell(cell, &baseline, mix(seed, index as u64)))
+    Growing::new(report).map(|_| ())
 }
 
-/// Computes the figures of one cell of a report again.
-pub fn fill_at(report: &mut CompareReport, index: usize) -> Result<(), HistogramError> {
-    let seed = mix(report.scene.seed, index as u64);
-    report.cells.get_mut(index).map_or(Ok(()), |cell| fill_cell(cell, &report.baseline, seed))
+/// A comparison under way: what its trials so far have measured, so that a further one costs no more than itself.
+pub struct Growing {
+    /// By cell and contestant.
+    waited: Vec<Vec<Waited>>,
+}
+
+impl Growing {
+    /// Computes all figures of a report.
+    pub fn new(report: &mut CompareReport) -> Result<Growing, HistogramError> {
+        let read = |cell: &CellRecord| cell.contestants.iter().map(|one| Waited::read(&one.trials)).collect();
+        let waited: Vec<Vec<Waited>> = report.cells.iter().map(read).collect::<Result<_, _>>()?;
+        for (index, (cell, waited)) in report.cells.iter_mut().zip(&waited).enumerate() {
+            cell.contestants.iter_mut().zip(waited).for_each(|(contestant, waited)| fill_figures(contestant, waited));
+            compare(cell, &report.baseline, mix(report.scene.seed, index as u64), |_| true);
+        }
+        Ok(Growing { waited })
+    }
+
+    /// Adds a trial of a contestant in a cell, and computes what changes. A report that cannot be used becomes a failed
+    /// trial. What the report does not have is left alone.
+    pub fn add(&mut self, report: &mut CompareReport, cell: usize, contestant: usize, mut trial: TrialRecord) {
+        let seed = mix(report.scene.seed, cell as u64);
+        let waited = self.waited.get_mut(cell).and_then(|cell| cell.get_mut(contestant));
+        let Some((waited, cell)) = waited.zip(report.cells.get_mut(cell)) else { return };
+        let Some(grown) = cell.contestants.get_mut(contestant) else { return };
+        if let Err(error) = waited.add(&trial) {
+            trial.load = None;
+            trial.failed = Some(Reason::ReportUnusable { problem: error.to_string() });
+        }
+        grown.trials.push(trial);
+        fill_figures(grown, waited);
+        let is_baseline = grown.name == report.baseline;
+        // All others relate to the baseline.
+        compare(cell, &report.baseline, seed, |index| is_baseline || index == contestant);
+    }
+}
+
+/// What the clients of a contestant waited in its valid trials: together, and trial by trial.
+struct Waited {
+    all: Histogram<u64>,
+    batches: Vec<Batch>,
+}
+
+impl Waited {
+    fn read(trials: &[TrialRecord]) -> Result<Waited, HistogramError> {
+        let mut waited = Waited { all: histogram::sum(&[])?, batches: Vec::new() };
+        trials.iter().try_for_each(|trial| waited.add(trial))?;
+        Ok(waited)
+    }
+
+    /// Adds nothing where the trial's histogram cannot be read.
+    fn add(&mut self, trial: &TrialRecord) -> Result<(), HistogramError> {
+        let Some(load) = trial.valid() else { return Ok(()) };
+        let waited = histogram::read(load.waiting_histogram())?;
+        histogram::add(&mut self.all, &waited)?;
+        self.batches.push(Batch::of(&waited));
+        Ok(())
+    }
 }
 
 /// Computes the figures of a single run again.
@@ -32,42 +85,41 @@ pub fn fill_load(report: &mut LoadReport) -> Result<(), HistogramError> {
     report.latency_ns = histogram::latency(&report.histogram)?;
     report.response_ns = report.response_histogram.as_deref().map(histogram::latency).transpose()?;
     report.send_lag_ns = report.send_lag_histogram.as_deref().map(histogram::latency).transpose()?;
-    let batches = histogram::read_all(report.intervals.iter().map(IntervalRecord::waiting_histogram))?;
+    let intervals = report.intervals.iter().map(IntervalRecord::waiting_histogram);
+    let batches: Vec<Batch> = intervals.map(|one| Ok(Batch::of(&histogram::read(one)?))).collect::<Result<_, _>>()?;
     report.quantiles = quantiles::records(&histogram::read(report.waiting_histogram())?, &batches);
     Ok(())
 }
 
-fn fill_cell(cell: &mut CellRecord, baseline: &str, seed: u64) -> Result<(), HistogramError> {
-    let base: Vec<TrialRecord> = cell
-        .contestants
-        .iter()
-        .find(|contestant| contestant.name == baseline)
-        .map_or_else(Vec::new, |contestant| contestant.trials.clone());
-    for (index, contestant) in cell.contestants.iter_mut().enumerate() {
-        fill_figures(contestant)?;
+/// Relates those contestants of a cell that `of_interest` picks to the baseline.
+fn compare(cell: &mut CellRecord, baseline: &str, seed: u64, of_interest: impl Fn(usize) -> bool) {
+    let base = cell.contestants.iter().find(|one| one.name == baseline).map(scores).unwrap_or_default();
+    for (index, contestant) in cell.contestants.iter_mut().enumerate().filter(|(index, _)| of_interest(*index)) {
         fill_comparison(contestant, &base, contestant.name == baseline, mix(seed, index as u64));
     }
-    Ok(())
+}
+
+/// The speed in each valid round.
+fn scores(contestant: &ContestantRecord) -> Vec<(u64, f64)> {
+    contestant.trials.iter().filter_map(|trial| Some((trial.round, trial.valid()?.speed()))).collect()
 }
 
 /// The figures of a contestant by itself.
-fn fill_figures(contestant: &mut ContestantRecord) -> Result<(), HistogramError> {
+fn fill_figures(contestant: &mut ContestantRecord, waited: &Waited) {
     let valid: Vec<&LoadReport> = contestant.trials.iter().filter_map(TrialRecord::valid).collect();
     let rates: Vec<f64> = valid.iter().map(|load| load.throughput_per_s).collect();
     let server = per_request(valid.iter().filter_map(|load| Some((load.cpu.server_ns?, load.requests))));
     let generator = per_request(valid.iter().map(|load| (load.cpu.generator_ns, load.requests)));
-    let batches = histogram::read_all(valid.iter().map(|load| load.waiting_histogram()))?;
-    let all = histogram::sum(&batches)?;
+    let Waited { all, batches } = waited;
     contestant.rounds = valid.len() as u64;
     contestant.datagrams = valid.iter().filter_map(|load| load.datagrams).reduce(std::ops::Add::add);
-    contestant.latency_ns = (!all.is_empty()).then(|| histogram::figures(&all));
-    contestant.quantiles = quantiles::records(&all, &batches);
+    contestant.latency_ns = (!all.is_empty()).then(|| histogram::figures(all));
+    contestant.quantiles = quantiles::records(all, batches);
     contestant.throughput_per_s = median(&rates);
     contestant.server_cpu_ns_per_request = server;
     contestant.generator_cpu_ns_per_request = generator;
     contestant.server_use = use_of(&valid, |accounting| accounting.server.as_ref());
     contestant.generator_use = use_of(&valid, |accounting| Some(&accounting.generator));
-    Ok(())
 }
 
 /// What one end used per request over several runs.
@@ -81,8 +133,8 @@ pub fn use_of(runs: &[&LoadReport], end: fn(&AccountingRecord) -> Option<&EndRec
 }
 
 /// How it relates to the baseline.
-fn fill_comparison(contestant: &mut ContestantRecord, base: &[TrialRecord], is_baseline: bool, seed: u64) {
-    let pairs = pairs(&contestant.trials, base);
+fn fill_comparison(contestant: &mut ContestantRecord, base: &[(u64, f64)], is_baseline: bool, seed: u64) {
+    let pairs = pairs(&scores(contestant), base);
     let throughputs: Vec<(f64, f64)> = pairs.iter().map(|(_, both)| *both).collect();
     contestant.ratio = paired_ratio(&throughputs, seed).map(RatioRecord::from);
     contestant.verdict = contestant.unavailable.is_none().then(|| verdict(contestant.ratio.as_ref(), is_baseline));
@@ -91,10 +143,9 @@ fn fill_comparison(contestant: &mut ContestantRecord, base: &[TrialRecord], is_b
 }
 
 /// The speed of both in the rounds in which both are valid, and which rounds these are.
-fn pairs(trials: &[TrialRecord], base: &[TrialRecord]) -> Vec<(u64, (f64, f64))> {
-    let of_round = |round| base.iter().find(|trial| trial.round == round)?.valid();
-    let pair = |trial: &TrialRecord| Some((trial.round, (trial.valid()?.speed(), of_round(trial.round)?.speed())));
-    trials.iter().filter_map(pair).collect()
+fn pairs(ours: &[(u64, f64)], base: &[(u64, f64)]) -> Vec<(u64, (f64, f64))> {
+    let of_round = |wanted: u64| base.iter().find(|(round, _)| *round == wanted).map(|(_, speed)| *speed);
+    ours.iter().filter_map(|(round, speed)| Some((*round, (*speed, of_round(*round)?)))).collect()
 }
 
 /// Total CPU time by total requests.
@@ -133,7 +184,7 @@ pub(super) mod tests {
             throughput_per_s,
             latency_ns: LatencyRecord::default(),
             errors: Default::default(),
-            invalid: invalid.iter().map(|reason| reason.to_string()).collect(),
+            invalid: invalid.iter().map(|reason| Reason::unclassified(*reason)).collect(),
             cpu: CpuRecord { generator_ns: 1_000, server_ns: Some(2_000), ..Default::default() },
             histogram: stored(&[1_000]),
             ..LoadReport::default()
@@ -142,7 +193,13 @@ pub(super) mod tests {
     }
 
     pub fn failed(round: u64, reason: &str) -> TrialRecord {
-        TrialRecord { round, position: 1, load: None, failed: Some(reason.into()), connections_per_shard: None }
+        TrialRecord {
+            round,
+            position: 1,
+            load: None,
+            failed: Some(Reason::unclassified(reason)),
+            connections_per_shard: None,
+        }
     }
 
     pub fn contestant(name: &str, trials: Vec<TrialRecord>) -> ContestantRecord {
@@ -249,7 +306,7 @@ pub(super) mod tests {
     #[test]
     fn without_a_valid_trial_there_is_no_figure() {
         let mut absent = contestant("tokio-uring", vec![]);
-        absent.unavailable = Some("no io_uring".into());
+        absent.unavailable = Some(Reason::unclassified("no io_uring"));
         let report = report(vec![contestant("epoll", vec![failed(1, "x")]), absent]);
         let [epoll, absent] = &report.cells[0].contestants[..] else { panic!() };
         assert_eq!((epoll.throughput_per_s, epoll.latency_ns, epoll.ratio), (None, None, None));
@@ -264,8 +321,41 @@ pub(super) mod tests {
             let first = report(vec![contestant("epoll", steady(1e5)), contestant("x", rates)]);
             let mut second = first.clone();
             fill(&mut second).unwrap();
-            fill_at(&mut second, 0).unwrap();
             prop_assert_eq!(first, second);
         }
+    }
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        /// Whatever the order in which trials come, the baseline's included, and whichever of them count.
+        #[test]
+        fn figures_that_grow_trial_by_trial_are_those_of_all_at_once(
+            trials in prop::collection::vec((0usize..3, 0u8..4, 1.0f64..1e6), 0..30)
+        ) {
+            let mut grown = report(["epoll", "uring", "tokio"].map(|name| contestant(name, Vec::new())).into());
+            let mut growing = Growing::new(&mut grown).unwrap();
+            let mut rounds = [0; 3];
+            for (contestant, fate, rate) in trials {
+                rounds[contestant] += 1;
+                let invalid: &[&str] = if fate == 0 { &["x"] } else { &[] };
+                growing.add(&mut grown, 0, contestant, trial(rounds[contestant], rate, invalid));
+            }
+            let mut at_once = grown.clone();
+            fill(&mut at_once).unwrap();
+            prop_assert_eq!(grown, at_once);
+        }
+    }
+
+    #[test]
+    fn a_trial_whose_histogram_is_damaged_becomes_a_failed_one() {
+        let mut report = report(vec![contestant("epoll", steady(1e5))]);
+        let before = report.cells[0].contestants[0].clone();
+        let mut damaged = trial(8, 1e5, &[]);
+        damaged.load.as_mut().unwrap().histogram = "x".into();
+        Growing::new(&mut report).unwrap().add(&mut report, 0, 0, damaged);
+        let after = &report.cells[0].contestants[0];
+        assert!(
+            matches!(after.trials[7].failed, Some(Reason::ReportUnusable { .. })) && after.trials[7].load.is_none()
+        );
+        assert_eq!((after.rounds, after.latency_ns), (before.rounds, before.latency_ns));
     }
 }

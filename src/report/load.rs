@@ -8,7 +8,7 @@ use super::result::{LATENCIES, Rows, Series, StoredResult, Table, shown};
 use super::threshold::{Metric, Subject, latency_figures, lost};
 use super::{intervals, json, tolerance, trials};
 use crate::record::histogram::HistogramError;
-use crate::record::{LatencyRecord, LoadReport, TrafficRecord, UseRecord, Workload};
+use crate::record::{LatencyRecord, LoadReport, Reason, TrafficRecord, UseRecord, Workload};
 use crate::units::{Bytes, Nanos, counted, few, three_digits};
 
 impl StoredResult for LoadReport {
@@ -72,7 +72,7 @@ fn compared(load: &LoadReport) -> Compared {
             subject: subject(load),
             scores: answered.then(|| load.speed()).into_iter().collect(),
             paced: load.response_ns.is_some(),
-            problem: load.invalid.first().cloned(),
+            problem: load.invalid.first().map(Reason::to_string),
             record: SideRecord {
                 throughput_per_s: answered.then_some(load.throughput_per_s),
                 rounds: 1,
@@ -304,8 +304,8 @@ mod tests {
             throughput_per_s: 64_000.0,
             latency_ns: LatencyRecord { p50: 54_210, ..LatencyRecord::default() },
             errors: [("corrupt".to_owned(), 3), ("reset".to_owned(), 0)].into(),
-            invalid: vec!["errors: corrupt 3".into()],
-            warnings: vec!["mind the gap".into()],
+            invalid: vec![Reason::Errors { kinds: [("corrupt".to_owned(), 3)].into() }],
+            warnings: vec![Reason::unclassified("mind the gap")],
             cpu: CpuRecord {
                 generator_ns_per_request: Some(2500.0),
                 server_ns_per_request: Some(1100.0),
@@ -315,7 +315,12 @@ mod tests {
             ..LoadReport::default()
         };
         let text = render(&report);
-        assert!(text.starts_with("INVALID: errors: corrupt 3\ntarget    127.0.0.1:1\n"), "{text}");
+        assert!(
+            text.starts_with(
+                "INVALID: errors: corrupt 3: this is no echo server, or it mixes up bytes\ntarget    127.0.0.1:1\n"
+            ),
+            "{text}"
+        );
         assert!(
             text.ends_with("warning: mind the gap\nnot counted: cycles (no PMU; remedy: another machine)\n"),
             "{text}"

@@ -10,8 +10,8 @@ use super::stopping;
 use super::tolerance;
 use super::verdict::{conclusion, short_name};
 use crate::record::{
-    CellRecord, CompareReport, ContestantRecord, GeneratorRecord, LoadReport, RatioRecord, SYSTEM_CALLS, Stopped,
-    TrialRecord, Verdict,
+    CellRecord, CompareReport, ContestantRecord, GeneratorRecord, LoadReport, RatioRecord, Reason, SYSTEM_CALLS,
+    Stopped, TrialRecord, Verdict,
 };
 use crate::stats::MIN_PAIRS;
 use crate::units::{Bytes, Nanos, counted, few, three_digits};
@@ -78,8 +78,8 @@ fn problems(report: &CompareReport) -> String {
 fn warnings(report: &CompareReport) -> Vec<String> {
     let contestants = report.cells.iter().flat_map(|cell| &cell.contestants);
     let valid: Vec<&LoadReport> = contestants.flat_map(|one| &one.trials).filter_map(TrialRecord::valid).collect();
-    let all = valid.iter().flat_map(|load| load.warnings.iter().map(|warning| (warning.clone(), ())));
-    let line = |(warning, trials): (String, Vec<()>)| {
+    let all = valid.iter().flat_map(|load| load.warnings.iter().map(|warning| (warning, ())));
+    let line = |(warning, trials): (&Reason, Vec<()>)| {
         item(&format!("warning in {} of {}, such as: {warning}", trials.len(), counted(valid.len() as u64, "trial")))
     };
     grouped(all).into_iter().map(line).collect()
@@ -98,15 +98,15 @@ fn contestant_problems(contestant: &ContestantRecord, place: &str) -> Vec<String
     if let Some(reason) = &contestant.unavailable {
         return vec![item(&format!("{name}{place} cannot run here: {reason}"))];
     }
-    let failed = by_round(contestant, |trial| trial.failed.iter().cloned().collect());
-    let invalid = by_round(contestant, |trial| trial.load.iter().flat_map(|load| load.invalid.clone()).collect());
+    let failed = by_round(contestant, |trial| trial.failed.iter().collect());
+    let invalid = by_round(contestant, |trial| trial.load.iter().flat_map(|load| &load.invalid).collect());
     [("failed", failed), ("invalid", invalid)]
         .into_iter()
         .flat_map(|(kind, reasons)| reason_lines(&format!("{name}{place}"), kind, reasons))
         .collect()
 }
 
-fn reason_lines(whom: &str, kind: &str, reasons: Vec<(String, Vec<u64>)>) -> Vec<String> {
+fn reason_lines(whom: &str, kind: &str, reasons: Vec<(&Reason, Vec<u64>)>) -> Vec<String> {
     let more = reasons.len().saturating_sub(MAX_REASONS);
     let mut lines: Vec<String> = reasons
         .iter()
@@ -118,29 +118,23 @@ fn reason_lines(whom: &str, kind: &str, reasons: Vec<(String, Vec<u64>)>) -> Vec
 }
 
 /// The reasons that a contestant's trials give, each once, with the rounds that gave it.
-fn by_round(contestant: &ContestantRecord, reasons: fn(&TrialRecord) -> Vec<String>) -> Vec<(String, Vec<u64>)> {
+fn by_round(contestant: &ContestantRecord, reasons: fn(&TrialRecord) -> Vec<&Reason>) -> Vec<(&Reason, Vec<u64>)> {
     grouped(contestant.trials.iter().flat_map(|trial| {
         let round = trial.round;
         reasons(trial).into_iter().map(move |reason| (reason, round))
     }))
 }
 
-/// Each reason once, with what came with it. Reasons that differ in their numbers only count as one, which the first
-/// speaks for.
-fn grouped<T>(reasons: impl Iterator<Item = (String, T)>) -> Vec<(String, Vec<T>)> {
-    let mut groups: Vec<(String, Vec<T>)> = Vec::new();
+/// Each reason once, with what came with it. Of those that are alike the first speaks for all.
+fn grouped<'a, T>(reasons: impl Iterator<Item = (&'a Reason, T)>) -> Vec<(&'a Reason, Vec<T>)> {
+    let mut groups: Vec<(&Reason, Vec<T>)> = Vec::new();
     for (reason, with) in reasons {
-        match groups.iter_mut().find(|(known, _)| alike(known, &reason)) {
+        match groups.iter_mut().find(|(known, _)| known.is_like(reason)) {
             Some((_, all)) => all.push(with),
             None => groups.push((reason, vec![with])),
         }
     }
     groups
-}
-
-fn alike(left: &str, right: &str) -> bool {
-    let words = |text: &str| text.replace(|c: char| c.is_ascii_digit() || c == '.', "");
-    words(left) == words(right)
 }
 
 fn round_list(rounds: &[u64]) -> String {
@@ -367,7 +361,7 @@ mod tests {
         trials[3] = trial(4, 9e9, &["12 answers were wrong"]);
         trials[4] = failed(5, "the server ended; its stderr:\nno memory");
         let mut absent = contestant("tokio-uring --entries 4096", vec![]);
-        absent.unavailable = Some("io_uring is forbidden".into());
+        absent.unavailable = Some(Reason::unclassified("io_uring is forbidden"));
         let long = contestant("exec ./a-server-of-mine --port {port} --and-more-of-it", steady(99_000.0));
         let mut report = report(vec![contestant("uring", trials), contestant("epoll", steady(1e5)), absent, long]);
         report.stopped = Stopped::Interrupted;

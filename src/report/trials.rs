@@ -17,7 +17,7 @@ use super::export::plain;
 use super::result::{Interval, LATENCY_COLUMNS, Rows, Series, latency_fields};
 use super::verdict::short_name;
 use crate::record::workload::{Column, PROPERTIES};
-use crate::record::{CellRecord, CompareReport, GeneratorRecord, LoadReport, Workload};
+use crate::record::{CellRecord, CompareReport, GeneratorRecord, LoadReport, Reason, Workload};
 
 /// A trial and where it belongs.
 pub struct Row<'a> {
@@ -32,7 +32,7 @@ pub struct Row<'a> {
     pub position: u64,
     pub load: Option<&'a LoadReport>,
     /// Why its figures do not count, all reasons; empty where they do.
-    pub problems: Vec<&'a str>,
+    pub problems: Vec<&'a Reason>,
 }
 
 /// The single trial of a run.
@@ -44,7 +44,7 @@ pub fn of_run(load: &LoadReport) -> Row<'_> {
         round: 0,
         position: 0,
         load: Some(load),
-        problems: load.invalid.iter().map(String::as_str).collect(),
+        problems: load.invalid.iter().collect(),
     }
 }
 
@@ -64,7 +64,7 @@ fn of_cell<'a>(cell: &'a CellRecord, settings: &'a GeneratorRecord) -> impl Iter
                 round: trial.round,
                 position: trial.position,
                 load: trial.load.as_ref(),
-                problems: trial.failed.iter().chain(invalid).map(String::as_str).collect(),
+                problems: trial.failed.iter().chain(invalid).collect(),
             }
         })
     })
@@ -130,7 +130,7 @@ fn fields(row: &Row) -> Vec<String> {
     fields.extend([row.contestant.to_owned(), row.round.to_string(), row.position.to_string()]);
     fields.push(u8::from(row.valid().is_some()).to_string());
     fields.extend(figures(row));
-    fields.push(row.problems.join("; "));
+    fields.push(row.problems.iter().map(|reason| reason.to_string()).collect::<Vec<_>>().join("; "));
     fields.extend(workload);
     fields
 }

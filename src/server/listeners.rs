@@ -5,10 +5,10 @@ mod open;
 pub use open::ListenError;
 
 use super::SocketOptions;
-use crate::engine::datagram::{DatagramSocket, Guard};
+use crate::engine::datagram::{DatagramSocket, ReflectionGuard};
 use crate::engine::shard::Listener;
 use crate::protocol::Kind;
-use crate::units::{Address, Endpoint, Place, Transport};
+use crate::units::{Address, Endpoint, SocketLocation, Transport};
 use open::{failed, listen, open_datagrams};
 use socket2::Socket;
 use std::fs;
@@ -20,7 +20,7 @@ const PORT_ATTEMPTS: usize = 16;
 
 /// How often each address is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Binding {
+pub(super) struct BindPlan {
     /// A listener for each of so many shards (SO_REUSEPORT), or one only; then the first shard accepts.
     pub reuseport: Option<usize>,
     /// Datagram sockets per address: one for each core.
@@ -28,7 +28,7 @@ pub(super) struct Binding {
 }
 
 /// All sockets of a server.
-pub(super) struct Bound {
+pub(super) struct BoundSockets {
     sockets: Vec<BoundSocket>,
 }
 
@@ -40,7 +40,7 @@ struct BoundSocket {
     copies: Vec<Socket>,
 }
 
-impl Bound {
+impl BoundSockets {
     pub(super) fn addresses(&self) -> impl Iterator<Item = (Kind, &Address)> {
         self.sockets.iter().map(|socket| (socket.kind, &socket.address))
     }
@@ -56,7 +56,7 @@ impl Bound {
     pub(super) fn take_datagrams(&mut self, each: usize) -> Vec<DatagramSocket> {
         let own_ports = self.datagram_ports();
         let take = |(number, bound): (usize, &mut BoundSocket)| {
-            let guard = Guard::new(!bound.address.place.is_local(), own_ports.clone());
+            let guard = ReflectionGuard::new(!bound.address.location.is_local(), own_ports.clone());
             let first = bound.copies.len().saturating_sub(each);
             let taken = bound.copies.split_off(first).into_iter();
             taken.map(move |socket| DatagramSocket { number, socket, guard: guard.clone() }).collect::<Vec<_>>()
@@ -74,14 +74,14 @@ impl Bound {
     }
 
     fn datagram_ports(&mut self) -> Arc<[u16]> {
-        let ports = self.numbered(Transport::Datagram).filter_map(|(_, bound)| port(&bound.address.place));
+        let ports = self.numbered(Transport::Datagram).filter_map(|(_, bound)| port(&bound.address.location));
         ports.collect::<Vec<_>>().into()
     }
 
     /// Removes the files of unix sockets.
     pub(super) fn remove_paths(&self) {
         for bound in &self.sockets {
-            if let Place::Unix(path) = &bound.address.place {
+            if let SocketLocation::Unix(path) = &bound.address.location {
                 let _ = fs::remove_file(path);
             }
         }
@@ -92,10 +92,10 @@ impl Bound {
 pub(super) fn bind_all(
     endpoints: &[(Kind, Endpoint)],
     options: &SocketOptions,
-    binding: Binding,
-) -> Result<Bound, ListenError> {
-    let bound = endpoints.iter().map(|(kind, endpoint)| bind_endpoint(*kind, endpoint, options, binding));
-    Ok(Bound { sockets: bound.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect() })
+    plan: BindPlan,
+) -> Result<BoundSockets, ListenError> {
+    let bound = endpoints.iter().map(|(kind, endpoint)| bind_endpoint(*kind, endpoint, options, plan));
+    Ok(BoundSockets { sockets: bound.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect() })
 }
 
 /// One port for all transports, also where the kernel chooses it: then another is tried should it be taken over one.
@@ -103,13 +103,13 @@ fn bind_endpoint(
     kind: Kind,
     endpoint: &Endpoint,
     options: &SocketOptions,
-    binding: Binding,
+    plan: BindPlan,
 ) -> Result<Vec<BoundSocket>, ListenError> {
-    let free_choice = port(&endpoint.place) == Some(0) && endpoint.transports().len() > 1;
+    let free_choice = port(&endpoint.location) == Some(0) && endpoint.transports().len() > 1;
     let mut attempts = if free_choice { PORT_ATTEMPTS } else { 1 };
     loop {
         attempts -= 1;
-        match bind_transports(kind, endpoint, options, binding) {
+        match bind_transports(kind, endpoint, options, plan) {
             Err(error) if attempts > 0 && error.is_taken() => {}
             outcome => return outcome,
         }
@@ -120,24 +120,24 @@ fn bind_transports(
     kind: Kind,
     endpoint: &Endpoint,
     options: &SocketOptions,
-    binding: Binding,
+    plan: BindPlan,
 ) -> Result<Vec<BoundSocket>, ListenError> {
     let mut bound: Vec<BoundSocket> = Vec::new();
     for &transport in endpoint.transports() {
-        let place = bound.first().map_or(&endpoint.place, |first| &first.address.place).clone();
-        bound.push(bind(kind, &Address { transport, place }, options, binding)?);
+        let location = bound.first().map_or(&endpoint.location, |first| &first.address.location).clone();
+        bound.push(bind(kind, &Address { transport, location }, options, plan)?);
     }
     Ok(bound)
 }
 
-fn bind(kind: Kind, address: &Address, options: &SocketOptions, binding: Binding) -> Result<BoundSocket, ListenError> {
-    let unix = matches!(address.place, Place::Unix(_));
+fn bind(kind: Kind, address: &Address, options: &SocketOptions, plan: BindPlan) -> Result<BoundSocket, ListenError> {
+    let unix = matches!(address.location, SocketLocation::Unix(_));
     let (first, copies) = match address.transport {
-        Transport::Stream if unix && binding.reuseport.is_some() => {
+        Transport::Stream if unix && plan.reuseport.is_some() => {
             return Err(ListenError::ReuseportUnix(address.clone()));
         }
-        Transport::Stream => (listen(address, options, binding.reuseport.is_some())?, binding.reuseport.unwrap_or(1)),
-        Transport::Datagram => (open_datagrams(address, options, false)?, if unix { 1 } else { binding.cores }),
+        Transport::Stream => (listen(address, options, plan.reuseport.is_some())?, plan.reuseport.unwrap_or(1)),
+        Transport::Datagram => (open_datagrams(address, options, false)?, if unix { 1 } else { plan.cores }),
     };
     let address = with_port_of(address, &first).map_err(failed("getsockname", address))?;
     if address.transport == Transport::Datagram && copies > 1 {
@@ -154,17 +154,17 @@ fn bind(kind: Kind, address: &Address, options: &SocketOptions, binding: Binding
     Ok(BoundSocket { kind, address, copies: all })
 }
 
-fn port(place: &Place) -> Option<u16> {
-    match place {
-        Place::Ip { port, .. } => Some(*port),
-        Place::Unix(_) => None,
+fn port(location: &SocketLocation) -> Option<u16> {
+    match location {
+        SocketLocation::Ip { port, .. } => Some(*port),
+        SocketLocation::Unix(_) => None,
     }
 }
 
 fn with_port_of(address: &Address, socket: &Socket) -> io::Result<Address> {
     let local = socket.local_addr()?;
     let mut address = address.clone();
-    if let (Place::Ip { port, .. }, Some(local)) = (&mut address.place, local.as_socket()) {
+    if let (SocketLocation::Ip { port, .. }, Some(local)) = (&mut address.location, local.as_socket()) {
         *port = local.port();
     }
     Ok(address)

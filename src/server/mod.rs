@@ -2,25 +2,25 @@
 //!
 //! It prepares what an engine needs and watches over it; it never touches a connection itself.
 
-mod handicap;
 mod listeners;
 mod signals;
+mod slowed_service;
 
 pub use listeners::ListenError;
 pub use signals::SignalError;
 
 use crate::clock::Clock;
-use crate::engine::counters::{Counters, Counts};
 use crate::engine::shard::{self, Message, Outbox, Placement, Shard};
-use crate::engine::{Engine, EngineError, Layout, Unsupported};
+use crate::engine::stats::{SharedStats, Stats};
+use crate::engine::{Engine, EngineError, ThreadingModel, Unsupported};
 use crate::protocol::{Kind, Services};
 use crate::sys::affinity::{self, AffinityError};
 use crate::sys::datagram;
 use crate::sys::rlimit;
-use crate::units::{Address, Bytes, CoreList, Endpoint, Nanos, Place, Transport};
-use handicap::Handicapped;
-use listeners::{Binding, Bound};
+use crate::units::{Address, Bytes, CoreList, Endpoint, Nanos, SocketLocation, Transport};
+use listeners::{BindPlan, BoundSockets};
 use signals::Signals;
+use slowed_service::SlowedService;
 use socket2::Socket;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -59,13 +59,13 @@ pub struct Config {
     /// Print the counters this often.
     pub stats: Option<Nanos>,
     /// How long a drain waits for connections to end.
-    pub drain_patience: Nanos,
+    pub drain_timeout: Nanos,
     /// Busy time added to each message answered, for tests; 0 adds nothing.
     pub handicap: Nanos,
 }
 
 /// What the shards say.
-type Answerer = Handicapped<Services>;
+type Answerer = SlowedService<Services>;
 
 /// The server could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -97,8 +97,8 @@ struct Shards {
 }
 
 impl Shards {
-    fn total(&self) -> Counts {
-        self.running.iter().map(|shard| shard.counters.read()).fold(Counts::default(), |sum, counts| sum + counts)
+    fn total(&self) -> Stats {
+        self.running.iter().map(|shard| shard.shared_stats.read()).fold(Stats::default(), |sum, stats| sum + stats)
     }
 
     /// Datagrams lost at this server's sockets.
@@ -110,7 +110,7 @@ impl Shards {
 /// A shard's thread and the way to reach it.
 struct Running {
     outbox: Outbox,
-    counters: Arc<Counters>,
+    shared_stats: Arc<SharedStats>,
     thread: JoinHandle<Result<(), EngineError>>,
 }
 
@@ -125,31 +125,35 @@ pub fn run<E: Engine>(config: &Config, options: &E::Options, out: &mut dyn Write
         affinity::restrict_current_thread(&config.cores)?;
     }
     rlimit::raise_open_files().map_err(io_error("raising the limit of open files"))?;
-    let shard_count = if E::LAYOUT == Layout::ShardPerCore { config.cores.len() } else { 1 };
+    let shard_count = if E::THREADING == ThreadingModel::ShardPerCore { config.cores.len() } else { 1 };
     let reuseport = (config.accept == Accept::Reuseport).then_some(shard_count);
-    let binding = Binding { reuseport, cores: config.cores.len() };
-    let mut bound = listeners::bind_all(&config.endpoints, &config.socket, binding)?;
+    let plan = BindPlan { reuseport, cores: config.cores.len() };
+    let mut bound = listeners::bind_all(&config.endpoints, &config.socket, plan)?;
     let datagrams = bound.watch_datagrams().map_err(io_error("copying a socket"))?;
     let running = start::<E>(config, options, &mut bound)?;
-    announce(&bound, E::EVERYWHERE_ASIDE, out).map_err(io_error("writing to standard output"))?;
+    announce(&bound, E::WILDCARD_NOTE, out).map_err(io_error("writing to standard output"))?;
     let shards = Shards { running, datagrams };
     watch(config, &signals, &shards, out);
     drain(shards, &bound, out)
 }
 
 /// Starts a thread per shard and waits until all can serve.
-fn start<E: Engine>(config: &Config, options: &E::Options, bound: &mut Bound) -> Result<Vec<Running>, ServerError> {
+fn start<E: Engine>(
+    config: &Config,
+    options: &E::Options,
+    bound: &mut BoundSockets,
+) -> Result<Vec<Running>, ServerError> {
     let (ready, all_ready) = mpsc::channel();
     let shards = make_shards::<E>(config, bound, &ready)?;
     drop(ready);
     let count = shards.len();
     let mut running = Vec::new();
     for (shard, outbox) in shards {
-        let counters = shard.counters.clone();
+        let shared_stats = shard.shared_stats.clone();
         let options = options.clone();
         let name = shard.core.map_or("shard".into(), |core| format!("shard-{core}"));
         let thread = thread::Builder::new().name(name).spawn(move || run_shard::<E>(&options, shard));
-        running.push(Running { outbox, counters, thread: thread.map_err(io_error("starting a shard's thread"))? });
+        running.push(Running { outbox, shared_stats, thread: thread.map_err(io_error("starting a shard's thread"))? });
     }
     wait_until_ready(count, &all_ready, running)
 }
@@ -163,29 +167,35 @@ fn run_shard<E: Engine>(options: &E::Options, shard: Shard<Answerer>) -> Result<
 
 fn make_shards<E: Engine>(
     config: &Config,
-    bound: &mut Bound,
+    bound: &mut BoundSockets,
     ready: &Sender<()>,
 ) -> Result<Vec<(Shard<Answerer>, Outbox)>, ServerError> {
     let clock = Clock::start();
-    let one_shard = E::LAYOUT == Layout::OneShard;
+    let one_shard = E::THREADING == ThreadingModel::OneShard;
     let count = if one_shard { 1 } else { config.cores.len() };
     let mailboxes = (0..count).map(|_| shard::mailbox()).collect::<io::Result<Vec<_>>>();
     let mailboxes = mailboxes.map_err(io_error("making a socket pair"))?;
     let outboxes: Vec<_> = mailboxes.iter().map(|(_, outbox)| outbox.clone()).collect();
-    let services = Services::new(bound.addresses().map(|(kind, _)| kind).collect());
-    let services = Handicapped::new(services, config.handicap, clock);
+    let services = Services::new(bound.addresses().map(|(kind, _)| kind));
+    let services = SlowedService::new(services, config.handicap, clock);
     let mut shards = Vec::new();
     for (index, (inbox, outbox)) in mailboxes.into_iter().enumerate() {
         let shard = Shard {
             listeners: bound.take_listeners(),
             datagrams: bound.take_datagrams(config.cores.len() / count),
             inbox,
+            others: outboxes
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != index)
+                .map(|(_, one)| one.clone())
+                .collect(),
             placement: placement(config.accept, index, &outboxes),
             service: services.clone(),
-            counters: Arc::new(Counters::default()),
+            shared_stats: Arc::new(SharedStats::default()),
             cores: if config.pin { config.cores.as_slice().to_vec() } else { Vec::new() },
             core: (config.pin && !one_shard).then(|| config.cores.as_slice()[index]),
-            drain_patience: config.drain_patience,
+            drain_timeout: config.drain_timeout,
             clock,
             ready: ready.clone(),
         };
@@ -235,10 +245,10 @@ fn join(shard: Running) -> Result<(), ServerError> {
 }
 
 /// A line for each socket, which programs read, and on standard error what may surprise.
-fn announce(bound: &Bound, aside: Option<&'static str>, out: &mut dyn Write) -> io::Result<()> {
+fn announce(bound: &BoundSockets, aside: Option<&'static str>, out: &mut dyn Write) -> io::Result<()> {
     for (kind, address) in bound.addresses() {
-        let separator = if matches!(address.place, Place::Unix(_)) { ":" } else { " " };
-        writeln!(out, "listening {kind} {}{separator}{}", address.protocol(), address.place)?;
+        let separator = if matches!(address.location, SocketLocation::Unix(_)) { ":" } else { " " };
+        writeln!(out, "listening {kind} {}{separator}{}", address.protocol(), address.location)?;
         if address.transport == Transport::Datagram {
             remarks(address, aside).for_each(|remark| drop(writeln!(io::stderr(), "ringmark: {address} {remark}")));
         }
@@ -250,8 +260,8 @@ fn announce(bound: &Bound, aside: Option<&'static str>, out: &mut dyn Write) -> 
 fn remarks(address: &Address, aside: Option<&'static str>) -> impl Iterator<Item = &'static str> {
     let exposed = "can be reached by others: ports below 1024 and this server's own are not answered (they are counted as \
                    refused), and no answer is longer than its request";
-    let exposed = (!address.place.is_local()).then_some(exposed);
-    exposed.into_iter().chain(aside.filter(|_| address.place.is_everywhere()))
+    let exposed = (!address.location.is_local()).then_some(exposed);
+    exposed.into_iter().chain(aside.filter(|_| address.location.is_everywhere()))
 }
 
 /// Sleeps until a signal comes or a shard ends by itself; prints counters meanwhile where that was asked for.
@@ -259,7 +269,7 @@ fn watch(config: &Config, signals: &Signals, shards: &Shards, out: &mut dyn Writ
     // A shard that fails must not go unnoticed for long, though it hardly ever happens.
     const GLANCE: Duration = Duration::from_millis(500);
     let interval = config.stats.map_or(GLANCE, Nanos::duration);
-    let mut before = Counts::default();
+    let mut before = Stats::default();
     loop {
         match signals.wait(interval) {
             Err(RecvTimeoutError::Timeout) => {}
@@ -274,7 +284,7 @@ fn watch(config: &Config, signals: &Signals, shards: &Shards, out: &mut dyn Writ
     }
 }
 
-fn print_stats(shards: &Shards, before: Counts, interval: Duration, out: &mut dyn Write) -> Counts {
+fn print_stats(shards: &Shards, before: Stats, interval: Duration, out: &mut dyn Write) -> Stats {
     let now = shards.total();
     let per_second = |after: u64, before: u64| (after - before) as f64 / interval.as_secs_f64() / 1e6;
     let (received, sent) = (per_second(now.bytes_in, before.bytes_in), per_second(now.bytes_out, before.bytes_out));
@@ -287,18 +297,18 @@ fn print_stats(shards: &Shards, before: Counts, interval: Duration, out: &mut dy
 }
 
 /// Tells every shard to drain, waits for them, and prints what they did.
-fn drain(shards: Shards, bound: &Bound, out: &mut dyn Write) -> Result<(), ServerError> {
+fn drain(shards: Shards, bound: &BoundSockets, out: &mut dyn Write) -> Result<(), ServerError> {
     let dropped = shards.dropped();
-    // Without it those who go on sending would keep the server; so at worst they do until its patience ends.
+    // Without it those who go on sending would keep the server; so at worst they do until the timeout ends.
     shards.datagrams.iter().for_each(|socket| drop(datagram::stop_ingress(socket)));
     shards.running.iter().for_each(|shard| shard.outbox.deliver(Message::Drain));
-    let counters: Vec<_> = shards.running.iter().map(|shard| shard.counters.clone()).collect();
+    let shared_stats: Vec<_> = shards.running.iter().map(|shard| shard.shared_stats.clone()).collect();
     let ended = shards.running.into_iter().map(join).collect::<Vec<_>>();
     bound.remove_paths();
-    let counts: Vec<Counts> = counters.iter().map(|counters| counters.read()).collect();
-    let sum = counts.iter().fold(Counts::default(), |sum, counts| sum + *counts);
-    let list = |of: fn(&Counts) -> u64| counts.iter().map(|one| of(one).to_string()).collect::<Vec<_>>().join(",");
-    let (connections, datagrams) = (list(|counts| counts.opened), list(|counts| counts.datagrams_in));
+    let stats: Vec<Stats> = shared_stats.iter().map(|shared_stats| shared_stats.read()).collect();
+    let sum = stats.iter().fold(Stats::default(), |sum, one| sum + *one);
+    let list = |of: fn(&Stats) -> u64| stats.iter().map(|one| of(one).to_string()).collect::<Vec<_>>().join(",");
+    let (connections, datagrams) = (list(|stats| stats.opened), list(|stats| stats.datagrams_in));
     // A reader that is gone needs no line.
     let _ = writeln!(out, "drained {sum} dropped={dropped} per_shard={connections} datagrams_per_shard={datagrams}");
     ended.into_iter().collect()

@@ -34,6 +34,13 @@ pub(in crate::sys) fn set_option<T: Copy>(
     }
 }
 
+/// Receives what has arrived at a socket whose calls otherwise wait (recv(2), MSG_DONTWAIT).
+pub fn receive_without_waiting(socket: &Socket, room: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the socket is open, and the kernel writes at most as many bytes as the slice has.
+    let count = unsafe { libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
 /// Accepts a connection (accept4(2)), close-on-exec.
 pub fn accept(listener: &Socket, blocking: Blocking) -> io::Result<Socket> {
     let flags = libc::SOCK_CLOEXEC | if blocking == Blocking::No { libc::SOCK_NONBLOCK } else { 0 };

@@ -3,7 +3,7 @@
 use super::error::TrialError;
 use super::process::Process;
 use super::{Cancel, Plan};
-use crate::record::{GeneratorRecord, LOAD_SCHEMA, LoadReport, Workload};
+use crate::record::{GeneratorRecord, LOAD_SCHEMA, LoadReport, Reason, Workload};
 use crate::units::{Address, Nanos};
 
 /// What connecting, starting and ending may take besides warm-up, counted time and timeouts.
@@ -29,13 +29,13 @@ pub fn run(plan: &Plan, workload: &Workload, target: &Target, cancel: Cancel) ->
     cancel.check()?;
     let (command, said) = (process.command(), process.said());
     match status {
-        None => Err(TrialError::GeneratorHung { command, waited, said }),
+        None => Err(Reason::GeneratorHung { command, waited_ns: waited.0, said }.into()),
         Some(status) if matches!(status.code(), Some(0 | INVALID)) => {
             process.stdout.wait_end(MARGIN);
             read_report(&process.stdout.head(), status.code() == Some(INVALID))
-                .map_err(|problem| TrialError::NoReport { command, problem })
+                .map_err(|problem| Reason::NoReport { command, problem }.into())
         }
-        Some(status) => Err(TrialError::Generator { command, status, said }),
+        Some(status) => Err(Reason::GeneratorFailed { command, status: status.to_string(), said }.into()),
     }
 }
 
@@ -61,7 +61,7 @@ fn read_report(text: &str, invalid: bool) -> Result<LoadReport, String> {
         return Err(format!("its form is '{}'", report.schema));
     }
     if invalid && report.invalid.is_empty() {
-        report.invalid.push(format!("the generator ended with {INVALID} (invalid) without a reason"));
+        report.invalid.push(Reason::InvalidWithoutReason { status: INVALID });
     }
     Ok(report)
 }

@@ -1,8 +1,9 @@
 //! A process of a trial: its own group, its own cores, its output captured, and never left behind.
 
 use super::capture::Capture;
-use super::error::{Said, TrialError};
+use super::error::TrialError;
 use crate::clock::Clock;
+use crate::record::Reason;
 use crate::sys::process::{ProcessGroupGuard, contain, signal_group};
 use crate::units::{CoreList, Nanos};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -35,7 +36,7 @@ impl Process {
     /// To be called on a thread that lives as long as the process: the kernel kills the process when that thread ends.
     pub fn start(words: &[String], cores: &CoreList, stdout_bytes: usize) -> Result<Process, TrialError> {
         let line = shell_words::join(words);
-        let failed = |source| TrialError::Start { command: line.clone(), source };
+        let failed = |error: io::Error| Reason::CannotStart { command: line.clone(), error: error.to_string() };
         let (program, arguments) = words.split_first().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -66,11 +67,14 @@ impl Process {
         self.command.clone()
     }
 
+    fn wait_failed(&self, error: &io::Error) -> Reason {
+        Reason::WaitFailed { command: self.command(), error: error.to_string() }
+    }
+
     /// Its exit status, once it has ended.
     pub fn status(&mut self) -> Result<Option<ExitStatus>, TrialError> {
         if self.ended.is_none() {
-            let failed = |source| TrialError::Wait { command: self.command.clone(), source };
-            self.ended = self.child.try_wait().map_err(failed)?;
+            self.ended = self.child.try_wait().map_err(|error| self.wait_failed(&error))?;
         }
         Ok(self.ended)
     }
@@ -104,11 +108,11 @@ impl Process {
     }
 
     /// The last lines of its stderr. Waits a moment for the pipe when the process has ended.
-    pub fn said(&self) -> Said {
+    pub fn said(&self) -> Vec<String> {
         if self.ended.is_some() {
             self.stderr.wait_end(Nanos::from_millis(200));
         }
-        Said(self.stderr.tail())
+        self.stderr.tail()
     }
 
     /// Kills what is left of the group, which its children belong to even after it has ended itself, and reaps it. An
@@ -120,12 +124,12 @@ impl Process {
         }
         // It may have left its group. That this fails shows below.
         let _ = self.child.kill();
-        self.ended = reap(&mut self.child, KILLED_WITHIN)
-            .map_err(|source| TrialError::Wait { command: self.command.clone(), source })?;
+        self.ended = reap(&mut self.child, KILLED_WITHIN).map_err(|error| self.wait_failed(&error))?;
         match self.ended {
             Some(_) => Ok(()),
             None => {
-                Err(TrialError::NotKilled { pid: self.pid(), command: self.command.clone(), waited: KILLED_WITHIN })
+                let (pid, command) = (self.pid(), self.command());
+                Err(Reason::NotKilled { pid, command, waited_ns: KILLED_WITHIN.0 }.into())
             }
         }
     }

@@ -9,7 +9,7 @@ use super::generator::{self, Target};
 use super::server::Server;
 use super::{Cancel, Plan, Rounds};
 use crate::clock::Clock;
-use crate::record::{LoadReport, Stopped, TrialRecord, Workload};
+use crate::record::{LoadReport, Reason, Stopped, TrialRecord, Workload};
 use crate::stats::{Random, mix};
 use crate::units::Nanos;
 
@@ -40,14 +40,13 @@ pub trait Observer {
 }
 
 /// Starts and stops every contestant once: who cannot run here, and why. `Err` when interrupted.
-pub fn check(plan: &Plan, cancel: Cancel) -> Result<Vec<Option<String>>, TrialError> {
+pub fn check(plan: &Plan, cancel: Cancel) -> Result<Vec<Option<Reason>>, TrialError> {
     let start = |contestant| Server::start(plan, contestant, cancel);
     plan.contestants
         .iter()
         .map(|contestant| match start(contestant).and_then(Server::stop) {
             Ok(_) => Ok(None),
-            Err(TrialError::Interrupted) => Err(TrialError::Interrupted),
-            Err(error) => Ok(Some(error.to_string())),
+            Err(error) => error.reason().map(Some),
         })
         .collect()
 }
@@ -126,10 +125,10 @@ fn answered(record: &TrialRecord) -> bool {
 /// One trial and its record; `None` when interrupted.
 fn attempt(plan: &Plan, trial: Schedule, failed_before: usize, cancel: Cancel) -> Option<TrialRecord> {
     let outcome = match failed_before {
-        MAX_FAILURES_IN_A_ROW.. => Err(format!("not run: {MAX_FAILURES_IN_A_ROW} trials in a row got no answer")),
+        MAX_FAILURES_IN_A_ROW.. => Err(Reason::NotRun { failures: MAX_FAILURES_IN_A_ROW as u64 }),
         _ => match run_trial(plan, trial, cancel) {
-            Err(TrialError::Interrupted) => return None,
-            outcome => outcome.map_err(|error| error.to_string()),
+            Ok(outcome) => Ok(outcome),
+            Err(error) => Err(error.reason().ok()?),
         },
     };
     let (round, position) = (trial.round, trial.position);

@@ -4,9 +4,11 @@ use super::error::TrialError;
 use super::process::Process;
 use super::{Cancel, Contestant, Plan, Program};
 use crate::clock::Clock;
+use crate::record::Reason;
 use crate::sys::datagram;
-use crate::units::{Address, Nanos, Place, Transport};
+use crate::units::{Address, Nanos, SocketLocation, Transport};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
@@ -52,7 +54,8 @@ impl Server {
         match self.process.status()? {
             None => Ok(()),
             Some(status) => {
-                Err(TrialError::EndedUnderLoad { command: self.process.command(), status, said: self.process.said() })
+                let (command, status, said) = (self.process.command(), status.to_string(), self.process.said());
+                Err(Reason::ServerEndedUnderLoad { command, status, said }.into())
             }
         }
     }
@@ -62,8 +65,10 @@ impl Server {
         let status = self.process.stop(STOP_WITHIN)?;
         let (command, said) = (self.process.command(), self.process.said());
         match status {
-            None if self.ours => Err(TrialError::Hung { command, waited: STOP_WITHIN, said }),
-            Some(status) if self.ours && !status.success() => Err(TrialError::BadStop { command, status, said }),
+            None if self.ours => Err(Reason::ServerHung { command, waited_ns: STOP_WITHIN.0, said }.into()),
+            Some(status) if self.ours && !status.success() => {
+                Err(Reason::ServerStoppedBadly { command, status: status.to_string(), said }.into())
+            }
             _ => {
                 self.process.stdout.wait_end(LOOK_EVERY);
                 Ok(self.process.stdout.tail().iter().rev().find_map(|line| connections_per_shard(line)))
@@ -76,7 +81,7 @@ fn start_ours(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, T
     let any_port = at(plan.transport(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let protocol = any_port.protocol();
     // With its scheme, so that only what is loaded is served.
-    let echo = format!("{protocol}://{}", any_port.place);
+    let echo = format!("{protocol}://{}", any_port.location);
     let ready_line = format!("listening echo {protocol} ");
     let mut line = vec![plan.program.to_string_lossy().into_owned(), "serve".to_owned()];
     line.extend_from_slice(words);
@@ -91,11 +96,11 @@ fn start_ours(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, T
 }
 
 fn at(transport: Transport, address: SocketAddr) -> Address {
-    Address { transport, place: Place::ip(address) }
+    Address { transport, location: SocketLocation::ip(address) }
 }
 
 fn start_other(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, TrialError> {
-    let address = free_address(plan.transport()).ok_or(TrialError::NoPort)?;
+    let address = free_address(plan.transport()).ok_or(Reason::NoFreePort)?;
     let words: Vec<String> = words.iter().map(|word| fill_in(word, address)).collect();
     let mut process = Process::start(&words, &plan.server_cores, STDOUT_BYTES)?;
     let target = at(plan.transport(), address);
@@ -113,8 +118,13 @@ fn start_other(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, 
     // Another program may have taken the port in between; then ours has ended, or ends at once.
     match process.status()? {
         None => Ok(Server { process, address: target, ours: false }),
-        Some(status) => Err(TrialError::EndedEarly { command: process.command(), status, said: process.said() }),
+        Some(status) => Err(ended_early(&process, status)),
     }
+}
+
+fn ended_early(process: &Process, status: ExitStatus) -> TrialError {
+    let (command, status, said) = (process.command(), status.to_string(), process.said());
+    Reason::ServerEndedEarly { command, status, said }.into()
 }
 
 /// Asks `ready` again and again, as long as the process lives and the time is not over.
@@ -130,13 +140,12 @@ fn until_ready(
             return Ok(address);
         }
         cancel.check()?;
-        let command = process.command();
         if let Some(status) = process.status()? {
-            return Err(TrialError::EndedEarly { command, status, said: process.said() });
+            return Err(ended_early(process, status));
         }
         if clock.now() > READY_WITHIN {
-            let said = process.said();
-            return Err(TrialError::NotReady { command, address: address.to_owned(), waited: READY_WITHIN, said });
+            let (command, address, said) = (process.command(), address.to_owned(), process.said());
+            return Err(Reason::ServerNotReady { command, address, waited_ns: READY_WITHIN.0, said }.into());
         }
     }
 }

@@ -22,7 +22,7 @@ pub enum Transport {
 
 /// Where a socket is, whatever it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SocketLocation {
     Ip {
         ip: IpAddr,
         /// 0 lets the kernel choose.
@@ -37,14 +37,14 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub transport: Transport,
-    pub place: Place,
+    pub location: SocketLocation,
 }
 
 /// What a server is told to listen on: a place, over the one transport that was named or over both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub transport: Option<Transport>,
-    pub place: Place,
+    pub location: SocketLocation,
 }
 
 /// What was typed is not an address; the message says what would be.
@@ -59,49 +59,49 @@ pub struct ParseAddressError {
 
 impl Address {
     pub fn tcp(address: SocketAddr) -> Address {
-        Address { transport: Transport::Stream, place: Place::ip(address) }
+        Address { transport: Transport::Stream, location: SocketLocation::ip(address) }
     }
 
     pub fn udp(address: SocketAddr) -> Address {
-        Address { transport: Transport::Datagram, place: Place::ip(address) }
+        Address { transport: Transport::Datagram, location: SocketLocation::ip(address) }
     }
 
     /// `tcp`, `udp`, `unix` or `unixgram`.
     pub fn protocol(&self) -> &'static str {
-        match (&self.place, self.transport) {
-            (Place::Ip { .. }, Transport::Stream) => "tcp",
-            (Place::Ip { .. }, Transport::Datagram) => "udp",
-            (Place::Unix(_), Transport::Stream) => "unix",
-            (Place::Unix(_), Transport::Datagram) => "unixgram",
+        match (&self.location, self.transport) {
+            (SocketLocation::Ip { .. }, Transport::Stream) => "tcp",
+            (SocketLocation::Ip { .. }, Transport::Datagram) => "udp",
+            (SocketLocation::Unix(_), Transport::Stream) => "unix",
+            (SocketLocation::Unix(_), Transport::Datagram) => "unixgram",
         }
     }
 }
 
-impl Place {
-    pub fn ip(address: SocketAddr) -> Place {
-        Place::Ip { ip: address.ip(), port: address.port(), device: None }
+impl SocketLocation {
+    pub fn ip(address: SocketAddr) -> SocketLocation {
+        SocketLocation::Ip { ip: address.ip(), port: address.port(), device: None }
     }
 
     /// Only this machine can reach it.
     pub fn is_local(&self) -> bool {
         match self {
-            Place::Ip { ip, .. } => ip.to_canonical().is_loopback(),
-            Place::Unix(_) => true,
+            SocketLocation::Ip { ip, .. } => ip.to_canonical().is_loopback(),
+            SocketLocation::Unix(_) => true,
         }
     }
 
     /// It stands for every address of this machine.
     pub fn is_everywhere(&self) -> bool {
-        matches!(self, Place::Ip { ip, .. } if ip.to_canonical().is_unspecified())
+        matches!(self, SocketLocation::Ip { ip, .. } if ip.to_canonical().is_unspecified())
     }
 }
 
 impl Endpoint {
     /// The transports to listen on. A path is one socket, a stream unless named otherwise.
     pub fn transports(&self) -> &'static [Transport] {
-        match (self.transport, &self.place) {
+        match (self.transport, &self.location) {
             (Some(Transport::Datagram), _) => &[Transport::Datagram],
-            (None, Place::Ip { .. }) => &[Transport::Stream, Transport::Datagram],
+            (None, SocketLocation::Ip { .. }) => &[Transport::Stream, Transport::Datagram],
             _ => &[Transport::Stream],
         }
     }
@@ -109,7 +109,7 @@ impl Endpoint {
 
 impl From<Address> for Endpoint {
     fn from(address: Address) -> Endpoint {
-        Endpoint { transport: Some(address.transport), place: address.place }
+        Endpoint { transport: Some(address.transport), location: address.location }
     }
 }
 
@@ -120,8 +120,8 @@ impl FromStr for Endpoint {
         let error = |problem| ParseAddressError { text: text.to_owned(), problem };
         for (scheme, transport) in [("unix:", Transport::Stream), ("unixgram:", Transport::Datagram)] {
             if let Some(path) = text.strip_prefix(scheme) {
-                let place = parse_unix(path.strip_prefix("//").unwrap_or(path)).map_err(error)?;
-                return Ok(Endpoint { transport: Some(transport), place });
+                let location = parse_unix(path.strip_prefix("//").unwrap_or(path)).map_err(error)?;
+                return Ok(Endpoint { transport: Some(transport), location });
             }
         }
         let (transport, rest) = match text.split_once("://") {
@@ -130,7 +130,7 @@ impl FromStr for Endpoint {
             Some(("udp", rest)) => (Some(Transport::Datagram), rest),
             Some(_) => return Err(error("only tcp://, udp://, unix: and unixgram: are known")),
         };
-        Ok(Endpoint { transport, place: parse_ip(rest).map_err(error)? })
+        Ok(Endpoint { transport, location: parse_ip(rest).map_err(error)? })
     }
 }
 
@@ -139,21 +139,21 @@ impl FromStr for Address {
     type Err = ParseAddressError;
 
     fn from_str(text: &str) -> Result<Address, ParseAddressError> {
-        let Endpoint { transport, place } = text.parse()?;
-        Ok(Address { transport: transport.unwrap_or(Transport::Stream), place })
+        let Endpoint { transport, location } = text.parse()?;
+        Ok(Address { transport: transport.unwrap_or(Transport::Stream), location })
     }
 }
 
-fn parse_unix(path: &str) -> Result<Place, &'static str> {
+fn parse_unix(path: &str) -> Result<SocketLocation, &'static str> {
     match path.len() {
         0 => Err("the path is empty"),
-        1..=MAX_UNIX_PATH_BYTES => Ok(Place::Unix(path.into())),
+        1..=MAX_UNIX_PATH_BYTES => Ok(SocketLocation::Unix(path.into())),
         _ => Err("the path is longer than the 107 bytes a unix socket may have"),
     }
 }
 
 /// `HOST:PORT`, the device after the IP or after the port.
-fn parse_ip(text: &str) -> Result<Place, &'static str> {
+fn parse_ip(text: &str) -> Result<SocketLocation, &'static str> {
     let (text, trailing_device) = match text.rsplit_once('%') {
         Some((rest, device)) if !device.contains(':') && !device.contains(']') => (rest, Some(device)),
         _ => (text, None),
@@ -170,7 +170,7 @@ fn parse_ip(text: &str) -> Result<Place, &'static str> {
         return Err("an IPv6 address needs brackets, an IPv4 address has none");
     }
     let device = device.or(trailing_device).map(check_device).transpose()?;
-    Ok(Place::Ip { ip, port, device })
+    Ok(SocketLocation::Ip { ip, port, device })
 }
 
 fn check_device(device: &str) -> Result<String, &'static str> {
@@ -181,11 +181,11 @@ fn check_device(device: &str) -> Result<String, &'static str> {
 }
 
 /// Without the protocol: `IP:PORT` or a path.
-impl fmt::Display for Place {
+impl fmt::Display for SocketLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Unix(path) => write!(f, "{}", path.display()),
-            Place::Ip { ip, port, device } => {
+            SocketLocation::Unix(path) => write!(f, "{}", path.display()),
+            SocketLocation::Ip { ip, port, device } => {
                 let device = device.as_ref().map(|device| format!("%{device}")).unwrap_or_default();
                 match ip {
                     IpAddr::V4(ip) => write!(f, "{ip}{device}:{port}"),
@@ -199,10 +199,10 @@ impl fmt::Display for Place {
 /// As it is typed; TCP, which is the default, without its scheme.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.place, self.transport) {
-            (Place::Ip { .. }, Transport::Stream) => write!(f, "{}", self.place),
-            (Place::Ip { .. }, Transport::Datagram) => write!(f, "udp://{}", self.place),
-            (Place::Unix(_), _) => write!(f, "{}:{}", self.protocol(), self.place),
+        match (&self.location, self.transport) {
+            (SocketLocation::Ip { .. }, Transport::Stream) => write!(f, "{}", self.location),
+            (SocketLocation::Ip { .. }, Transport::Datagram) => write!(f, "udp://{}", self.location),
+            (SocketLocation::Unix(_), _) => write!(f, "{}:{}", self.protocol(), self.location),
         }
     }
 }
@@ -259,8 +259,8 @@ mod tests {
             ("[::ffff:0.0.0.0]:1", false, true),
             ("192.0.2.1:1", false, false),
         ] {
-            let place = text.parse::<Address>().unwrap().place;
-            assert_eq!((place.is_local(), place.is_everywhere()), (local, everywhere), "{text}");
+            let location = text.parse::<Address>().unwrap().location;
+            assert_eq!((location.is_local(), location.is_everywhere()), (local, everywhere), "{text}");
         }
     }
 

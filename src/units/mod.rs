@@ -4,16 +4,18 @@
 
 mod address;
 mod arrival;
+mod civil;
 mod cores;
+mod fraction;
 mod rate;
-mod share;
 mod sizes;
 
-pub use address::{Address, Endpoint, ParseAddressError, Place, Transport};
+pub use address::{Address, Endpoint, ParseAddressError, SocketLocation, Transport};
 pub use arrival::Arrival;
+pub use civil::Civil;
 pub use cores::{CoreList, CoreSelection};
+pub use fraction::Fraction;
 pub use rate::Rate;
-pub use share::Share;
 pub use sizes::SizeMix;
 
 use std::fmt;

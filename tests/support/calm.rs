@@ -1,27 +1,32 @@
 //! Runs whose figures other programs or a hypervisor may spoil: repeated only where something says that they did.
 #![allow(dead_code, reason = "each suite uses a part of it")]
 
-use ringmark::record::LoadReport;
+use ringmark::record::{LoadReport, Reason};
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 const ATTEMPTS: usize = 5;
-/// What ringload says of a run that had not the machine to itself.
-const DISTURBED: [&str; 9] = [
-    "errors: timeout",
-    "the generator was the bottleneck",
-    "the generator sent late",
-    "of the requests asked for were answered in time",
-    "other programs used",
-    "the hypervisor gave",
-    "no request was answered within the counted time",
-    "not steady",
-    "throughput changed by",
-];
+/// Whether this tells of a run that had not the machine to itself.
+fn is_of_the_machine(reason: &Reason) -> bool {
+    match reason {
+        Reason::GeneratorBottleneck { .. } | Reason::GeneratorLate { .. } | Reason::RateNotReached { .. } => true,
+        Reason::OtherPrograms { least: Some(_), .. } | Reason::Hypervisor { .. } => true,
+        Reason::NotSteady { .. } | Reason::Drift { .. } => true,
+        reason => is_mute(reason),
+    }
+}
+
 /// What a server that does not answer at all brings about too.
-const MUTE: [&str; 2] = ["errors: timeout", "no request was answered within the counted time"];
+fn is_mute(reason: &Reason) -> bool {
+    match reason {
+        Reason::NothingAnswered => true,
+        Reason::Errors { kinds } => kinds.keys().all(|kind| kind == "timeout"),
+        _ => false,
+    }
+}
+
 /// A quiet machine wakes a thread within a fraction of this: worth another attempt. Busy neighbours of the same suite are
 /// enough for it, so it excuses nothing.
 const KEPT_WAITING: Duration = Duration::from_millis(4);
@@ -62,18 +67,17 @@ pub fn undisturbed(mut run: impl FnMut() -> LoadReport, expected: impl Fn(&LoadR
 /// # Panics
 /// When it stays that nothing is answered, though the machine does not stand still.
 #[track_caller]
-pub fn again<T>(mut run: impl FnMut() -> T, reasons: impl Fn(&T) -> Vec<String>) -> Option<T> {
+pub fn again<T>(mut run: impl FnMut() -> T, reasons: impl Fn(&T) -> Vec<Reason>) -> Option<T> {
     let (mut least, mut mute) = (Duration::MAX, false);
     for attempt in 1..=ATTEMPTS {
         let (outcome, late) = watched(&mut run);
         let reasons = reasons(&outcome);
-        let of_the_machine = |reason: &String| DISTURBED.iter().any(|part| reason.contains(part));
-        if reasons.is_empty() || !reasons.iter().all(of_the_machine) {
+        if reasons.is_empty() || !reasons.iter().all(is_of_the_machine) {
             return Some(outcome);
         }
         println!("attempt {attempt} of {ATTEMPTS} was disturbed: {reasons:?}");
         least = least.min(late);
-        mute = reasons.iter().any(|reason| MUTE.iter().any(|part| reason.contains(part)));
+        mute = reasons.iter().any(is_mute);
     }
     match mute {
         true => excuse(least),
@@ -93,25 +97,26 @@ fn excuse(least: Duration) {
 }
 
 /// Why trials of a stored comparison do not count, for [`again`].
-pub fn reasons_of_trials(report: &Value) -> Vec<String> {
+pub fn reasons_of_trials(report: &Value) -> Vec<Reason> {
     let below = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
     let contestants = below(report, "cells").into_iter().flat_map(|cell| below(&cell, "contestants"));
     let trials = contestants.flat_map(|contestant| below(&contestant, "trials"));
-    let reasons = trials.flat_map(|trial| below(&trial["load"], "invalid"));
-    reasons.map(|reason| reason.as_str().unwrap_or_default().to_owned()).collect()
+    trials.flat_map(|trial| below(&trial["load"], "invalid_reasons")).map(read).collect()
 }
 
 /// As [`reasons_of_trials`], of a contestant's comparison with itself.
-pub fn reasons_of_aa(report: &Value) -> Vec<String> {
+pub fn reasons_of_aa(report: &Value) -> Vec<Reason> {
     let comparisons = report["comparisons"].as_array().into_iter().flatten();
-    let reasons = comparisons.flat_map(|one| one["problems"].as_array().into_iter().flatten());
-    reasons.map(|reason| reason.as_str().unwrap_or_default().to_owned()).collect()
+    comparisons.flat_map(|one| one["problem_reasons"].as_array().into_iter().flatten()).cloned().map(read).collect()
+}
+
+fn read(reason: Value) -> Reason {
+    serde_json::from_value(reason).expect("a reason of this version")
 }
 
 /// What the report says about a machine that others used.
-pub fn disturbances(report: &LoadReport) -> Vec<&str> {
-    let said = report.invalid.iter().chain(&report.warnings).map(String::as_str);
-    said.filter(|said| DISTURBED.iter().any(|part| said.contains(part))).collect()
+pub fn disturbances(report: &LoadReport) -> Vec<&Reason> {
+    report.invalid.iter().chain(&report.warnings).filter(|reason| is_of_the_machine(reason)).collect()
 }
 
 /// The figures without the histograms.

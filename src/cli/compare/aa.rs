@@ -6,7 +6,7 @@ use crate::cli::progress::Progress;
 use crate::cli::report::{print, render};
 use crate::cli::told::{self, told};
 use crate::record::{
-    AA_SCHEMA, AaComparison, AaReport, CompareReport, SceneRecord, Stopped, TrialRecord, Verdict, file,
+    AA_SCHEMA, AaComparison, AaReport, CompareReport, Reason, SceneRecord, Stopped, TrialRecord, Verdict, file,
 };
 use crate::report::json;
 use crate::stats::mix;
@@ -130,7 +130,7 @@ fn comparison(seed: u64, [base, ours]: &[Vec<TrialRecord>; 2]) -> AaComparison {
     comparison
 }
 
-fn reasons(trial: &TrialRecord) -> Vec<String> {
+fn reasons(trial: &TrialRecord) -> Vec<Reason> {
     let invalid = trial.load.iter().flat_map(|load| load.invalid.iter().cloned());
     trial.failed.iter().cloned().chain(invalid).collect()
 }

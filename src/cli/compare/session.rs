@@ -3,8 +3,9 @@
 use super::settings::{Settings, default_baseline};
 use crate::cli::progress::Progress;
 use crate::cli::told::told;
-use crate::record::{CompareReport, Stopped, TrialRecord, file};
-use crate::report::{derive, json, stopping};
+use crate::record::{CompareReport, Reason, Stopped, TrialRecord, file};
+use crate::report::derive::{self, Growing};
+use crate::report::{json, stopping};
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
 use crate::units::{Nanos, counted};
 use anyhow::{Context, Result};
@@ -25,6 +26,7 @@ struct Recorder {
     /// For the names in progress messages.
     plan: Plan,
     report: CompareReport,
+    figures: Growing,
     output: PathBuf,
     progress: Progress,
     /// Saving failed already once, which was said.
@@ -35,8 +37,8 @@ impl Session {
     /// Fails where the result could not be saved: better now than after a minute.
     pub fn new(settings: Settings, progress: Progress) -> Result<Session> {
         let Settings { plan, baseline_open, mut report, output } = settings;
-        derive::fill(&mut report)?;
-        let recorder = Recorder { plan: plan.clone(), report, output, progress, unsaved: false };
+        let figures = Growing::new(&mut report)?;
+        let recorder = Recorder { plan: plan.clone(), report, figures, output, progress, unsaved: false };
         recorder.save()?;
         Ok(Session { plan, baseline_open, recorder })
     }
@@ -89,7 +91,7 @@ impl Session {
 }
 
 impl Recorder {
-    fn note_unavailable(&mut self, reasons: &[Option<String>]) {
+    fn note_unavailable(&mut self, reasons: &[Option<Reason>]) {
         for cell in &mut self.report.cells {
             for (contestant, reason) in cell.contestants.iter_mut().zip(reasons) {
                 contestant.unavailable.clone_from(reason);
@@ -101,23 +103,6 @@ impl Recorder {
         let name = self.output.display();
         let text = json::render(&self.report)?;
         file::write(&self.output, &text).with_context(|| format!("cannot save to {name}; choose another --output"))
-    }
-
-    /// Adds a trial and derives the figures of its cell; a report that cannot be used becomes a failed trial.
-    fn add(&mut self, trial: Schedule, record: TrialRecord) {
-        self.trials(trial).push(record);
-        if let Err(error) = derive::fill_at(&mut self.report, trial.cell) {
-            if let Some(last) = self.trials(trial).last_mut() {
-                last.load = None;
-                last.failed = Some(format!("the generator's report cannot be used: {error}"));
-            }
-            // Only the last one was new, and it no longer has a histogram.
-            let _ = derive::fill_at(&mut self.report, trial.cell);
-        }
-    }
-
-    fn trials(&mut self, trial: Schedule) -> &mut Vec<TrialRecord> {
-        &mut self.report.cells[trial.cell].contestants[trial.contestant].trials
     }
 }
 
@@ -136,10 +121,10 @@ impl Observer for Recorder {
     }
 
     fn finished(&mut self, trial: Schedule, record: TrialRecord) {
-        if let Some(reason) = record.failed.as_ref().and_then(|reason| reason.lines().next()) {
+        if let Some(reason) = record.failed.as_ref().map(Reason::first_line) {
             self.progress.say(&format!("failed: {reason}"));
         }
-        self.add(trial, record);
+        self.figures.add(&mut self.report, trial.cell, trial.contestant, record);
         self.progress.finished();
         if let Err(error) = self.save()
             && !self.unsaved

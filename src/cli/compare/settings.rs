@@ -12,7 +12,7 @@ use crate::record::{
 use crate::sys::affinity;
 use crate::sys::uring;
 use crate::trial::{Contestant, Plan, Rounds};
-use crate::units::{Address, CoreList, Place, Share, Transport};
+use crate::units::{Address, CoreList, Fraction, SocketLocation, Transport};
 use anyhow::{Context, Result, bail};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -92,8 +92,8 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
 fn workloads(args: &CompareArgs, cores: &CoreList) -> Result<Vec<Workload>> {
     let transport = if args.udp { Transport::Datagram } else { Transport::Stream };
     // Contestants listen on loopback; which port that will be is not known yet, and does not matter here.
-    let place = Place::ip((Ipv4Addr::LOCALHOST, 0).into());
-    let mut workloads = args.workload.workloads(&Address { transport, place })?;
+    let location = SocketLocation::ip((Ipv4Addr::LOCALHOST, 0).into());
+    let mut workloads = args.workload.workloads(&Address { transport, location })?;
     for Workload { generator, .. } in &mut workloads {
         if generator.threads == 0 {
             generator.threads = cores.len() as u64;
@@ -124,7 +124,7 @@ fn rounds(args: &CompareArgs) -> Result<Rounds> {
 /// What is stored of a number of rounds that is not fixed.
 fn limits(args: &CompareArgs, rounds: &Rounds) -> Option<LimitsRecord> {
     (args.precision.is_some() || args.max_time.is_some()).then(|| LimitsRecord {
-        precision: args.precision.map(Share::fraction),
+        precision: args.precision.map(Fraction::value),
         max_rounds: rounds.max,
         max_time_ns: rounds.max_time.map(|time| time.0),
     })

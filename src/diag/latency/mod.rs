@@ -16,13 +16,16 @@
 //! next one *overlapping*: counted, no sample. Requests made of several writes before any answer are counted too: they
 //! are one request in pieces, or several; the time then is that of the run.
 
+mod record;
 mod tcp;
 mod times;
 mod udp;
 
+pub use record::report;
 pub use tcp::{Flags, Segment};
 pub use times::{Spread, Times, Total};
 
+use crate::record::SeenRecord;
 use crate::units::Nanos;
 use lru::LruCache;
 use std::net::SocketAddr;
@@ -72,28 +75,6 @@ impl Default for Limits {
     }
 }
 
-/// What was seen beside the samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// Connections and pairs of ends.
-    pub connections: u64,
-    /// Forgotten, because there were more than the limit.
-    pub forgotten: u64,
-    /// Exchanges without a sample, because packets of theirs were not captured.
-    pub torn: u64,
-    /// Exchanges without a sample, because the client sent more before it had the whole answer.
-    pub overlapping: u64,
-    /// Requests of several writes: in pieces, or pipelined.
-    pub in_pieces: u64,
-    pub retransmissions: u64,
-    /// Requests that no answer came to.
-    pub unanswered: u64,
-    /// Packets with payload from the server that nothing had asked for.
-    pub unsolicited: u64,
-    /// Datagrams sent while an earlier one waited for its answer; they are matched in order.
-    pub queued: u64,
-}
-
 enum State {
     Tcp(Connection),
     Udp(Flow),
@@ -110,12 +91,18 @@ pub struct Watch {
     limits: Limits,
     table: LruCache<Ends, Entry>,
     pub total: Total,
-    pub seen: Seen,
+    pub seen: SeenRecord,
 }
 
 impl Watch {
     pub fn new(port: u16, limits: Limits) -> Watch {
-        Watch { port, limits, table: LruCache::new(limits.connections), total: Total::default(), seen: Seen::default() }
+        Watch {
+            port,
+            limits,
+            table: LruCache::new(limits.connections),
+            total: Total::default(),
+            seen: SeenRecord::default(),
+        }
     }
 
     /// A segment of TCP from one end to another.
@@ -177,7 +164,7 @@ impl Watch {
         }
     }
 
-    fn entry(&mut self, ends: Ends) -> (&mut Entry, &mut Total, &mut Seen) {
+    fn entry(&mut self, ends: Ends) -> (&mut Entry, &mut Total, &mut SeenRecord) {
         if !self.table.contains(&ends) {
             let state = match ends.transport {
                 Transport::Tcp => State::Tcp(Connection::default()),
@@ -196,7 +183,7 @@ impl Watch {
 struct Record<'a> {
     times: &'a mut Times,
     total: &'a mut Total,
-    seen: &'a mut Seen,
+    seen: &'a mut SeenRecord,
 }
 
 impl Record<'_> {

@@ -110,7 +110,7 @@ fn an_exchange_is_from_the_first_of_the_request_to_the_last_of_the_answer() {
     assert_eq!(micros(&watch.total.first_answer), [30, 30]);
     assert_eq!(micros(&watch.total.handshake_server), [30]);
     assert_eq!(micros(&watch.total.handshake_client), [20]);
-    assert_eq!(watch.seen, Seen { connections: 1, in_pieces: 2, ..Seen::default() });
+    assert_eq!(watch.seen, SeenRecord { connections: 1, in_pieces: 2, ..SeenRecord::default() });
     let connections = watch.connections();
     assert_eq!(connections[0].0.client.to_string(), CLIENT);
     assert_eq!(connections[0].1.samples(), 2);
@@ -330,7 +330,8 @@ fn datagrams_are_matched_in_order_until_patience_ends() {
     watch.udp(at(3_000_500), server, client);
     watch.finish();
     assert_eq!(micros(&watch.total.service), [20, 30, 40]);
-    let seen = Seen { connections: 1, queued: 1, unsolicited: 2, unanswered: 1, torn: 1, ..Seen::default() };
+    let seen =
+        SeenRecord { connections: 1, queued: 1, unsolicited: 2, unanswered: 1, torn: 1, ..SeenRecord::default() };
     assert_eq!(watch.seen, seen);
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Sends no faster than asked: what a pause kept from being sent in time is not sent in a burst afterwards.
 
+mod record;
 mod run;
 mod schedule;
 
+pub use record::report;
 pub use run::run;
 pub use schedule::Schedule;
 

@@ -5,11 +5,13 @@
 
 mod path;
 mod probe;
+mod record;
 mod rounds;
 mod run;
 
 pub use path::{Hop, Path, Said};
 pub use probe::Flow;
+pub use record::{hops, report};
 pub use run::run;
 
 use super::names::Host;

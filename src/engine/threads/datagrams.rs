@@ -1,10 +1,13 @@
 //! One blocking thread for a datagram socket: receive, ask the service, send, until the drain.
 
-use super::Crowd;
-use crate::engine::ACCEPT_PAUSE;
-use crate::engine::counters::Counters;
+use super::connection::ThreadWake;
+use super::registry::ConnectionRegistry;
+use crate::engine::ACCEPT_BACKOFF;
 use crate::engine::datagram::{BUFFER_BYTES, DatagramSocket, Responder};
-use crate::protocol::Service;
+use crate::engine::hub::Hub;
+use crate::engine::shard::Shard;
+use crate::engine::stats::SharedStats;
+use crate::protocol::DatagramService;
 use crate::sys::datagram::{self, Received};
 use crate::sys::socket::{Blocking, is_transient};
 use socket2::Socket;
@@ -14,23 +17,37 @@ use std::thread;
 use std::time::Instant;
 
 /// A datagram socket and all that its thread needs.
-pub(super) struct Post<S> {
+pub(super) struct DatagramEndpoint<S> {
     socket: Arc<Socket>,
     /// Answers leave from where requests arrived, which the kernel tells.
     anywhere: bool,
     responder: Responder<S>,
-    counters: Arc<Counters>,
-    crowd: Arc<Crowd>,
+    shared_stats: Arc<SharedStats>,
+    registry: Arc<ConnectionRegistry>,
+    hub: Arc<Hub<ThreadWake>>,
     buffer: Vec<u8>,
 }
 
-impl<S: Service> Post<S> {
-    pub(super) fn new(datagrams: DatagramSocket, service: S, counters: Arc<Counters>, crowd: &Arc<Crowd>) -> Post<S> {
+impl<S: DatagramService + Clone> DatagramEndpoint<S> {
+    pub(super) fn new(
+        datagrams: DatagramSocket,
+        shard: &Shard<S>,
+        registry: &Arc<ConnectionRegistry>,
+        hub: &Arc<Hub<ThreadWake>>,
+    ) -> DatagramEndpoint<S> {
         let DatagramSocket { number, socket, guard } = datagrams;
-        let responder = Responder::new(service, number, guard);
+        let responder = Responder::new(shard.service.clone(), number, guard, shard.clock);
         let anywhere = datagram::is_bound_to_all(&socket).unwrap_or(true);
         let buffer = vec![0; BUFFER_BYTES];
-        Post { socket: socket.into(), anywhere, responder, counters, crowd: crowd.clone(), buffer }
+        DatagramEndpoint {
+            socket: socket.into(),
+            anywhere,
+            responder,
+            shared_stats: shard.shared_stats.clone(),
+            registry: registry.clone(),
+            hub: hub.clone(),
+            buffer,
+        }
     }
 
     /// The socket, to wake the thread by shutting it down.
@@ -45,22 +62,23 @@ impl<S: Service> Post<S> {
     /// Receives a datagram and answers it. `false` when nothing more has arrived before the drain.
     fn turn(&mut self) -> bool {
         let arrived = match self.receive() {
-            Ok(arrived) if arrived.is_nothing() && self.crowd.drain_ends.get().is_some() => return false,
+            Ok(arrived) if arrived.is_nothing() && self.registry.drain_ends.get().is_some() => return false,
             Ok(arrived) => arrived,
             Err(error) if is_transient(&error) => return true,
             Err(_) => {
-                thread::sleep(ACCEPT_PAUSE.duration());
+                thread::sleep(ACCEPT_BACKOFF.duration());
                 return true;
             }
         };
         let input = &self.buffer[..arrived.len];
         if let Some(reply) = self.responder.answer(input, arrived.port(), arrived.truncated) {
-            let answer = reply.bytes(input, &self.responder.output);
+            let answer = reply.bytes(input, &self.responder.written);
             let sent = datagram::send_waiting(&self.socket, answer, &arrived.source, arrived.local).is_ok();
             let len = answer.len();
             self.responder.answered(len, sent);
         }
-        self.counters.add(&self.responder.take_counts());
+        self.hub.publish(self.responder.take_published());
+        self.shared_stats.add(&self.responder.take_stats());
         true
     }
 
@@ -72,6 +90,6 @@ impl<S: Service> Post<S> {
     }
 
     fn drain_is_over(&self) -> bool {
-        self.crowd.drain_ends.get().is_some_and(|end| Instant::now() >= *end)
+        self.registry.drain_ends.get().is_some_and(|end| Instant::now() >= *end)
     }
 }

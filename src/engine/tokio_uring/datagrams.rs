@@ -1,10 +1,10 @@
 //! A task for each datagram socket, with tokio-uring's own `recv_from` and `send_to`. Unix sockets, for which it knows no
 //! names, and those bound to every address, as its receives bring no ancillary data, go through tokio's reactor.
 
-use crate::engine::ACCEPT_PAUSE;
-use crate::engine::datagram::{BUFFER_BYTES, Reply};
-use crate::engine::reactor_datagrams::{Desk, Drained, needs_more, watch};
-use crate::protocol::Service;
+use crate::engine::ACCEPT_BACKOFF;
+use crate::engine::datagram::BUFFER_BYTES;
+use crate::engine::tokio_datagram::{DatagramTask, Drained, needs_more, watch};
+use crate::protocol::{DatagramService, Reply};
 use socket2::Socket;
 use std::io;
 use std::net::SocketAddr;
@@ -19,36 +19,36 @@ use tokio_uring::net::UdpSocket;
 const DRAIN_GLANCE: Duration = Duration::from_millis(20);
 
 /// A datagram socket in the runtime's care.
-pub(super) enum Post {
+pub(super) enum DatagramEndpoint {
     Udp(UdpSocket),
     Watched(AsyncFd<Socket>),
 }
 
-impl Post {
+impl DatagramEndpoint {
     /// Must be called within the runtime.
-    pub(super) fn new(socket: Socket) -> io::Result<Post> {
+    pub(super) fn new(socket: Socket) -> io::Result<DatagramEndpoint> {
         match needs_more(&socket)? {
-            true => watch(socket).map(Post::Watched),
-            false => Ok(Post::Udp(UdpSocket::from_std(socket.into()))),
+            true => watch(socket).map(DatagramEndpoint::Watched),
+            false => Ok(DatagramEndpoint::Udp(UdpSocket::from_std(socket.into()))),
         }
     }
 
     /// Serves it until the drain.
-    pub(super) async fn serve<S: Service>(self, desk: Desk<S>, drained: Drained) {
+    pub(super) async fn serve<S: DatagramService>(self, task: DatagramTask<S>, drained: Drained) {
         match self {
-            Post::Udp(socket) => serve_udp(&socket, desk, drained).await,
-            Post::Watched(socket) => desk.serve(socket, drained).await,
+            DatagramEndpoint::Udp(socket) => serve_udp(&socket, task, drained).await,
+            DatagramEndpoint::Watched(socket) => task.serve(socket, drained).await,
         }
     }
 }
 
-async fn serve_udp<S: Service>(socket: &UdpSocket, mut desk: Desk<S>, mut drained: Drained) {
+async fn serve_udp<S: DatagramService>(socket: &UdpSocket, mut task: DatagramTask<S>, mut drained: Drained) {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     while let Some((received, filled)) = receive(socket, buffer, &mut drained).await {
         buffer = match received {
-            Ok((len, source)) => answer(socket, &mut desk, filled, len, source).await,
+            Ok((len, source)) => answer(socket, &mut task, filled, len, source).await,
             Err(_) => {
-                tokio::time::sleep(ACCEPT_PAUSE.duration()).await;
+                tokio::time::sleep(ACCEPT_BACKOFF.duration()).await;
                 filled
             }
         };
@@ -72,30 +72,30 @@ async fn receive(
 }
 
 /// Answers the first `len` bytes of the buffer, and gives it back.
-async fn answer<S: Service>(
+async fn answer<S: DatagramService>(
     socket: &UdpSocket,
-    desk: &mut Desk<S>,
+    task: &mut DatagramTask<S>,
     mut buffer: Vec<u8>,
     len: usize,
     source: SocketAddr,
 ) -> Vec<u8> {
     // The buffer holds whatever UDP can carry: nothing is ever cut.
-    match desk.responder.answer(&buffer[..len], Some(source.port()), false) {
+    match task.responder.answer(&buffer[..len], Some(source.port()), false) {
         None => {}
         Some(Reply::Input(range)) => {
             let len = range.len();
             let (sent, slice) = socket.send_to(buffer.slice(range), source).await;
             buffer = slice.into_inner();
-            desk.responder.answered(len, sent.is_ok());
+            task.responder.answered(len, sent.is_ok());
         }
-        Some(Reply::Output) => {
-            let output = std::mem::take(&mut desk.responder.output);
-            let len = output.len();
-            let (sent, output) = socket.send_to(output, source).await;
-            desk.responder.output = output;
-            desk.responder.answered(len, sent.is_ok());
+        Some(Reply::Written) => {
+            let written = std::mem::take(&mut task.responder.written);
+            let len = written.len();
+            let (sent, written) = socket.send_to(written, source).await;
+            task.responder.written = written;
+            task.responder.answered(len, sent.is_ok());
         }
     }
-    desk.counters.add_alone(&desk.responder.take_counts());
+    task.account();
     buffer
 }

@@ -1,12 +1,15 @@
 //! io_uring: multishot accept, multishot receive into a registered buffer ring, the received buffer sent back without a
 //! copy, direct descriptors, one enter per turn of the loop. Datagrams the same way, from a buffer ring of their own.
 
+mod connection;
 mod datagrams;
+mod op;
+mod outgoing;
+mod pool;
 mod shard;
 
 use super::datagram::{self, DatagramOptions};
-use super::{BufferOptions, Engine, EngineError, Layout, Unsupported};
-use crate::protocol::Service;
+use super::{BufferOptions, Engine, EngineError, ShardService, ThreadingModel, Unsupported};
 use crate::sys::rlimit;
 use crate::sys::uring::{BufferSettings, Ring, RingSettings, Sqpoll, Taskrun};
 use crate::units::Nanos;
@@ -129,7 +132,7 @@ pub struct Uring;
 
 impl Engine for Uring {
     const NAME: &'static str = "uring";
-    const LAYOUT: Layout = Layout::ShardPerCore;
+    const THREADING: ThreadingModel = ThreadingModel::ShardPerCore;
     type Options = Options;
 
     fn probe(options: &Options) -> Result<(), Unsupported> {
@@ -142,13 +145,7 @@ impl Engine for Uring {
         Ok(())
     }
 
-    fn run<S: Service + Clone + Send + 'static>(
-        options: &Options,
-        shard: super::shard::Shard<S>,
-    ) -> Result<(), EngineError>
-    where
-        S::Session: Send,
-    {
+    fn run<S: ShardService>(options: &Options, shard: super::shard::Shard<S>) -> Result<(), EngineError> {
         shard::UringShard::new(options, shard)?.run()
     }
 }

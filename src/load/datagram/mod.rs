@@ -19,9 +19,10 @@ pub use report::{invalid, record, silent, unsegmented, warnings};
 
 use super::Config;
 use super::protocols::DatagramProtocol;
+use crate::record::Reason;
 use crate::sys::datagram::drops_at;
 use crate::sys::datagram::gso::MAX_SEGMENTS;
-use crate::units::{Address, Bytes, Place, Transport};
+use crate::units::{Address, SocketLocation, Transport};
 use std::net::{SocketAddr, UdpSocket};
 
 /// What a valid run may lose unless told otherwise.
@@ -46,16 +47,16 @@ impl Default for Options {
 /// The largest datagram that a target takes: IP's length field, less the headers (over IPv6 that field leaves out its own);
 /// of a unix socket what is one piece of the pattern. A super-packet must fit the same field.
 pub fn max_size(target: &Address) -> u64 {
-    match &target.place {
-        Place::Ip { ip, .. } if ip.to_canonical().is_ipv4() => 65_507,
-        Place::Ip { .. } => 65_527,
-        Place::Unix(_) => 65_536,
+    match &target.location {
+        SocketLocation::Ip { ip, .. } if ip.to_canonical().is_ipv4() => 65_507,
+        SocketLocation::Ip { .. } => 65_527,
+        SocketLocation::Unix(_) => 65_536,
     }
 }
 
 /// Most datagrams of one super-packet; 1 where none are sent.
 pub fn segments(config: &Config) -> usize {
-    let is_udp = matches!(config.target.place, Place::Ip { .. });
+    let is_udp = matches!(config.target.location, SocketLocation::Ip { .. });
     if config.target.transport != Transport::Datagram || !is_udp || config.mix.is_some() {
         return 1;
     }
@@ -64,22 +65,15 @@ pub fn segments(config: &Config) -> usize {
 }
 
 /// Why no super-packet is sent though they were asked for: not even two datagrams fit one.
-pub fn too_large_for_gso(config: &Config) -> Option<String> {
-    (config.datagrams.gso > 1 && segments(config) == 1).then(|| {
-        let most = Bytes(max_size(&config.target));
-        format!(
-            "--gso had no effect: a super-packet has at most {most} bytes, so that two datagrams of {} do not fit; every \
-             datagram left on its own: choose a --size of at most {}, or leave out --gso",
-            config.size,
-            Bytes(most.0 / 2)
-        )
-    })
+pub fn too_large_for_gso(config: &Config) -> Option<Reason> {
+    (config.datagrams.gso > 1 && segments(config) == 1)
+        .then(|| Reason::GsoTooLarge { size: config.size.0, most: max_size(&config.target) })
 }
 
 /// What the kernel has dropped so far at the target's sockets. `None` where they are not on this machine.
 pub fn server_drops(target: &Address) -> Option<u64> {
-    match target.place {
-        Place::Ip { ip, port, .. } if UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok() => {
+    match target.location {
+        SocketLocation::Ip { ip, port, .. } if UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok() => {
             drops_at(SocketAddr::new(ip, port))
         }
         _ => None,

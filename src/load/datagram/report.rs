@@ -3,9 +3,8 @@
 use super::pool::ADMISSION_TRIES;
 use super::stats::DatagramStats;
 use crate::load::protocols::DatagramProtocol;
-use crate::record::{DatagramRecord, TrafficRecord};
-use crate::units::{Address, three_digits};
-use std::io;
+use crate::record::{DatagramRecord, Losses, Reason, TrafficRecord};
+use crate::units::Address;
 
 /// The report's figures. `server_drops`: what the kernel dropped at the server's sockets, where it tells.
 pub fn record<'a>(stats: impl Iterator<Item = &'a DatagramStats>, server_drops: Option<u64>) -> Option<DatagramRecord> {
@@ -28,71 +27,34 @@ pub fn record<'a>(stats: impl Iterator<Item = &'a DatagramStats>, server_drops: 
 }
 
 /// Why the figures must not be used; `None` when they may. Corrupt answers are among the errors of every run.
-pub fn invalid(record: &DatagramRecord, max_loss: f64) -> Option<String> {
-    (record.loss() > max_loss).then(|| {
-        format!(
-            "{} % of the requests had no answer in time, more than --max-loss {} %: {}; {}",
-            percent(record.loss()),
-            percent(max_loss),
-            record.losses(),
-            advice(record)
-        )
-    })
+pub fn invalid(record: &DatagramRecord, max_loss: f64) -> Option<Reason> {
+    let (share, losses) = (record.loss(), Losses::from(record));
+    (share > max_loss).then_some(Reason::Loss { share, allowed: max_loss, losses })
 }
 
 /// Why nobody was admitted, where requests went unanswered at the start.
-pub fn silent(target: &Address, dialect: DatagramProtocol, admitted: u64, timeouts: u64) -> Option<String> {
-    let remedy = match dialect {
-        DatagramProtocol::Echo => "start an echo server there, or say what it is if it is none (--speak)",
-        DatagramProtocol::Sockperf => "start sockperf server there, or leave out --speak if it is a plain echo",
-    };
-    (admitted == 0 && timeouts > 0).then(|| {
-        format!("nobody answered at {target} within --timeout, {ADMISSION_TRIES} requests in a row on the same socket: {remedy}")
+pub fn silent(target: &Address, dialect: DatagramProtocol, admitted: u64, timeouts: u64) -> Option<Reason> {
+    (admitted == 0 && timeouts > 0).then(|| Reason::NobodyAnswered {
+        target: target.to_string(),
+        protocol: dialect.name().to_owned(),
+        tries: u64::from(ADMISSION_TRIES),
     })
 }
 
 /// What the reader should know though the figures stand. `unsegmented`: why super-packets were not sent.
-pub fn warnings(record: &DatagramRecord, max_loss: f64, unsegmented: Option<i32>) -> Vec<String> {
-    let tolerated = (0.0..=max_loss).contains(&record.loss()) && record.loss() > 0.0;
-    let losses = tolerated
-        .then(|| format!("{} % of the requests had no answer in time: {}", percent(record.loss()), record.losses()));
-    let strays = [
-        (record.duplicated, "answers came though there had been one before"),
-        (record.reordered, "answers came out of order"),
-    ];
-    let strays = strays.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
-    let unsegmented = unsegmented.map(|errno| {
-        format!(
-            "--gso had no effect: super-packets of this size cannot be sent here ({}); every datagram left on its own",
-            io::Error::from_raw_os_error(errno)
-        )
-    });
-    losses.into_iter().chain(strays).chain(unsegmented).collect()
+pub fn warnings(record: &DatagramRecord, max_loss: f64, unsegmented: Option<i32>) -> Vec<Reason> {
+    let (share, losses) = (record.loss(), Losses::from(record));
+    let tolerated = (0.0..=max_loss).contains(&share) && share > 0.0;
+    let losses = tolerated.then_some(Reason::LossAllowed { share, losses });
+    let duplicates = (record.duplicated > 0).then_some(Reason::Duplicates { count: record.duplicated });
+    let reordered = (record.reordered > 0).then_some(Reason::Reordered { count: record.reordered });
+    let refused = unsegmented.map(|errno| Reason::GsoRefused { errno });
+    losses.into_iter().chain(duplicates).chain(reordered).chain(refused).collect()
 }
 
 /// Why super-packets were not sent, where some thread was told so.
 pub fn unsegmented<'a>(mut stats: impl Iterator<Item = &'a DatagramStats>) -> Option<i32> {
     stats.find_map(|one| one.io.unsegmented)
-}
-
-/// What to do about the loss: it depends on who lost the most.
-fn advice(record: &DatagramRecord) -> &'static str {
-    let (server, generator) = (record.dropped_by_server.unwrap_or(0), record.dropped_by_generator.unwrap_or(0));
-    if record.late > record.lost {
-        "the answers came, but after --timeout: allow more time, or ask for less at once: lower --depth or --connections"
-    } else if server.max(generator) < record.lost.div_ceil(2) {
-        "neither end's kernel dropped most of them: look for a server that does not answer, or for the network between"
-    } else if generator > server {
-        "answers came faster than the generator took them: lower --depth, raise net.core.rmem_max, or give it more \
-         --threads on other cores"
-    } else {
-        "requests came faster than the server took them: lower --depth or --connections, or give its sockets larger \
-         receive buffers (SO_RCVBUF, net.core.rmem_default, net.core.rmem_max)"
-    }
-}
-
-fn percent(share: f64) -> String {
-    three_digits((share * 1e5).round() / 1e3)
 }
 
 #[cfg(test)]
@@ -118,27 +80,25 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_brings_the_advice_that_fits() {
-        for (record, part) in [
-            (DatagramRecord { dropped_by_server: Some(14), ..lossy() }, "faster than the server"),
-            (DatagramRecord { dropped_by_generator: Some(14), ..lossy() }, "faster than the generator"),
-            (DatagramRecord { dropped_by_server: Some(1), ..lossy() }, "neither end"),
-            (DatagramRecord { lost: 5, late: 15, ..lossy() }, "--timeout"),
-        ] {
-            let reason = invalid(&record, 0.01).unwrap();
-            assert!(reason.starts_with("2 % of the requests") && reason.contains(part), "{reason}");
-        }
+    fn a_loss_beyond_what_is_allowed_makes_a_run_invalid() {
+        let losses = Losses { lost: 15, late: 5, ..Losses::default() };
+        assert_eq!(invalid(&lossy(), 0.01), Some(Reason::Loss { share: 0.02, allowed: 0.01, losses }));
         assert_eq!(invalid(&lossy(), 0.02), None);
     }
 
     #[test]
     fn what_is_odd_but_no_harm_is_told() {
         let record = DatagramRecord { duplicated: 2, reordered: 3, ..lossy() };
-        let told = warnings(&record, 0.5, Some(libc::EIO));
-        let parts = ["2 % of", "2 answers came though", "3 answers", "--gso had no effect"];
-        assert!(told.len() == 4 && told.iter().zip(parts).all(|(told, part)| told.contains(part)), "{told:?}");
+        let losses = Losses { lost: 15, late: 5, ..Losses::default() };
+        let expected = [
+            Reason::LossAllowed { share: 0.02, losses },
+            Reason::Duplicates { count: 2 },
+            Reason::Reordered { count: 3 },
+            Reason::GsoRefused { errno: libc::EIO },
+        ];
+        assert_eq!(warnings(&record, 0.5, Some(libc::EIO)), expected);
         let whole = DatagramRecord { sent: 5, answered: 5, ..DatagramRecord::default() };
         assert!(warnings(&whole, 0.0, None).is_empty() && invalid(&whole, 0.0).is_none());
-        assert_eq!(warnings(&lossy(), 0.001, None), [""; 0], "what makes it invalid is no warning too");
+        assert_eq!(warnings(&lossy(), 0.001, None), [], "what makes it invalid is no warning too");
     }
 }

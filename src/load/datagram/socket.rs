@@ -1,6 +1,6 @@
 //! Sockets for datagrams, each connected from an address of its own. Both engines get theirs here.
 
-use crate::units::{Address, Place};
+use crate::units::{Address, SocketLocation};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ const OVERHEAD_BYTES: usize = 1024;
 /// A connected, close-on-exec socket with room for `window` datagrams of `size` bytes that wait to be received, as far as
 /// net.core.rmem_max allows.
 pub fn open(target: &Address, window: usize, size: usize) -> io::Result<Socket> {
-    let (socket, peer) = match &target.place {
-        Place::Ip { ip, port, device } => {
+    let (socket, peer) = match &target.location {
+        SocketLocation::Ip { ip, port, device } => {
             let peer = SocketAddr::new(*ip, *port);
             let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, None)?;
             if let Some(device) = device {
@@ -20,7 +20,7 @@ pub fn open(target: &Address, window: usize, size: usize) -> io::Result<Socket> 
             }
             (socket, peer.into())
         }
-        Place::Unix(path) => {
+        SocketLocation::Unix(path) => {
             let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
             // An address without a name makes the kernel choose one that no other socket has (unix(7), autobind), so
             // that answers find back.

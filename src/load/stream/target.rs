@@ -3,7 +3,7 @@
 //! Both engines get their sockets here, so that none has other options than the other.
 
 use crate::load::engine::EngineError;
-use crate::units::{Address, Place};
+use crate::units::{Address, SocketLocation};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -19,11 +19,11 @@ impl Target {
     /// Fails only for a unix path that is too long, which [`Address`] does not let through.
     pub fn new(address: &Address) -> Result<Target, EngineError> {
         let unix = |path| SockAddr::unix(path).map_err(|error| EngineError::Target(address.clone(), error));
-        Ok(match &address.place {
-            Place::Ip { ip, port, device } => {
+        Ok(match &address.location {
+            SocketLocation::Ip { ip, port, device } => {
                 Target { address: SocketAddr::new(*ip, *port).into(), device: device.clone() }
             }
-            Place::Unix(path) => Target { address: unix(path)?, device: None },
+            SocketLocation::Unix(path) => Target { address: unix(path)?, device: None },
         })
     }
 

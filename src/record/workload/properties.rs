@@ -1,7 +1,7 @@
 //! The one description of each property of a workload: its option, what it is by default, and its columns in csv.
 
 use super::Workload;
-use crate::units::{Arrival, Bytes, Nanos, Rate, Share, SizeMix, Transport};
+use crate::units::{Arrival, Bytes, Fraction, Nanos, Rate, SizeMix, Transport};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -349,7 +349,7 @@ pub const PROPERTIES: &[Property] = &[
         defaults: [Preset::Follows("none", |_| ()); 2],
         get: |load| load.generator.allow_errors.map(share),
         set: |load, typed| {
-            put(&mut load.generator.allow_errors, parsed(typed).map(|most: Share| Some(most.fraction())))
+            put(&mut load.generator.allow_errors, parsed(typed).map(|most: Fraction| Some(most.value())))
         },
         ..PLAIN
     },
@@ -361,7 +361,7 @@ pub const PROPERTIES: &[Property] = &[
         defaults: [Preset::Follows("1%", |_| ()); 2],
         get: |load| load.generator.max_loss.map(share),
         set: |load, typed| {
-            let most = parsed(typed).map(|most: Share| Some(most.fraction()).filter(|most| *most != USUAL_MAX_LOSS));
+            let most = parsed(typed).map(|most: Fraction| Some(most.value()).filter(|most| *most != USUAL_MAX_LOSS));
             put(&mut load.generator.max_loss, most)
         },
         ..PLAIN

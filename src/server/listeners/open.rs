@@ -3,7 +3,7 @@
 
 use crate::server::SocketOptions;
 use crate::sys::datagram;
-use crate::units::{Address, Bytes, Place, Transport};
+use crate::units::{Address, Bytes, SocketLocation, Transport};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -38,7 +38,7 @@ impl ListenError {
 /// Create, bind, listen.
 pub(super) fn listen(address: &Address, options: &SocketOptions, reuseport: bool) -> Result<Socket, ListenError> {
     let socket = create(address)?;
-    if let Place::Ip { .. } = address.place {
+    if let SocketLocation::Ip { .. } = address.location {
         set_tcp_options(&socket, options, reuseport).map_err(failed("setting socket options", address))?;
     }
     bind_to(&socket, address)?;
@@ -55,11 +55,11 @@ pub(super) fn open_datagrams(
     reuseport: bool,
 ) -> Result<Socket, ListenError> {
     let socket = create(address)?;
-    if let Place::Ip { .. } = address.place {
+    if let SocketLocation::Ip { .. } = address.location {
         socket.set_reuse_port(reuseport).map_err(failed("setting socket options", address))?;
     }
     datagram::mark_answers(&socket).map_err(failed("marking answers", address))?;
-    if address.place.is_everywhere() {
+    if address.location.is_everywhere() {
         let told = datagram::enable_pktinfo(&socket);
         told.map_err(failed("having the addresses told that datagrams arrive at (IP_PKTINFO)", address))?;
     }
@@ -73,21 +73,21 @@ pub(super) fn open_datagrams(
 }
 
 fn create(address: &Address) -> Result<Socket, ListenError> {
-    let domain = match &address.place {
-        Place::Ip { ip, port, .. } => Domain::for_address(SocketAddr::new(*ip, *port)),
-        Place::Unix(_) => Domain::UNIX,
+    let domain = match &address.location {
+        SocketLocation::Ip { ip, port, .. } => Domain::for_address(SocketAddr::new(*ip, *port)),
+        SocketLocation::Unix(_) => Domain::UNIX,
     };
     let kind = if address.transport == Transport::Stream { Type::STREAM } else { Type::DGRAM };
     Socket::new(domain, kind, None).map_err(failed("socket", address))
 }
 
 fn bind_to(socket: &Socket, address: &Address) -> Result<(), ListenError> {
-    let name = match &address.place {
-        Place::Ip { ip, port, device } => {
+    let name = match &address.location {
+        SocketLocation::Ip { ip, port, device } => {
             bind_to_device(socket, device.as_deref(), address)?;
             socket_address(*ip, *port, device.as_deref())?.into()
         }
-        Place::Unix(path) => {
+        SocketLocation::Unix(path) => {
             remove_stale(path, address)?;
             SockAddr::unix(path).map_err(failed("bind", address))?
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A ring's buffer groups: streams receive into the one, datagrams into the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Group {
+pub enum Group {
     Streams = 0,
     Datagrams = 1,
 }
@@ -44,6 +44,12 @@ impl Lease {
     /// Bytes received into the buffer; for a datagram with all that precedes it there.
     pub fn len(&self) -> usize {
         self.len as usize
+    }
+
+    /// Where it came from.
+    #[inline]
+    pub fn group(&self) -> Group {
+        self.group
     }
 
     pub fn is_empty(&self) -> bool {

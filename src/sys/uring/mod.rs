@@ -8,14 +8,16 @@ mod buffers;
 mod datagram;
 mod error;
 mod features;
+mod gather;
 mod msg;
 mod ring;
 mod setup;
 
-pub use buffers::{BufferSettings, Lease};
+pub use buffers::{BufferSettings, Group, Lease};
 pub use datagram::Datagram;
 pub use error::{RingError, io_uring_disabled, kernel_release, seccomp_active};
 pub use features::{Feature, features, usable};
+pub use gather::Gather;
 pub use msg::{Msg, Queue};
-pub use ring::{Completion, Descriptor, Errno, OnFull, Ring, SendBuffer, UserData, Wait};
+pub use ring::{Completion, Descriptor, Errno, OnFull, Ring, Segment, SendBuffer, UserData, Wait};
 pub use setup::{RingSettings, Sqpoll, Taskrun};

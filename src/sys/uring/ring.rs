@@ -1,6 +1,7 @@
 //! The ring itself: operations go in with the memory they need, completions come out with it.
 
 mod datagrams;
+mod gathers;
 mod msgs;
 
 pub use datagrams::OnFull;
@@ -8,8 +9,10 @@ pub use datagrams::OnFull;
 use super::buffers::{Buffers, Group, Lease};
 use super::datagram::SendMsg;
 use super::error::{RingError, kernel_release};
+use super::gather::Gather;
 use super::msg::Msg;
 use super::setup::{RingSettings, Taskrun, build};
+use crate::sys::send_buffer;
 use crate::units::Nanos;
 use datagrams::Datagrams;
 use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
@@ -33,7 +36,7 @@ const DATAGRAMS: u64 = 1 << 61;
 /// IORING_RECVSEND_POLL_FIRST (linux/io_uring.h, 5.19): wait for readiness before the first try.
 const POLL_FIRST: u16 = 1;
 /// How long the end of a ring waits for the kernel to let go of its memory before leaking it instead.
-const END_PATIENCE: Nanos = Nanos::from_secs(1);
+const END_TIMEOUT: Nanos = Nanos::from_secs(1);
 
 /// What an operation acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,21 +67,19 @@ impl UserData {
 }
 
 /// Bytes to send, or room to read into.
-#[derive(Debug)]
-pub enum SendBuffer {
-    /// Straight from the buffer they were received into.
-    Lease(Lease),
-    Static(&'static [u8]),
-    Owned(Vec<u8>),
-}
+pub type SendBuffer = send_buffer::SendBuffer<Lease>;
+/// A part of a buffer to send.
+pub type Segment = send_buffer::Segment<Lease>;
 
 /// Memory that an operation in flight refers to.
 enum OpMemory {
-    Buffer(SendBuffer),
+    Segment(Segment),
+    /// Several parts of buffers, one behind the other.
+    Gather(Box<Gather>),
     /// A datagram with its address and ancillary data.
     Msg(Box<Msg>),
     /// What sendmsg reads, and the buffer that comes back with it.
-    SendMsg(Box<SendMsg>, SendBuffer, Option<Lease>),
+    SendMsg(Box<SendMsg>, Segment, Option<Lease>),
     Address(#[allow(dead_code, reason = "kept alive for the kernel")] Box<SockAddr>),
 }
 
@@ -91,9 +92,16 @@ struct InFlight {
 /// What comes back to the caller with the final completion of an operation.
 struct Returned {
     user_data: UserData,
-    buffer: Option<SendBuffer>,
+    segment: Option<Segment>,
+    gather: Option<Box<Gather>>,
     msg: Option<Box<Msg>>,
     lease: Option<Lease>,
+}
+
+impl Returned {
+    fn nothing(user_data: UserData) -> Returned {
+        Returned { user_data, segment: None, gather: None, msg: None, lease: None }
+    }
 }
 
 /// An error number as the kernel returned it.
@@ -119,7 +127,9 @@ pub struct Completion {
     /// The buffer a receive filled, or that of the datagram which was answered.
     pub lease: Option<Lease>,
     /// What was sent from or read into, back from the kernel.
-    pub buffer: Option<SendBuffer>,
+    pub segment: Option<Segment>,
+    /// What [`Ring::send_gather`] sent, back from the kernel.
+    pub gather: Option<Box<Gather>>,
     /// What was sent or received with address and ancillary data, back from the kernel.
     pub msg: Option<Box<Msg>>,
     /// The connection that was accepted.
@@ -256,14 +266,15 @@ impl Ring {
     /// Sends `range` of the buffer, all of it where the kernel can (MSG_WAITALL); check the result nevertheless.
     /// The buffer comes back with the completion.
     pub fn send(&mut self, descriptor: Descriptor, buffer: SendBuffer, range: Range<usize>, user_data: UserData) {
-        let bytes = &self.buffer_bytes(&buffer)[range];
+        let segment = Segment { buffer, range };
+        let bytes = segment.bytes(|lease| self.bytes(lease));
         let (start, len) = (bytes.as_ptr(), bytes.len() as u32);
         let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
         let entry = match descriptor {
             Descriptor::Fd(fd) => opcode::Send::new(Fd(fd), start, len).flags(flags).build(),
             Descriptor::Direct(slot) => opcode::Send::new(Fixed(slot), start, len).flags(flags).build(),
         };
-        self.push_with_memory(entry, user_data, OpMemory::Buffer(buffer));
+        self.push_with_memory(entry, user_data, OpMemory::Segment(segment));
     }
 
     /// Completes once, when the descriptor can be written to.
@@ -275,7 +286,8 @@ impl Ring {
     /// Reads from a pipe or the like into the vector, up to its length; it comes back with the completion.
     pub fn read(&mut self, fd: RawFd, mut room: Vec<u8>, user_data: UserData) {
         let entry = opcode::Read::new(Fd(fd), room.as_mut_ptr(), room.len() as u32).build();
-        self.push_with_memory(entry, user_data, OpMemory::Buffer(SendBuffer::Owned(room)));
+        let range = 0..room.len();
+        self.push_with_memory(entry, user_data, OpMemory::Segment(Segment { buffer: SendBuffer::Owned(room), range }));
     }
 
     /// Connects a socket.
@@ -303,6 +315,15 @@ impl Ring {
         let entry = match descriptor {
             Descriptor::Fd(fd) => opcode::Shutdown::new(Fd(fd), libc::SHUT_RD).build(),
             Descriptor::Direct(slot) => opcode::Shutdown::new(Fixed(slot), libc::SHUT_RD).build(),
+        };
+        self.push(entry.user_data(user_data.pack()));
+    }
+
+    /// Ends our side of a stream. Runs on a worker thread of the kernel's, as every shutdown does.
+    pub fn shutdown_write(&mut self, descriptor: Descriptor, user_data: UserData) {
+        let entry = match descriptor {
+            Descriptor::Fd(fd) => opcode::Shutdown::new(Fd(fd), libc::SHUT_WR).build(),
+            Descriptor::Direct(slot) => opcode::Shutdown::new(Fixed(slot), libc::SHUT_WR).build(),
         };
         self.push(entry.user_data(user_data.pack()));
     }
@@ -354,14 +375,14 @@ impl Ring {
         if !more {
             self.outstanding -= 1;
         }
-        let Returned { user_data, buffer, msg, lease } = self.reclaim(entry.user_data());
+        let Returned { user_data, segment, gather, msg, lease } = self.reclaim(entry.user_data());
         let result = u32::try_from(entry.result()).map_err(|_| Errno(-entry.result()));
         let len = result.unwrap_or(0);
         let group = group(entry.user_data());
         let lease = cqueue::buffer_select(flags).map(|id| Lease { id, group, ring: self.number, len }).or(lease);
         let opened = opened(entry.user_data(), result);
         let nonempty = cqueue::sock_nonempty(flags);
-        Some(Completion { user_data, result, more, nonempty, lease, buffer, msg, opened })
+        Some(Completion { user_data, result, more, nonempty, lease, segment, gather, msg, opened })
     }
 
     /// What was received.
@@ -374,23 +395,35 @@ impl Ring {
     #[inline]
     pub fn release(&mut self, lease: Lease) {
         assert_eq!(lease.ring, self.number, "a lease belongs to the ring it came from");
-        let buffers = match lease.group {
-            Group::Streams => self.buffers.as_mut(),
-            Group::Datagrams => self.datagrams.as_mut().map(Datagrams::buffers_mut),
-        };
-        if let Some(buffers) = buffers {
+        if let Some(buffers) = self.group_mut(lease.group) {
             buffers.provide(lease.id);
         }
     }
 
-    /// Doubles the number of receive buffers, as far as the limit allows. `false` at the limit.
-    pub fn add_buffers(&mut self) -> io::Result<bool> {
-        self.buffers.as_mut().map_or(Ok(false), Buffers::grow)
+    /// Doubles the number of a group's receive buffers, as far as the limit allows. `false` at the limit.
+    pub fn add_buffers(&mut self, group: Group) -> io::Result<bool> {
+        self.group_mut(group).map_or(Ok(false), Buffers::grow)
     }
 
-    /// Receive buffers that exist, wherever they are now.
-    pub fn buffer_count(&self) -> u32 {
-        self.buffers.as_ref().map_or(0, Buffers::count)
+    /// Receive buffers of a group that exist, wherever they are now.
+    pub fn buffer_count(&self, group: Group) -> u32 {
+        self.group(group).map_or(0, Buffers::count)
+    }
+
+    #[inline]
+    fn group(&self, group: Group) -> Option<&Buffers> {
+        match group {
+            Group::Streams => self.buffers.as_ref(),
+            Group::Datagrams => self.datagrams.as_ref().map(Datagrams::buffers),
+        }
+    }
+
+    #[inline]
+    fn group_mut(&mut self, group: Group) -> Option<&mut Buffers> {
+        match group {
+            Group::Streams => self.buffers.as_mut(),
+            Group::Datagrams => self.datagrams.as_mut().map(Datagrams::buffers_mut),
+        }
     }
 
     /// Operations under way.
@@ -400,19 +433,7 @@ impl Ring {
 
     fn own_buffers(&self, lease: &Lease) -> &Buffers {
         assert_eq!(lease.ring, self.number, "a lease belongs to the ring it came from");
-        let buffers = match lease.group {
-            Group::Streams => self.buffers.as_ref(),
-            Group::Datagrams => self.datagrams.as_ref().map(Datagrams::buffers),
-        };
-        buffers.expect("a lease comes from a ring with buffers")
-    }
-
-    fn buffer_bytes<'a>(&'a self, buffer: &'a SendBuffer) -> &'a [u8] {
-        match buffer {
-            SendBuffer::Lease(lease) => self.bytes(lease),
-            SendBuffer::Static(bytes) => bytes,
-            SendBuffer::Owned(bytes) => bytes,
-        }
+        self.group(lease.group).expect("a lease comes from a ring with buffers")
     }
 
     #[inline]
@@ -451,19 +472,20 @@ impl Ring {
     #[inline]
     fn reclaim(&mut self, data: u64) -> Returned {
         if data & HAS_MEMORY == 0 {
-            return Returned { user_data: UserData::unpack(data), buffer: None, msg: None, lease: None };
+            return Returned::nothing(UserData::unpack(data));
         }
         let InFlight { user_data, memory } = self.in_flight.remove((data & !HAS_MEMORY) as usize);
-        let (buffer, msg, lease) = match memory {
-            OpMemory::Buffer(buffer) => (Some(buffer), None, None),
-            OpMemory::Msg(msg) => (None, Some(msg), None),
-            OpMemory::SendMsg(send_msg, buffer, lease) => {
+        let nothing = Returned::nothing(user_data);
+        match memory {
+            OpMemory::Segment(segment) => Returned { segment: Some(segment), ..nothing },
+            OpMemory::Gather(gather) => Returned { gather: Some(gather), ..nothing },
+            OpMemory::Msg(msg) => Returned { msg: Some(msg), ..nothing },
+            OpMemory::SendMsg(send_msg, segment, lease) => {
                 self.recycle_send_msg(send_msg);
-                (Some(buffer), None, lease)
+                Returned { segment: Some(segment), lease, ..nothing }
             }
-            OpMemory::Address(_) => (None, None, None),
-        };
-        Returned { user_data, buffer, msg, lease }
+            OpMemory::Address(_) => nothing,
+        }
     }
 
     /// Submits and lets the kernel run what completed, without sleeping.
@@ -485,14 +507,14 @@ impl Ring {
     /// Cancels everything and reaps until nothing is under way. `false` when the kernel does not let go in time.
     fn end_operations(&mut self) -> bool {
         let _ = self.uring.submitter().submit();
-        let patience = Timespec::from(END_PATIENCE.duration());
-        let _ = self.uring.submitter().register_sync_cancel(Some(patience), CancelBuilder::any());
+        let timeout = Timespec::from(END_TIMEOUT.duration());
+        let _ = self.uring.submitter().register_sync_cancel(Some(timeout), CancelBuilder::any());
         for _ in 0..self.outstanding + 16 {
             while self.next_completion().is_some() {}
             if self.outstanding == 0 {
                 return true;
             }
-            if self.enter(Wait::AtMost(END_PATIENCE)).is_err() {
+            if self.enter(Wait::AtMost(END_TIMEOUT)).is_err() {
                 return false;
             }
             if self.batch.is_empty() {

@@ -9,7 +9,7 @@ use crate::load::engine::{Engine, EngineConfig, EngineError, EventRing, Wait};
 use crate::sys::datagram::{gso, parts};
 use crate::sys::socket::is_transient;
 use crate::sys::uring::{
-    BufferSettings, Completion, Descriptor, Errno, Lease, RingSettings, SendBuffer, Taskrun, UserData,
+    BufferSettings, Completion, Descriptor, Errno, Lease, RingSettings, Segment, SendBuffer, Taskrun, UserData,
 };
 use socket2::{Domain, Socket};
 use std::io;
@@ -227,7 +227,7 @@ impl UringEngine {
     }
 
     fn sent(&mut self, number: usize, completion: Completion, mut notify: impl FnMut(Event<'_>)) {
-        let Some(SendBuffer::Owned(bytes)) = completion.buffer else { return };
+        let Some(Segment { buffer: SendBuffer::Owned(bytes), .. }) = completion.segment else { return };
         let UserData { kind, generation: len, .. } = completion.user_data;
         let Err(errno) = completion.result else {
             self.stats.sends += 1;

@@ -1,6 +1,6 @@
 //! Datagrams: a multishot recvmsg into buffers of their own, and answers that go to where a datagram came from.
 
-use super::{DATAGRAMS, Errno, OpMemory, Ring, SendBuffer, UserData, Wait};
+use super::{DATAGRAMS, Errno, OpMemory, Ring, Segment, SendBuffer, UserData, Wait};
 use crate::sys::datagram::pktinfo::PktInfo;
 use crate::sys::uring::buffers::{BufferSettings, Buffers, Group, Lease};
 use crate::sys::uring::datagram::{Datagram, HEADROOM, SendMsg, receive_header};
@@ -93,7 +93,7 @@ impl Ring {
             .dest_addr_len(name.len() as libc::socklen_t)
             .flags(on_full as libc::c_int)
             .build();
-        self.push_with_memory(entry, user_data, OpMemory::Buffer(SendBuffer::Lease(lease)));
+        self.push_with_memory(entry, user_data, OpMemory::Segment(whole(lease)));
     }
 
     /// As `answer`, where there is more to be said than an address.
@@ -102,20 +102,20 @@ impl Ring {
         let Datagram { name, payload, segment, local, .. } = self.datagram(&lease);
         let header = send_msg.set(name, payload, PktInfo { segment, local });
         let entry = opcode::SendMsg::new(Fd(fd), header).flags(on_full as u32).build();
-        self.push_with_memory(entry, user_data, OpMemory::SendMsg(send_msg, SendBuffer::Lease(lease), None));
+        self.push_with_memory(entry, user_data, OpMemory::SendMsg(send_msg, whole(lease), None));
     }
 
     /// Sends these bytes as one datagram to where the one in the buffer came from. They come back with the completion,
     /// and so does the lease.
     pub fn answer_with(&mut self, fd: RawFd, lease: Lease, bytes: Vec<u8>, on_full: OnFull, user_data: UserData) {
         let (send_msg, entry) = self.answer_send_msg(fd, &lease, &bytes, on_full);
-        self.push_with_memory(entry, user_data, OpMemory::SendMsg(send_msg, SendBuffer::Owned(bytes), Some(lease)));
+        self.push_with_memory(entry, user_data, OpMemory::SendMsg(send_msg, owned(bytes), Some(lease)));
     }
 
     /// As `answer_with`, but leaves the lease to the caller, and waits when the socket is full.
     pub fn answer_also_with(&mut self, fd: RawFd, lease: &Lease, bytes: Vec<u8>, user_data: UserData) {
         let (send_msg, entry) = self.answer_send_msg(fd, lease, &bytes, OnFull::Wait);
-        self.push_with_memory(entry, user_data, OpMemory::SendMsg(send_msg, SendBuffer::Owned(bytes), None));
+        self.push_with_memory(entry, user_data, OpMemory::SendMsg(send_msg, owned(bytes), None));
     }
 
     fn answer_send_msg(
@@ -130,16 +130,6 @@ impl Ring {
         let header = send_msg.set(name, bytes, PktInfo { segment: None, local });
         let entry = opcode::SendMsg::new(Fd(fd), header).flags(on_full as u32).build();
         (send_msg, entry)
-    }
-
-    /// Doubles the number of buffers for datagrams, as far as the limit allows. `false` at the limit.
-    pub fn add_datagram_buffers(&mut self) -> io::Result<bool> {
-        self.datagrams.as_mut().map_or(Ok(false), |datagrams| datagrams.buffers.grow())
-    }
-
-    /// Buffers for datagrams that exist, wherever they are now.
-    pub fn datagram_buffer_count(&self) -> u32 {
-        self.datagrams.as_ref().map_or(0, |datagrams| datagrams.buffers.count())
     }
 
     fn own_datagrams(&self) -> &Datagrams {
@@ -164,8 +154,7 @@ impl Ring {
         let (socket, peer) = unix_sockets().map_err(failed("the datagram probe"))?;
         let lease = self.receive_probe_datagram(&socket, &peer)?;
         self.answer(socket.as_raw_fd(), lease, OnFull::Wait, PROBE);
-        let completion = self.probe_result("sending a datagram to an address", "6.1")?;
-        if let Some(SendBuffer::Lease(lease)) = completion {
+        if let Some(lease) = self.probe_result("sending a datagram to an address", "6.1")? {
             self.release(lease);
         }
         Ok(())
@@ -185,13 +174,13 @@ impl Ring {
         self.recv_datagrams(socket.as_raw_fd(), true, PROBE);
         let received = self.probe_result("receiving datagrams (multishot recvmsg)", "6.0")?;
         match received {
-            Some(SendBuffer::Lease(lease)) => Ok(lease),
+            Some(lease) => Ok(lease),
             _ => Err(failed("the datagram probe")(io::ErrorKind::UnexpectedEof.into())),
         }
     }
 
     /// Waits until the operations of a probe have ended; the lease that the first of their completions brought.
-    fn probe_result(&mut self, feature: &'static str, since: &'static str) -> Result<Option<SendBuffer>, RingError> {
+    fn probe_result(&mut self, feature: &'static str, since: &'static str) -> Result<Option<Lease>, RingError> {
         let mut brought = None;
         let mut refused = None;
         while self.outstanding() > 0 {
@@ -199,7 +188,7 @@ impl Ring {
             let Some(completion) = self.next_completion() else {
                 return Err(failed(feature)(io::ErrorKind::TimedOut.into()));
             };
-            brought = completion.lease.map(SendBuffer::Lease).or(completion.buffer).or(brought);
+            brought = completion.lease.or(completion.segment.and_then(received)).or(brought);
             refused = completion.result.err().filter(|errno| !is_end_of_probe(*errno)).or(refused);
         }
         match refused {
@@ -209,6 +198,24 @@ impl Ring {
             }
             Some(errno) => Err(failed(feature)(errno.into())),
         }
+    }
+}
+
+/// A datagram in the buffer that it was received into.
+fn whole(lease: Lease) -> Segment {
+    let range = 0..lease.len();
+    Segment { buffer: SendBuffer::Received(lease), range }
+}
+
+fn owned(bytes: Vec<u8>) -> Segment {
+    let range = 0..bytes.len();
+    Segment { buffer: SendBuffer::Owned(bytes), range }
+}
+
+fn received(segment: Segment) -> Option<Lease> {
+    match segment.buffer {
+        SendBuffer::Received(lease) => Some(lease),
+        _ => None,
     }
 }
 

@@ -77,10 +77,12 @@ fn accepts_receives_and_sends_back_without_a_copy() {
     assert_eq!(received.user_data, user_data(RECEIVE, 7));
     let lease = received.lease.unwrap();
     assert_eq!(ring.bytes(&lease), b"hello");
-    ring.send(descriptor, SendBuffer::Lease(lease), 1..5, user_data(SEND, 7));
+    ring.send(descriptor, SendBuffer::Received(lease), 1..5, user_data(SEND, 7));
     let sent = next(&mut ring);
     assert_eq!(sent.result, Ok(4));
-    let Some(SendBuffer::Lease(lease)) = sent.buffer else { panic!("the buffer comes back") };
+    let Some(Segment { buffer: SendBuffer::Received(lease), .. }) = sent.segment else {
+        panic!("the buffer comes back")
+    };
     ring.release(lease);
     let mut answer = [0; 4];
     client.read_exact(&mut answer).unwrap();
@@ -96,8 +98,8 @@ fn runs_out_of_buffers_says_so_and_grows() {
     let leases: Vec<_> = (0..2).map(|_| next(&mut ring).lease.unwrap()).collect();
     let starved = next(&mut ring);
     assert_eq!((starved.result, starved.more), (Err(Errno(libc::ENOBUFS)), false));
-    assert!(ring.add_buffers().unwrap());
-    assert!(!ring.add_buffers().unwrap());
+    assert!(ring.add_buffers(Group::Streams).unwrap());
+    assert!(!ring.add_buffers(Group::Streams).unwrap());
     ring.recv_multishot(Descriptor::Fd(server.as_raw_fd()), user_data(RECEIVE, 0));
     let third = next(&mut ring).lease.unwrap();
     assert_eq!(ring.bytes(&third), [7; 64]);

@@ -66,7 +66,12 @@ fn every_size_goes_back_from_its_buffer_over_every_family() {
             assert_eq!((datagram.payload.len(), datagram.segment, datagram.truncated), (size, None, false), "{at}");
             ring.answer(server.as_raw_fd(), lease, OnFull::Return, user_data(ANSWER, 0));
             // An empty one ended the receive, so that a completion of the new one may come first, but has no reason to.
-            let Completion { user_data: whose, result, buffer: Some(SendBuffer::Lease(lease)), .. } = next(&mut ring)
+            let Completion {
+                user_data: whose,
+                result,
+                segment: Some(Segment { buffer: SendBuffer::Received(lease), .. }),
+                ..
+            } = next(&mut ring)
             else {
                 panic!("the buffer comes back")
             };
@@ -107,7 +112,9 @@ fn a_full_socket_returns_an_answer_or_keeps_it_until_there_is_room() {
     loop {
         ring.answer(server.as_raw_fd(), lease, OnFull::Return, user_data(ANSWER, 0));
         let completion = next(&mut ring);
-        let Some(SendBuffer::Lease(back)) = completion.buffer else { panic!("the buffer comes back") };
+        let Some(Segment { buffer: SendBuffer::Received(back), .. }) = completion.segment else {
+            panic!("the buffer comes back")
+        };
         lease = back;
         match completion.result {
             Ok(8) => waiting += 1,
@@ -188,8 +195,8 @@ fn without_buffers_it_ends_and_goes_on_with_more() {
     let mut leases: Vec<_> = (0..4).map(|_| next(&mut ring).lease.unwrap()).collect();
     let starved = next(&mut ring);
     assert_eq!((starved.result, starved.more), (Err(Errno(libc::ENOBUFS)), false));
-    assert!(ring.add_datagram_buffers().unwrap());
-    assert!(!ring.add_datagram_buffers().unwrap());
+    assert!(ring.add_buffers(Group::Datagrams).unwrap());
+    assert!(!ring.add_buffers(Group::Datagrams).unwrap());
     receive(&mut ring, &server);
     leases.push(take(&mut ring, &server));
     let contents: Vec<u8> = leases.iter().map(|lease| ring.datagram(lease).payload[0]).collect();

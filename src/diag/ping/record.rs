@@ -1,14 +1,15 @@
 //! What a ping measured, in its stored form.
 
-use crate::cli::diagnosis::{errors, kind};
+use super::{Config, Outcome};
 use crate::clock;
 use crate::diag::icmp::Family;
 use crate::diag::names::Host;
-use crate::diag::ping::{Config, Outcome};
+use crate::diag::record::{errors, kind};
 use crate::diag::tally::Tally;
 use crate::record::{FiguresRecord, PING_SCHEMA, PingReport, SocketRecord, TargetRecord};
 use crate::sys::raw::Access;
 
+/// The stored form of a ping that is over.
 pub fn report(config: &Config, outcome: &Outcome) -> PingReport {
     PingReport {
         schema: PING_SCHEMA.into(),

@@ -3,10 +3,12 @@
 //! Sockets whose answers need more than the engines' own calls can say go this way with both: unix sockets, whose names
 //! may be abstract, and UDP sockets that are bound to every address and answer from the one that was asked.
 
-use super::ACCEPT_PAUSE;
-use super::counters::Counters;
+use super::ACCEPT_BACKOFF;
 use super::datagram::{BUFFER_BYTES, Responder};
-use crate::protocol::Service;
+use super::hub::Hub;
+use super::stats::SharedStats;
+use super::task_wake::TaskWake;
+use crate::protocol::DatagramService;
 use crate::sys::datagram::{self, Received};
 use crate::sys::socket::{self, Blocking, is_transient};
 use socket2::{Domain, Socket};
@@ -37,15 +39,20 @@ pub(super) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
 }
 
 /// What the task of a datagram socket works with.
-pub(super) struct Desk<S> {
+pub(super) struct DatagramTask<S> {
     pub responder: Responder<S>,
-    pub counters: Arc<Counters>,
+    hub: Arc<Hub<TaskWake>>,
+    pub shared_stats: Arc<SharedStats>,
     pub buffer: Vec<u8>,
 }
 
-impl<S: Service> Desk<S> {
-    pub(super) fn new(responder: Responder<S>, counters: Arc<Counters>) -> Desk<S> {
-        Desk { responder, counters, buffer: vec![0; BUFFER_BYTES] }
+impl<S: DatagramService> DatagramTask<S> {
+    pub(super) fn new(
+        responder: Responder<S>,
+        hub: Arc<Hub<TaskWake>>,
+        shared_stats: Arc<SharedStats>,
+    ) -> DatagramTask<S> {
+        DatagramTask { responder, hub, shared_stats, buffer: vec![0; BUFFER_BYTES] }
     }
 
     /// Serves it until the drain.
@@ -61,7 +68,7 @@ impl<S: Service> Desk<S> {
             match datagram::receive_with_local(socket.get_ref(), &mut self.buffer, Blocking::No) {
                 Ok(arrived) => self.answer(socket.get_ref(), &arrived).await,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE.duration()).await,
+                Err(_) => tokio::time::sleep(ACCEPT_BACKOFF.duration()).await,
             }
             // While datagrams arrive it is never waited for, and the shard's other tasks must get to run.
             coop::consume_budget().await;
@@ -77,19 +84,25 @@ impl<S: Service> Desk<S> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
-            // Whoever waits for the end of the drain's patience must get to run.
+            // Whoever waits for the end of the drain timeout must get to run.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Passes on what was counted and published since the last time.
+    pub(super) fn account(&mut self) {
+        self.hub.publish(self.responder.take_published());
+        self.shared_stats.add_alone(&self.responder.take_stats());
     }
 
     async fn answer(&mut self, socket: &Socket, arrived: &Received) {
         let input = &self.buffer[..arrived.len];
         if let Some(reply) = self.responder.answer(input, arrived.port(), arrived.truncated) {
-            let answer = reply.bytes(input, &self.responder.output);
+            let answer = reply.bytes(input, &self.responder.written);
             let (len, sent) = (answer.len(), send(socket, answer, arrived).await);
             self.responder.answered(len, sent.is_ok());
         }
-        self.counters.add_alone(&self.responder.take_counts());
+        self.account();
     }
 }
 
@@ -105,34 +118,24 @@ async fn send(socket: &Socket, bytes: &[u8], to: &Received) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::datagram::Guard;
+    use super::super::datagram::ReflectionGuard;
     use super::*;
-    use crate::protocol::Answer;
+    use crate::clock::Clock;
+    use crate::protocol::{Kind, Services};
     use std::net::UdpSocket;
     use std::sync::mpsc;
     use std::time::Duration;
     use tokio::sync::watch;
-
-    #[derive(Debug)]
-    struct Mirror;
-
-    impl Service for Mirror {
-        type Session = ();
-
-        fn open(&mut self, _listener: usize) {}
-
-        fn received(&mut self, _session: &mut (), input: &[u8], _output: &mut Vec<u8>) -> Answer {
-            Answer::Input(0..input.len())
-        }
-    }
 
     /// Serves a socket that answers itself for ever, until another task of the same thread has had some turns.
     async fn serve_beside_another_task() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(b"again", socket.local_addr().unwrap()).unwrap();
         let (_serving, drained) = watch::channel(());
-        let desk = Desk::new(Responder::new(Mirror, 0, Guard::new(false, [].into())), Arc::default());
-        let serving = tokio::spawn(desk.serve(watch(socket.into()).unwrap(), drained));
+        let responder =
+            Responder::new(Services::new([Kind::Echo]), 0, ReflectionGuard::new(false, [].into()), Clock::start());
+        let task = DatagramTask::new(responder, Hub::new(Vec::new()), Arc::default());
+        let serving = tokio::spawn(task.serve(watch(socket.into()).unwrap(), drained));
         for _ in 0..3 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

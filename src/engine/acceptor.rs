@@ -1,28 +1,32 @@
 //! Accepting and the inbox on a tokio runtime: what the `tokio` and `tokio-uring` engines share.
 
 use super::shard::{Inbox, Listener, Message, Placement};
-use super::{ACCEPT_PAUSE, EngineError, accepting_must_rest};
+use super::{ACCEPT_BACKOFF, EngineError, is_accept_backoff};
+use crate::protocol::Publication;
 use crate::sys::socket::{self, Blocking};
 use socket2::Socket;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::unix::AsyncFd;
 
 /// What comes in.
-pub(super) enum Arrival {
+pub(super) enum Incoming {
     /// A connection to serve here.
     Connection {
         socket: Socket,
         listener: usize,
     },
+    /// What sessions of another shard published.
+    Published(Arc<[Publication]>),
     Drain,
 }
 
 /// The listeners and the inbox of a shard, within a tokio runtime.
-pub(super) struct Reception {
+pub(super) struct Acceptor {
     listeners: Vec<(AsyncFd<Socket>, usize)>,
     inbox: Inbox,
     wake: AsyncFd<Socket>,
@@ -32,14 +36,14 @@ pub(super) struct Reception {
     blocking: Blocking,
 }
 
-impl Reception {
+impl Acceptor {
     /// Must be called within the runtime.
     pub(super) fn new(
         listeners: Vec<Listener>,
         inbox: Inbox,
         placement: Placement,
         blocking: Blocking,
-    ) -> Result<Reception, EngineError> {
+    ) -> Result<Acceptor, EngineError> {
         let registered = || -> io::Result<_> {
             inbox.wake.set_nonblocking(true)?;
             let wake = socket::watch(OwnedFd::from(inbox.wake.try_clone()?).into())?;
@@ -50,21 +54,21 @@ impl Reception {
             Ok((wake, listeners.into_iter().map(watch).collect::<io::Result<Vec<_>>>()?))
         };
         let (wake, listeners) = registered().map_err(EngineError::io("registering listeners with the runtime"))?;
-        Ok(Reception { listeners, inbox, wake, messages: VecDeque::new(), placement, blocking })
+        Ok(Acceptor { listeners, inbox, wake, messages: VecDeque::new(), placement, blocking })
     }
 
     /// Waits for the next connection to serve here, or the drain.
-    pub(super) async fn next(&mut self) -> Arrival {
+    pub(super) async fn next(&mut self) -> Incoming {
         loop {
             match poll_fn(|context| self.poll(context)).await {
                 Ok(arrival) => return arrival,
                 // Descriptors ran out: trying again at once would only spin.
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE.duration()).await,
+                Err(_) => tokio::time::sleep(ACCEPT_BACKOFF.duration()).await,
             }
         }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Arrival>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
         if let Some(arrival) = self.poll_inbox(context) {
             return Poll::Ready(Ok(arrival));
         }
@@ -72,21 +76,22 @@ impl Reception {
             while let Poll::Ready(accepted) = self.poll_accept(context, index)? {
                 let listener = self.listeners[index].1;
                 if let Some(socket) = accepted.and_then(|socket| self.placement.place(socket, listener)) {
-                    return Poll::Ready(Ok(Arrival::Connection { socket, listener }));
+                    return Poll::Ready(Ok(Incoming::Connection { socket, listener }));
                 }
             }
         }
         Poll::Pending
     }
 
-    fn poll_inbox(&mut self, context: &mut Context<'_>) -> Option<Arrival> {
+    fn poll_inbox(&mut self, context: &mut Context<'_>) -> Option<Incoming> {
         loop {
             if let Some(message) = self.messages.pop_front() {
                 match message {
-                    Message::Drain => return Some(Arrival::Drain),
+                    Message::Drain => return Some(Incoming::Drain),
+                    Message::Published(publications) => return Some(Incoming::Published(publications)),
                     // Accepted by a shard of the same engine, so with the same `blocking`.
                     Message::Connection { socket, listener } => {
-                        return Some(Arrival::Connection { socket, listener });
+                        return Some(Incoming::Connection { socket, listener });
                     }
                 }
             }
@@ -106,7 +111,7 @@ impl Reception {
                 guard.clear_ready();
                 Ok(Poll::Ready(None))
             }
-            Err(error) if error.raw_os_error().is_some_and(accepting_must_rest) => Err(error),
+            Err(error) if error.raw_os_error().is_some_and(is_accept_backoff) => Err(error),
             Err(_) => Ok(Poll::Ready(None)),
         }
     }

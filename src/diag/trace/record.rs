@@ -1,11 +1,12 @@
 //! What a trace found, in its stored form.
 
-use crate::cli::diagnosis::{errors, kind};
+use super::{Config, Hop, Outcome, Path, Way};
 use crate::clock;
-use crate::diag::trace::{Config, Hop, Outcome, Path, Way};
+use crate::diag::record::{errors, kind};
 use crate::record::{AddressRecord, FiguresRecord, HopRecord, TRACE_SCHEMA, TraceReport};
 use std::net::IpAddr;
 
+/// The stored form of a trace that is over.
 pub fn report(config: &Config, outcome: &Outcome) -> TraceReport {
     let (probes, destination_port) = match config.way {
         Way::Udp { port } => ("UDP", Some(port)),

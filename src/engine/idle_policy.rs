@@ -14,43 +14,43 @@ pub enum Wait {
 
 /// Decides how an event loop waits.
 #[derive(Debug)]
-pub struct Pace {
+pub struct IdlePolicy {
     clock: Clock,
     spin: Nanos,
     idle_since: Option<Nanos>,
-    /// The loop must turn again by then.
+    /// The loop ends then.
     pub deadline: Option<Nanos>,
     /// Something rests until then.
-    rest_ends: Option<Nanos>,
+    backoff_until: Option<Nanos>,
 }
 
-impl Pace {
+impl IdlePolicy {
     /// A loop that looks for events without sleeping until `spin` has passed since the last one.
-    pub fn new(clock: Clock, spin: Nanos) -> Pace {
-        Pace { clock, spin, idle_since: None, deadline: None, rest_ends: None }
+    pub fn new(clock: Clock, spin: Nanos) -> IdlePolicy {
+        IdlePolicy { clock, spin, idle_since: None, deadline: None, backoff_until: None }
     }
 
-    /// How to wait now; `idle`: the last turn of the loop brought no event.
+    /// How to wait now; `idle`: the last turn of the loop brought no event. `due`: the loop must turn again by then.
     #[inline]
-    pub fn wait(&mut self, idle: bool) -> Wait {
+    pub fn wait(&mut self, idle: bool, due: Option<Nanos>) -> Wait {
         if self.spin > Nanos::ZERO && self.spins_on(idle) {
             return Wait::Poll;
         }
-        match self.deadline.into_iter().chain(self.rest_ends).min() {
+        match self.deadline.into_iter().chain(self.backoff_until).chain(due).min() {
             None => Wait::Forever,
             Some(deadline) => Wait::AtMost(deadline.since(self.clock.now())),
         }
     }
 
     /// Begins a rest of something that is useless to try again at once. It ends even if the loop is never idle.
-    pub fn rest(&mut self, pause: Nanos) {
-        self.rest_ends = Some(self.clock.now() + pause);
+    pub fn start_backoff(&mut self, pause: Nanos) {
+        self.backoff_until = Some(self.clock.now() + pause);
     }
 
     /// Whether a rest is over: true once for each.
     #[inline]
-    pub fn rest_is_over(&mut self) -> bool {
-        self.rest_ends.is_some_and(|end| self.clock.now() >= end) && self.rest_ends.take().is_some()
+    pub fn backoff_ended(&mut self) -> bool {
+        self.backoff_until.is_some_and(|end| self.clock.now() >= end) && self.backoff_until.take().is_some()
     }
 
     pub fn deadline_passed(&self) -> bool {

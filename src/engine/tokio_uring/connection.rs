@@ -1,0 +1,120 @@
+//! One connection as a task: a read and a write, each owning its buffer, are under way side by side.
+
+use crate::engine::stats::SharedStats;
+use crate::engine::task::ConnectionTask;
+use crate::engine::task_timer::TaskTimer;
+use crate::engine::task_wake::TaskWake;
+use crate::protocol::Session;
+use crate::sys::send_buffer::{Filled, Segment};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::Shutdown;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio_uring::BufResult;
+use tokio_uring::net::TcpStream;
+
+/// A connection, and all that its task needs.
+pub(super) struct Connection<S: Session> {
+    stream: Rc<TcpStream>,
+    task: ConnectionTask<S, TaskWake>,
+    shared_stats: Arc<SharedStats>,
+    timer: TaskTimer,
+}
+
+async fn read(stream: Rc<TcpStream>, room: Vec<u8>) -> BufResult<usize, Vec<u8>> {
+    stream.read(room).await
+}
+
+async fn write(stream: Rc<TcpStream>, segment: Segment<Filled>) -> BufResult<usize, Segment<Filled>> {
+    stream.write(segment).submit().await
+}
+
+impl<S: Session> Connection<S> {
+    pub(super) fn new(
+        stream: Rc<TcpStream>,
+        task: ConnectionTask<S, TaskWake>,
+        shared_stats: Arc<SharedStats>,
+    ) -> Connection<S> {
+        Connection { stream, task, shared_stats, timer: TaskTimer::default() }
+    }
+
+    /// Serves it to its end.
+    pub(super) async fn serve(mut self) {
+        self.task.tell(|conversation, context| conversation.begin(context));
+        let ended = self.run().await;
+        // A read that is still under way ends by that; it keeps the socket open until then.
+        let _ = self.stream.shutdown(Shutdown::Both);
+        self.shared_stats.add_alone(&self.task.finish(ended.is_err()));
+    }
+
+    async fn run(&mut self) -> io::Result<()> {
+        let (mut reading, mut writing) = (pin!(None), pin!(None));
+        poll_fn(|context| {
+            loop {
+                self.subscribe(context);
+                let mut progress = self.task.take_deliveries();
+                if writing.is_none()
+                    && let Some(segment) = self.task.conversation.next_send()
+                {
+                    writing.set(Some(write(self.stream.clone(), segment)));
+                }
+                progress |= self.poll_write(&mut writing, context)?;
+                if self.task.conversation.wants_shutdown() {
+                    let _ = self.stream.shutdown(Shutdown::Write);
+                    self.task.tell(|conversation, context| conversation.shut_down(context.cx.now));
+                }
+                if self.task.conversation.finished() {
+                    return Poll::Ready(Ok(()));
+                }
+                if reading.is_none() && self.task.conversation.wants_receive() {
+                    let room = self.task.context.buffers.buffer();
+                    reading.set(Some(read(self.stream.clone(), room)));
+                }
+                progress |= self.poll_read(&mut reading, context)?;
+                progress |= self.timer.check(&mut self.task, context);
+                self.shared_stats.add_alone(&self.task.take_stats());
+                if !progress {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+
+    fn subscribe(&mut self, context: &Context<'_>) {
+        let Ok(()) = self.task.subscribe(|| Ok::<_, std::convert::Infallible>(TaskWake::default()));
+        self.task.mailbox.iter().for_each(|mailbox| mailbox.wake.register(context));
+    }
+
+    fn poll_write<F>(&mut self, writing: &mut Pin<&mut Option<F>>, context: &mut Context<'_>) -> io::Result<bool>
+    where
+        F: Future<Output = BufResult<usize, Segment<Filled>>>,
+    {
+        let Some(future) = writing.as_mut().as_pin_mut() else { return Ok(false) };
+        let Poll::Ready((result, segment)) = future.poll(context) else { return Ok(false) };
+        writing.set(None);
+        let sent = *result.as_ref().unwrap_or(&0);
+        self.task.tell(|conversation, context| conversation.sent(segment, sent, context));
+        result.map(|_| true)
+    }
+
+    fn poll_read<F>(&mut self, reading: &mut Pin<&mut Option<F>>, context: &mut Context<'_>) -> io::Result<bool>
+    where
+        F: Future<Output = BufResult<usize, Vec<u8>>>,
+    {
+        let Some(future) = reading.as_mut().as_pin_mut() else { return Ok(false) };
+        let Poll::Ready((result, vector)) = future.poll(context) else { return Ok(false) };
+        reading.set(None);
+        match result? {
+            0 => {
+                self.task.context.buffers.put(vector);
+                self.task.tell(|conversation, context| conversation.receive_ended(context));
+            }
+            len => self.task.tell(|conversation, context| conversation.received(Filled { vector, len }, context)),
+        }
+        Ok(true)
+    }
+}
