@@ -67,6 +67,9 @@ pub struct LoadReport {
     /// reports, of 2026-11-24, have it of those requests only for which a connection was free. Open loop only.
     #[serde(default)]
     pub timer_error_ns: Option<LatencyRecord>,
+    /// What the protocol measures beyond that, by name: histograms in the form of `histogram`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub series: BTreeMap<String, String>,
     /// How the warm-up ended; `None` where none was asked for.
     #[serde(default)]
     pub steady: Option<SteadyRecord>,
