@@ -43,7 +43,7 @@ use crate::protocol::client::ClientConfig;
 use crate::protocol::pattern::Pattern;
 use crate::protocol::size_distribution::SizeDistribution;
 use crate::record::{LoadReport, Workload};
-use crate::stats::mix;
+use crate::stats::derive_seed;
 use crate::sys::{accounting, rlimit};
 use crate::units::{Address, Bytes, CoreList, Fraction, Nanos, SizeMix, Transport};
 use engine::Setup;
@@ -208,7 +208,7 @@ fn tasks(config: &Config) -> Result<Vec<Task>, LoadError> {
     let client = ClientConfig {
         pattern: Pattern::leak(config.seed),
         sizes: SizeDistribution::leak(config.size, config.mix.as_ref()),
-        seed: mix(config.seed, SIZES_STREAM),
+        seed: derive_seed(config.seed, SIZES_STREAM),
     };
     let cores = config.pin.as_ref().map_or(&[][..], CoreList::as_slice);
     let tasks = (0..config.threads).map(|thread| {
