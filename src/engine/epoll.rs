@@ -242,7 +242,7 @@ impl<S: ShardService> EpollShard<S> {
     }
 
     fn call_overdue(&mut self) {
-        while let Some((at, key)) = self.deadlines.due(self.context.cx.now) {
+        for (at, key) in self.deadlines.take_due(self.context.cx.now) {
             self.with(key, |slot, context| slot.on_deadline(at, context));
         }
     }

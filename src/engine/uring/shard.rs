@@ -296,7 +296,7 @@ impl<S: Service + DatagramService> UringShard<S> {
     }
 
     fn call_overdue(&mut self) {
-        while let Some((at, key)) = self.deadlines.due(self.context.cx.now) {
+        for (at, key) in self.deadlines.take_due(self.context.cx.now) {
             let now = self.context.cx.now;
             self.with(key, |slot, context| {
                 if slot.armed.has_come(at) && slot.conversation.deadline().is_some_and(|deadline| deadline <= now) {
