@@ -1,0 +1,380 @@
+//! The main thread's part: starts the generator's threads, steps the phases, reads the CPU clocks at the counted
+//! window's ends, and keeps the load going for a moment after it to count what cannot be counted for nothing. It moves
+//! no bytes.
+
+use super::datagram;
+use super::engines::run_thread;
+use super::histograms::{Histograms, Series};
+use super::plan::{CONNECT_DEADLINE, Task};
+use super::resource_usage::{self, ResourceUsage};
+use super::shared::{Shared, StartFailure};
+use super::thread::WorkerError;
+use super::thread_result::ThreadResult;
+use super::timeline::Timeline;
+use super::{Config, LoadError, Progress, RunStage};
+use crate::clock::Clock;
+use crate::record::{IntervalRecord, SteadyRecord};
+use crate::stats::{Trend, trend};
+use crate::sys::accounting::{self, CoresTime, Cpu, ProcessTreeCpu};
+use crate::sys::affinity;
+use crate::units::{CoreList, Nanos, Transport};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+
+/// All connections must have been answered once within this time.
+const START_DEADLINE: Nanos = Nanos::from_secs(10);
+/// How far ahead instants are published, at the start and at an early stop. A thread that is kept from running for
+/// longer just after reading its clock may miscount that one turn.
+const START_LEAD: Nanos = Nanos::from_millis(20);
+const STOP_LEAD: Nanos = Nanos::from_millis(1);
+/// Longest sleep: the stop flag is set by a signal handler, which wakes nobody.
+const LOOK: Nanos = Nanos::from_millis(20);
+const PROGRESS_INTERVAL: Nanos = Nanos::from_secs(1);
+
+/// The warm-up is over when throughput is steady over so many intervals; together they are as long as the shortest
+/// warm-up, but an interval is no shorter than this: it must hold many turns of a thread.
+const STEADY_INTERVALS: usize = 10;
+const MIN_INTERVAL: Nanos = Nanos::from_millis(10);
+/// Into so many intervals the counted time is divided, to see whether throughput drifts; shorter ones hold too few turns
+/// of the scheduler for that.
+const DRIFT_INTERVALS: u64 = 20;
+const MIN_DRIFT_INTERVAL: Nanos = Nanos::from_millis(50);
+
+const _: () = assert!(CONNECT_DEADLINE.0 < START_DEADLINE.0);
+
+/// Everything that a run left behind.
+#[derive(Debug)]
+pub struct Outcome {
+    pub results: Vec<ThreadResult>,
+    pub admitted: usize,
+    /// The counted window; empty when the run never came to it.
+    pub first: Nanos,
+    pub last: Nanos,
+    /// What all threads measured within it, and its parts.
+    pub histograms: Histograms,
+    pub intervals: Vec<IntervalRecord>,
+    /// How the warm-up ended, where there was one.
+    pub steady: Option<SteadyRecord>,
+    /// Throughput within the counted window, where it was long enough to tell.
+    pub drift: Option<Trend>,
+    /// Cores whose time is in the samples.
+    pub watched_cores: Vec<usize>,
+    /// CPU use at the window's ends.
+    pub cpu: Option<(CpuSample, CpuSample)>,
+    pub resource_usage: ResourceUsage,
+    /// What the kernel dropped at the server's datagram sockets since the window began; before that, all it ever did.
+    pub server_drops: Option<u64>,
+    /// Told to stop before the end.
+    pub interrupted: bool,
+    pub requests_reached: bool,
+}
+
+/// CPU time used so far, and when it was read.
+#[derive(Clone, Debug)]
+pub struct CpuSample {
+    pub at: Nanos,
+    pub generator: Option<Cpu>,
+    pub server: Option<ProcessTreeCpu>,
+    /// What became of the watched cores' time.
+    pub cores: Option<CoresTime>,
+}
+
+struct Coordinator<'a> {
+    config: &'a Config,
+    shared: &'a Shared,
+    clock: Clock,
+    stop: &'a AtomicBool,
+    progress: &'a mut dyn FnMut(Progress),
+    next_progress: Nanos,
+    reported: Option<RunStage>,
+    timeline: Timeline,
+    watched: Vec<usize>,
+}
+
+/// Answers of all threads at an instant.
+type Mark = (Nanos, u64);
+
+/// Runs the tasks, one thread each, from connecting to the last answer.
+pub fn run(
+    config: &Config,
+    tasks: &[Task],
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Outcome, LoadError> {
+    let shared = Shared::new(config.requests, thread::current()).going_on();
+    let resource_usage = ResourceUsage::open(config.server_pid);
+    let clock = Clock::start();
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            tasks.iter().map(|task| scope.spawn(|| run_thread(config, task, &shared, clock))).collect();
+        let mut coordinator = Coordinator {
+            config,
+            shared: &shared,
+            clock,
+            stop,
+            progress,
+            next_progress: Nanos::ZERO,
+            reported: None,
+            timeline: Timeline::new(),
+            watched: watched_cores(config),
+        };
+        let mut outcome = coordinator.steps(resource_usage);
+        let results: Result<Vec<ThreadResult>, WorkerError> = threads.into_iter().map(join).collect();
+        fail_if_never_connected(config, &shared)?;
+        outcome.results = results?;
+        outcome.watched_cores = coordinator.watched.clone();
+        let drops = outcome.server_drops.zip(coordinator.server_drops());
+        outcome.server_drops = drops.map(|(begin, end)| end.saturating_sub(begin));
+        outcome.admitted = shared.admitted();
+        Ok(add_up(close_window(outcome, &shared), coordinator.timeline, &shared))
+    })
+}
+
+/// Cores on which every program but the generator and the server is another: those of both, or without a known server
+/// the generator's alone, if it is pinned.
+fn watched_cores(config: &Config) -> Vec<usize> {
+    let server = config.server_pid.and_then(affinity::cores_of);
+    let own = config.pin.clone().or_else(|| affinity::available().ok().filter(|_| server.is_some()));
+    let mut cores: Vec<usize> = server.iter().chain(&own).flat_map(CoreList::as_slice).copied().collect();
+    cores.sort_unstable();
+    cores.dedup();
+    cores
+}
+
+fn join(thread: ScopedJoinHandle<'_, Result<ThreadResult, WorkerError>>) -> Result<ThreadResult, WorkerError> {
+    thread.join().unwrap_or(Err(WorkerError::Panicked))
+}
+
+fn fail_if_never_connected(config: &Config, shared: &Shared) -> Result<(), LoadError> {
+    match shared.take_failure() {
+        Some(StartFailure::Connect { connection, source }) => Err(LoadError::connect(config, connection, source)),
+        Some(StartFailure::Answer) | None => Ok(()),
+    }
+}
+
+/// A window that ended with the number of requests ends with the last of them; one that never opened is empty.
+fn close_window(mut outcome: Outcome, shared: &Shared) -> Outcome {
+    outcome.requests_reached = shared.budget_spent();
+    let last = match (outcome.cpu.is_some(), outcome.requests_reached) {
+        (false, _) => outcome.first,
+        (true, true) => outcome.results.iter().map(|result| result.recorder.last_done()).max().unwrap_or_default(),
+        (true, false) => shared.last(),
+    };
+    outcome.last = last.max(outcome.first);
+    outcome
+}
+
+fn add_up(mut outcome: Outcome, mut timeline: Timeline, shared: &Shared) -> Outcome {
+    timeline.collect(shared.interval_exchange());
+    let rest = outcome.results.iter().map(|result| &result.recorder);
+    (outcome.histograms, outcome.intervals) = timeline.finish(rest, outcome.last.since(outcome.first));
+    outcome
+}
+
+/// Answers per second between marks.
+fn rates(marks: &[Mark]) -> Vec<f64> {
+    let rate = |pair: &[Mark]| (pair[1].1 - pair[0].1) as f64 / pair[1].0.since(pair[0].0).as_secs_f64();
+    marks.windows(2).map(rate).collect()
+}
+
+impl Coordinator<'_> {
+    fn steps(&mut self, resource_usage: ResourceUsage) -> Outcome {
+        let mut outcome = Outcome {
+            results: Vec::new(),
+            admitted: 0,
+            first: Nanos::ZERO,
+            last: Nanos::ZERO,
+            histograms: Histograms::new(Series::default()),
+            intervals: Vec::new(),
+            steady: None,
+            drift: None,
+            watched_cores: Vec::new(),
+            cpu: None,
+            resource_usage,
+            server_drops: None,
+            interrupted: false,
+            requests_reached: false,
+        };
+        if self.admit() {
+            // Looking for them takes a while where there are many threads, so it is done while nothing is to do.
+            let known = self.config.server_pid.map(accounting::processes);
+            let start = self.clock.now() + START_LEAD;
+            outcome.steady = self.warm_up(start);
+            let first = start.max(self.clock.now() + START_LEAD);
+            self.shared.open_window(first, first + self.config.duration);
+            outcome.first = first;
+            if let Some(steady) = &mut outcome.steady {
+                steady.warmup_ns = first.since(start).0;
+            }
+            outcome.server_drops = self.server_drops();
+            self.wait_until(first, RunStage::WarmUp);
+            let begin = self.sample(known.as_deref());
+            outcome.drift = self.count(first);
+            let end = self.sample(known.as_deref());
+            outcome.cpu = Some((begin, self.with_new(end)));
+            outcome.resource_usage.window_ended();
+            self.count_beyond(&mut outcome.resource_usage);
+        }
+        outcome.interrupted = self.interrupted();
+        let last = self.look(RunStage::Drain);
+        (self.progress)(last);
+        outcome
+    }
+
+    /// Waits until every connection was answered once. `false` when that will not happen.
+    fn admit(&mut self) -> bool {
+        let deadline = self.clock.now() + START_DEADLINE;
+        while self.shared.admitted() < self.config.all_connections() {
+            let now = self.clock.now();
+            if self.interrupted() || self.shared.abandoned() || now >= deadline {
+                self.shared.abandon();
+                return false;
+            }
+            self.report(RunStage::Connect, now);
+            thread::park_timeout(LOOK.duration());
+        }
+        !self.shared.abandoned()
+    }
+
+    /// Loads from `start` on until throughput is steady: at least for the shortest warm-up, at most for the longest. `None`
+    /// where none was asked for.
+    fn warm_up(&mut self, start: Nanos) -> Option<SteadyRecord> {
+        if self.config.warmup == Nanos::ZERO {
+            return None;
+        }
+        self.shared.start_at(start);
+        self.wait_until(start, RunStage::WarmUp);
+        let (floor, cap) = (self.config.warmup, self.config.warmup.max(self.config.warmup_max));
+        let interval = Nanos(floor.0 / STEADY_INTERVALS as u64).max(MIN_INTERVAL);
+        let mut marks = vec![self.mark()];
+        loop {
+            let elapsed = marks[marks.len() - 1].0.since(start);
+            let window = &marks[marks.len().saturating_sub(STEADY_INTERVALS + 1)..];
+            let trend = trend(&rates(window)).filter(|_| window.len() > STEADY_INTERVALS);
+            let reached = elapsed >= floor && trend.is_some_and(|trend| trend.is_steady());
+            if reached || elapsed >= cap || self.over() {
+                let slope_per_interval = trend.map_or(0.0, |trend| trend.slope);
+                return Some(SteadyRecord { warmup_ns: 0, reached, slope_per_interval, interval_ns: interval.0 });
+            }
+            let next = start + Nanos(interval.0 * marks.len() as u64);
+            self.wait_until(next.min(start + cap), RunStage::WarmUp);
+            marks.push(self.mark());
+        }
+    }
+
+    /// The counted window, and whether throughput drifted in it.
+    fn count(&mut self, first: Nanos) -> Option<Trend> {
+        let end = first + self.config.duration;
+        let interval = self.config.duration.0 / DRIFT_INTERVALS;
+        let mut marks = vec![self.mark()];
+        for number in 1..DRIFT_INTERVALS {
+            self.wait_until(first + Nanos(number * interval), RunStage::Measure);
+            marks.push(self.mark());
+        }
+        self.wait_until(end, RunStage::Measure);
+        marks.push(self.mark());
+        trend(&rates(&marks)).filter(|_| interval >= MIN_DRIFT_INTERVAL.0 && self.clock.now() >= end)
+    }
+
+    fn mark(&self) -> Mark {
+        (self.clock.now(), self.shared.answers())
+    }
+
+    /// Nothing is to come any more.
+    fn over(&self) -> bool {
+        self.interrupted() || self.shared.abandoned()
+    }
+
+    /// Sleeps until an instant, or until the counting ended before.
+    fn wait_until(&mut self, instant: Nanos, stage: RunStage) {
+        loop {
+            let now = self.clock.now();
+            if self.interrupted() {
+                self.shared.end_at(now + STOP_LEAD);
+            }
+            if now >= instant.min(self.shared.last()) || self.shared.abandoned() {
+                return;
+            }
+            self.report(stage, now);
+            self.timeline.collect(self.shared.interval_exchange());
+            thread::park_timeout(instant.since(now).min(LOOK).duration());
+        }
+    }
+
+    /// Counts under the same load what would have disturbed the window, then ends the load.
+    fn count_beyond(&mut self, resource_usage: &mut ResourceUsage) {
+        let length = resource_usage::window_length(self.config.duration);
+        let mut open = Vec::new();
+        for kind in &resource_usage::COUNTER_WINDOWS {
+            if !self.config.counts || self.interrupted() || self.shared.abandoned() {
+                break;
+            }
+            let Some(span) = resource_usage.open_window(kind) else { continue };
+            let begin = span.read(self.clock.now(), self.shared.answers());
+            if self.go_on(length) {
+                resource_usage.enter(&span, begin, span.read(self.clock.now(), self.shared.answers()));
+            }
+            open.push(span);
+        }
+        self.shared.drain();
+        // Closing takes its time, which the load need not wait for.
+        drop(open);
+    }
+
+    /// Lets the load go on for a while; whether it did.
+    fn go_on(&mut self, length: Nanos) -> bool {
+        let end = self.clock.now() + length;
+        loop {
+            let now = self.clock.now();
+            if self.interrupted() || self.shared.abandoned() {
+                return false;
+            }
+            if now >= end {
+                return true;
+            }
+            self.report(RunStage::Account, now);
+            thread::park_timeout(end.since(now).min(LOOK).duration());
+        }
+    }
+
+    fn server_drops(&self) -> Option<u64> {
+        let target = Some(&self.config.target).filter(|target| target.transport == Transport::Datagram)?;
+        datagram::server_drops(target)
+    }
+
+    fn interrupted(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn sample(&self, server: Option<&[u32]>) -> CpuSample {
+        CpuSample {
+            at: self.clock.now(),
+            generator: accounting::process_cpu(std::process::id()).ok(),
+            server: server.and_then(|known| accounting::process_tree_cpu(known).ok()),
+            cores: accounting::cores_time(&self.watched).ok().filter(|_| !self.watched.is_empty()),
+        }
+    }
+
+    /// With the processes that the server has started since.
+    fn with_new(&self, sample: CpuSample) -> CpuSample {
+        let server = sample.server.zip(self.config.server_pid).map(|(server, pid)| server.with_new_of(pid));
+        CpuSample { server, ..sample }
+    }
+
+    /// At once where a stage begins, so that a look within it follows a whole interval later.
+    fn report(&mut self, stage: RunStage, now: Nanos) {
+        if now >= self.next_progress || self.reported != Some(stage) {
+            self.reported = Some(stage);
+            self.next_progress = now + PROGRESS_INTERVAL;
+            let look = self.look(stage);
+            (self.progress)(look);
+        }
+    }
+
+    fn look(&self, stage: RunStage) -> Progress {
+        let (counted, errors) = self.shared.published();
+        let overdue = self.shared.published_overdue();
+        let (at, latency) = (self.clock.now(), self.timeline.so_far());
+        Progress { stage, at, admitted: self.shared.admitted(), counted, errors, overdue, latency }
+    }
+}
