@@ -30,7 +30,7 @@
 //!   else;
 //! - on a drain answers what had arrived in the sockets and then leaves them.
 //!
-//! `tests/engines.rs` holds every engine to this. Adding an engine: one module here with its options, one line in
+//! `tests/serve_streams.rs` holds every engine to this. Adding an engine: one module here with its options, one line in
 //! [`for_each_engine`].
 
 mod acceptor;
