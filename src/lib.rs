@@ -25,21 +25,37 @@
 //!
 //! `tests/architecture.rs` holds the table.
 //!
-//! A server's life is in [`server`] from top to bottom: create, bind, listen (`server/listeners/open.rs`), accept and
-//! receive/send (an engine; `engine/threads.rs` is the plainest to read, `engine/uring/shard.rs` the fastest to run).
-//! Datagrams leave out listen and accept: `engine/threads/datagrams.rs`, `engine/uring/datagrams.rs`. A client's — create,
-//! connect, send, receive — is in [`load`].
+//! # Where things happen
+//!
+//! - **A received byte**, server side: an engine (`engine/uring/shard.rs`, the fastest to run; `engine/threads.rs`, the
+//!   plainest to read) → [`engine::conversation::Conversation::received`] → the protocol's [`protocol::Session::received`] →
+//!   back through `Conversation::next_send` to the engine. Nothing else interprets what a session says. A datagram:
+//!   `engine/*/datagrams.rs` → [`engine::datagram::handle_datagram`] → [`protocol::DatagramService::datagram`].
+//! - **A socket's life**, server side: create, bind, listen in `server/listeners/open.rs`; accept, receive, send in the
+//!   engine; drain in [`server`]. The client's (create, connect, send, receive): `load/*/engine/`.
+//! - **A request is timed** in `load/pipeline.rs` (when it was meant to be sent and when it was), and recorded by
+//!   `load/recorder.rs` when its answer is complete.
+//! - **A verdict is made** in `report/verdict.rs` from the paired ratios of `stats/paired.rs`; whether a trial counts in
+//!   `load/validity.rs`.
+//! - **What is said to whom on all shards** (publications): [`protocol::Cx::publish`] → `engine/topics.rs` on each shard.
+//!
+//! # Adding to it
+//!
+//! - A protocol: a file that begins like [`protocol::skeleton`], and one line in `for_each_protocol`.
+//! - An engine: a file that begins like [`engine::skeleton`], and one line in [`for_each_engine`].
+//! - A property of the load: one field of [`record`]'s `Workload`.
 //!
 //! # Invariants
 //!
 //! 1. `unsafe` lives in [`sys`] only, each block with its SAFETY reason; what `sys` exports is safe to call. The ring
 //!    owns every buffer the kernel may touch until the final completion of the operation that names it; a
 //!    [`sys::uring::Lease`] is the proof that a received buffer is ours.
-//! 2. Once a connection is open, a message costs no allocation, no lock and no dynamic dispatch (tokio and tokio-uring
-//!    do inside what they do).
-//! 3. At most one send in flight per stream connection, many per datagram socket; bytes held per connection are bounded;
-//!    a slow reader slows only itself: when its answers pin so many receive buffers that others starve, they are copied
-//!    out.
+//! 2. Once a connection is open, an echoed message costs no allocation, no lock and no dynamic dispatch (tokio and
+//!    tokio-uring do inside what they do). A publication costs one shared buffer, and one message per other shard and turn.
+//! 3. At most one send in flight per stream connection, of one or several segments, many per datagram socket; bytes held
+//!    per connection are bounded, whatever the protocol ([`engine::conversation`]); a slow reader slows only itself: when
+//!    its answers pin so many receive buffers that others starve, they are copied out. Every free list is bounded in number
+//!    and bytes.
 //! 4. Every engine gets the same sockets: same options, same placement, same buffer budget. What differs is named in
 //!    the contestant's options.
 //! 5. A slot is used again only after every operation on it has completed, and under a new generation.

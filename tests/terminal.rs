@@ -1,7 +1,7 @@
 //! What a person sees who looks at the programs in a terminal: a live view that is redrawn in its place, gone before the
 //! report is there, cut off where the terminal is narrow; and a Ctrl-C that leaves nothing of it.
 
-use ringmark::diag::abilities::{PACKET_SOCKETS, abilities};
+use ringmark::diag::socket_caps::{PACKET_SOCKETS, socket_caps};
 use std::net::UdpSocket;
 use std::process::Command;
 use std::sync::Arc;
@@ -177,8 +177,8 @@ fn a_quiet_compare_shows_its_report_alone() {
 
 /// Why echo requests cannot be sent here. `None` where they can.
 fn without_echo_requests() -> Option<String> {
-    let mut echo = abilities().into_iter().filter(|ability| ability.name != PACKET_SOCKETS);
-    (!echo.any(|ability| ability.outcome.is_ok())).then(|| "no socket for echo requests is allowed here".into())
+    let mut echo = socket_caps().into_iter().filter(|cap| cap.name != PACKET_SOCKETS);
+    (!echo.any(|cap| cap.outcome.is_ok())).then(|| "no socket for echo requests is allowed here".into())
 }
 
 #[test]
@@ -247,7 +247,7 @@ impl Drop for Chatter {
 
 #[test]
 fn the_live_view_of_sniffed_latency_gives_way_to_the_report() {
-    let packets = abilities().into_iter().find(|ability| ability.name == PACKET_SOCKETS).expect("it is among them");
+    let packets = socket_caps().into_iter().find(|cap| cap.name == PACKET_SOCKETS).expect("it is among them");
     if let Err(error) = packets.outcome {
         return println!("skipped: {error}");
     }

@@ -2,7 +2,7 @@
 
 use super::host;
 use super::report::{Format, print};
-use crate::diag::abilities::{Ability, PACKET_SOCKETS, abilities};
+use crate::diag::socket_caps::{PACKET_SOCKETS, SocketCap, socket_caps};
 use crate::sys::accounting::{Counters, PerfEvent, Unavailable};
 use crate::sys::uring::{self, Feature};
 use crate::sys::{affinity, rlimit};
@@ -72,9 +72,9 @@ struct RawSocket {
     allow: String,
 }
 
-impl From<Ability> for RawSocket {
-    fn from(ability: Ability) -> RawSocket {
-        let Ability { name: kind, gives, outcome, allow } = ability;
+impl From<SocketCap> for RawSocket {
+    fn from(cap: SocketCap) -> RawSocket {
+        let SocketCap { name: kind, gives, outcome, allow } = cap;
         RawSocket { kind, gives, works: outcome.is_ok(), problem: outcome.err().map(|error| error.to_string()), allow }
     }
 }
@@ -139,7 +139,7 @@ fn examine() -> anyhow::Result<Findings> {
         somaxconn: read("/proc/sys/net/core/somaxconn").and_then(|text| text.parse().ok()),
         io_uring: uring::features().into_iter().map(Tried::from).collect(),
         accounting: Account::all(),
-        raw_sockets: abilities().into_iter().map(RawSocket::from).collect(),
+        raw_sockets: socket_caps().into_iter().map(RawSocket::from).collect(),
         advice: Vec::new(),
     };
     findings.advice = advice(&findings, cores.len());

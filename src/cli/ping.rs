@@ -6,9 +6,9 @@ mod text;
 use super::diagnosis::{EXIT_NAME_NOT_FOUND, ProbingArgs, nonce, resolve};
 use super::report::Format;
 use crate::cli::told;
-use crate::diag::ping::{self, Config, Event, MAX_SIZE};
-use crate::diag::tally::Tally;
-use crate::diag::window::MAX_PROBES;
+use crate::diag::ping::{self, Config, MAX_SIZE, PingEvent};
+use crate::diag::probe_stats::ProbeStats;
+use crate::diag::probe_tracker::MAX_PROBES;
 use crate::report::result::Stored;
 use crate::units::{Bytes, Nanos};
 use clap::Args;
@@ -91,14 +91,14 @@ pub fn run(args: &PingArgs) -> ExitCode {
 fn measure(args: &PingArgs, config: &Config, stop: &AtomicBool) -> anyhow::Result<(Stored, bool)> {
     let lines = args.shows_lines(config);
     let mut live = LiveLine::new(!lines && !args.probing.quiet);
-    let outcome = ping::run(config, nonce(), stop, &mut |event: Event| match lines {
+    let outcome = ping::run(config, nonce(), stop, &mut |event: PingEvent| match lines {
         // Where nobody reads any more there is nobody to ask for.
         true if print_line(&text::event(config, &event)).is_err() => stop.store(true, Ordering::Relaxed),
         true => {}
         false => live.show(&event),
     })?;
     let result = Box::new(ping::report(config, &outcome));
-    Ok((result, outcome.targets.iter().all(Tally::is_reachable)))
+    Ok((result, outcome.targets.iter().all(ProbeStats::is_reachable)))
 }
 
 fn print_line(line: &str) -> io::Result<()> {

@@ -5,11 +5,11 @@ mod latency;
 use super::output::OutputArgs;
 use super::report::Format;
 use crate::cli::told;
-use crate::diag::sniff::file::{PacketFile, Rotation, Target};
+use crate::diag::sniff::file::{FileConfig, PacketFile, Rotation};
 use crate::diag::sniff::filter::{Filter, Hosts, Protocol};
 use crate::diag::sniff::sink::Records;
 use crate::diag::sniff::text::Printer;
-use crate::diag::sniff::{self, Config, LONGEST, Outcome, Session, SniffError, Until, Wanted};
+use crate::diag::sniff::{self, Config, LONGEST, Outcome, PacketFilter, Session, SniffError, StopCondition};
 use crate::sys::packet::{Capture, Device, PacketStats};
 use crate::sys::privileges::{self, User};
 use crate::sys::process;
@@ -197,17 +197,17 @@ pub fn run(args: SniffArgs) -> anyhow::Result<ExitCode> {
     let mut sink = args.records(&capture)?;
     args.give_up_rights()?;
     let outcome = Session::new(capture, args.until(), &stop).run(&mut sink);
-    let finished = sink.finish(outcome.counted);
-    say_counts(outcome.captured, outcome.counted);
+    let finished = sink.finish(outcome.stats);
+    say_counts(outcome.captured, outcome.stats);
     ended(outcome, finished)
 }
 
 /// As tcpdump does, on standard error.
-fn say_counts(captured: u64, counted: PacketStats) {
+fn say_counts(captured: u64, stats: PacketStats) {
     let packets = |count| units::counted(count, "packet");
     told::say(format_args!("{} captured", packets(captured)));
-    told::say(format_args!("{} received by filter", packets(counted.received)));
-    told::say(format_args!("{} dropped by kernel", packets(counted.dropped)));
+    told::say(format_args!("{} received by filter", packets(stats.received)));
+    told::say(format_args!("{} dropped by kernel", packets(stats.dropped)));
 }
 
 /// A reader who has seen enough is no failure.
@@ -255,21 +255,21 @@ impl SniffArgs {
         })
     }
 
-    fn wanted(&self) -> Result<Wanted, OptionsError> {
+    fn wanted(&self) -> Result<PacketFilter, OptionsError> {
         #[cfg(feature = "libpcap")]
         if !self.expression.is_empty() {
-            return Ok(Wanted::Expression(self.expression.join(" ")));
+            return Ok(PacketFilter::Expression(self.expression.join(" ")));
         }
         #[cfg(not(feature = "libpcap"))]
         if !self.expression.is_empty() {
             return Err(OptionsError::NoExpressions);
         }
         let (ports, hosts, protocols) = (self.port.clone(), self.host.clone(), self.proto.clone());
-        Ok(Wanted::Filter(Filter { ports, hosts, protocols }))
+        Ok(PacketFilter::Filter(Filter { ports, hosts, protocols }))
     }
 
-    fn until(&self) -> Until {
-        Until { packets: self.count, duration: self.duration }
+    fn until(&self) -> StopCondition {
+        StopCondition { packets: self.count, duration: self.duration }
     }
 
     fn rotation(&self) -> Rotation {
@@ -284,7 +284,7 @@ impl SniffArgs {
         let device = capture.device();
         let many = device.name == Device::ANY;
         let lines = (self.write.is_none() || self.print).then(|| Printer::new(device.link_type, many));
-        let target = |path: &PathBuf| Target {
+        let target = |path: &PathBuf| FileConfig {
             path: path.clone(),
             rotation: self.rotation(),
             device: device.clone(),

@@ -3,7 +3,7 @@
 use super::diagnosis::{EXIT_NAME_NOT_FOUND, ProbingArgs, fail, nonce};
 use super::live::Live;
 use crate::diag::names::Host;
-use crate::diag::trace::{self, Config, MOST_HOPS, Way};
+use crate::diag::trace::{self, Config, MOST_HOPS, Method};
 use crate::record::FiguresRecord;
 use crate::report::result::Stored;
 use crate::report::trace::table;
@@ -88,14 +88,14 @@ fn measure(args: &TraceArgs, config: &Config, stop: &AtomicBool) -> anyhow::Resu
 
 impl TraceArgs {
     fn config(&self, host: Host) -> Config {
-        let way = match (self.icmp, self.tcp) {
-            (true, _) => Way::Icmp,
-            (_, Some(port)) => Way::Tcp { port },
-            _ => Way::Udp { port: self.port },
+        let method = match (self.icmp, self.tcp) {
+            (true, _) => Method::Icmp,
+            (_, Some(port)) => Method::Tcp { port },
+            _ => Method::Udp { port: self.port },
         };
         Config {
             host,
-            way,
+            method,
             rounds: (self.count > 0).then_some(self.count),
             interval: self.interval,
             timeout: self.timeout,

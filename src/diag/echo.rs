@@ -1,7 +1,7 @@
 //! Echo requests: how they are written, and bytes that tell which request they belong to.
 
 use super::icmp::{EchoId, Family, HEADER};
-use super::window::Sequence;
+use super::probe_tracker::Sequence;
 use crate::stats::{mix, splitmix64};
 use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Type};
 

@@ -27,7 +27,7 @@ pub struct Frame<'a> {
 
 /// The two ends and the transport of a packet with ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
+pub struct AddrPair {
     pub source: IpAddr,
     pub destination: IpAddr,
 }
@@ -52,13 +52,13 @@ impl<'a> Frame<'a> {
     }
 
     /// The addresses of IP.
-    pub fn ends(&self) -> Option<Ends> {
+    pub fn addr_pair(&self) -> Option<AddrPair> {
         match self.net.as_ref()? {
-            LaxNetSlice::Ipv4(ip) => Some(Ends {
+            LaxNetSlice::Ipv4(ip) => Some(AddrPair {
                 source: ip.header().source_addr().into(),
                 destination: ip.header().destination_addr().into(),
             }),
-            LaxNetSlice::Ipv6(ip) => Some(Ends {
+            LaxNetSlice::Ipv6(ip) => Some(AddrPair {
                 source: ip.header().source_addr().into(),
                 destination: ip.header().destination_addr().into(),
             }),

@@ -32,7 +32,7 @@ impl Family {
     }
 
     /// Types that are of interest to who sends probes: replies and what tells of errors.
-    pub const fn interesting(self) -> &'static [u8] {
+    pub const fn relevant_types(self) -> &'static [u8] {
         match self {
             Family::V4 => &[0, 3, 4, 5, 11, 12],
             Family::V6 => &[129, 1, 2, 3, 4],
@@ -63,7 +63,7 @@ pub struct Echo<'a> {
 /// An error, and whose packet met it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorMessage {
-    pub meaning: Meaning,
+    pub reason: IcmpReason,
     pub quoted: Quoted,
 }
 
@@ -72,12 +72,12 @@ pub struct ErrorMessage {
 pub struct Quoted {
     pub source: IpAddr,
     pub destination: IpAddr,
-    pub transport: Transport,
+    pub transport: QuotedHeader,
 }
 
 /// What tells a quoted packet from others. Routers must quote no more than 8 bytes of it (RFC 792).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub enum QuotedHeader {
     Echo { id: EchoId, sequence: u16 },
     Udp { source: u16, destination: u16, checksum: u16 },
     Tcp { source: u16, destination: u16, sequence: u32 },
@@ -86,7 +86,7 @@ pub enum Transport {
 
 /// Why a message is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum IcmpError {
     #[error("it is too short")]
     Short,
     #[error("its checksum is wrong")]
@@ -99,7 +99,7 @@ pub enum Unusable {
 
 /// Type, code and further word of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Meaning {
+pub struct IcmpReason {
     pub family: Family,
     pub kind: u8,
     pub code: u8,
@@ -115,18 +115,18 @@ pub fn within_ipv4(packet: &[u8]) -> Option<(IpAddr, u8, &[u8])> {
 }
 
 /// Reads a message, checksum included: raw sockets get to see what the kernel then refuses. ICMPv6 the kernel has checked.
-pub fn parse(family: Family, message: &[u8]) -> Result<Icmp<'_>, Unusable> {
-    let (header, body) = message.split_at_checked(HEADER).ok_or(Unusable::Short)?;
+pub fn parse(family: Family, message: &[u8]) -> Result<Icmp<'_>, IcmpError> {
+    let (header, body) = message.split_at_checked(HEADER).ok_or(IcmpError::Short)?;
     if family == Family::V4 && Sum16BitWords::new().add_slice(message).ones_complement() != 0 {
-        return Err(Unusable::Checksum);
+        return Err(IcmpError::Checksum);
     }
     if header[0] == family.echo_reply() {
         return Ok(Icmp::Reply(echo(header, body)));
     }
-    let meaning = Meaning { family, kind: header[0], code: header[1], mtu: mtu(family, header) };
-    match family.interesting().contains(&header[0]) {
-        true => Ok(Icmp::Error(ErrorMessage { meaning, quoted: quoted(body).ok_or(Unusable::Quote)? })),
-        false => Err(Unusable::Type),
+    let reason = IcmpReason { family, kind: header[0], code: header[1], mtu: mtu(family, header) };
+    match family.relevant_types().contains(&header[0]) {
+        true => Ok(Icmp::Error(ErrorMessage { reason, quoted: quoted(body).ok_or(IcmpError::Quote)? })),
+        false => Err(IcmpError::Type),
     }
 }
 
@@ -155,7 +155,7 @@ fn quoted(packet: &[u8]) -> Option<Quoted> {
     let payload = ip.payload();
     let transport = match payload.payload.get(..8) {
         Some(start) if !is_later_fragment(&ip) => transport(payload.ip_number, start),
-        _ => Transport::Other,
+        _ => QuotedHeader::Other,
     };
     Some(Quoted { source: ip.source_addr(), destination: ip.destination_addr(), transport })
 }
@@ -169,18 +169,18 @@ fn is_later_fragment(ip: &LaxIpSlice<'_>) -> bool {
     }
 }
 
-fn transport(protocol: IpNumber, start: &[u8]) -> Transport {
+fn transport(protocol: IpNumber, start: &[u8]) -> QuotedHeader {
     let (source, destination) = (word(start, 0), word(start, 2));
     match protocol {
         IpNumber::ICMP | IpNumber::IPV6_ICMP => {
-            Transport::Echo { id: EchoId(word(start, 4)), sequence: word(start, 6) }
+            QuotedHeader::Echo { id: EchoId(word(start, 4)), sequence: word(start, 6) }
         }
-        IpNumber::UDP => Transport::Udp { source, destination, checksum: word(start, 6) },
+        IpNumber::UDP => QuotedHeader::Udp { source, destination, checksum: word(start, 6) },
         IpNumber::TCP => {
             let sequence = (u32::from(word(start, 4)) << 16) | u32::from(word(start, 6));
-            Transport::Tcp { source, destination, sequence }
+            QuotedHeader::Tcp { source, destination, sequence }
         }
-        _ => Transport::Other,
+        _ => QuotedHeader::Other,
     }
 }
 
@@ -189,7 +189,7 @@ fn word(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
-impl Meaning {
+impl IcmpReason {
     /// Whether the packet goes no further; redirects and source quenches are only advice.
     pub fn is_final(self) -> bool {
         !(self.family == Family::V4 && matches!(self.kind, 4 | 5))
@@ -256,7 +256,7 @@ const UNREACHABLE_V6: [&str; 8] = [
     "error in a source route",
 ];
 
-impl fmt::Display for Meaning {
+impl fmt::Display for IcmpReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.words(), self.mtu) {
             (Some(words), 0) => f.write_str(words),

@@ -1,24 +1,24 @@
 //! Diagnostics on raw sockets: is it there ([`ping`]), which way does it go ([`trace`]), what passes a device
 //! ([`sniff`]), and what that tells of a server ([`latency`]).
 //!
-//! What a probe became is decided by pure state machines ([`window`]) and parsers ([`icmp`]); I/O is thin and goes through
-//! the ring ([`post`]). This module never sends to an address that nobody typed, never faster than its caller allows, and
+//! What a probe became is decided by pure state machines ([`probe_tracker`]) and parsers ([`icmp`]); I/O is thin and goes through
+//! the ring ([`probe_io`]). This module never sends to an address that nobody typed, never faster than its caller allows, and
 //! never trusts a byte that arrives.
 
-pub mod abilities;
 pub mod echo;
 pub mod frame;
 pub mod icmp;
 pub mod latency;
 pub mod names;
 pub mod ping;
-pub mod post;
+pub mod probe_io;
+pub mod probe_stats;
+pub mod probe_tracker;
 mod record;
 pub mod sniff;
 pub mod socket;
-pub mod tally;
+pub mod socket_caps;
 pub mod trace;
-pub mod window;
 
 use crate::sys::uring::RingError;
 use std::io;

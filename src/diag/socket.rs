@@ -1,7 +1,7 @@
 //! Sockets for probes: which kind may be had here, and what arrives at them.
 
-use super::icmp::{self, EchoId, ErrorMessage, Family, Icmp, Meaning, Quoted, Transport};
-use super::post::Arrival;
+use super::icmp::{self, EchoId, ErrorMessage, Family, Icmp, IcmpReason, Quoted, QuotedHeader};
+use super::probe_io::ReceivedPacket;
 use crate::sys::raw::{self, Access};
 use crate::sys::recv_meta::Origin;
 use socket2::{Domain, Socket};
@@ -38,7 +38,7 @@ fn allow() -> String {
 
 /// What is known of a socket that sends echo requests and hears of replies and errors.
 #[derive(Clone, Copy, Debug)]
-pub struct EchoLine {
+pub struct EchoSocket {
     pub family: Family,
     pub access: Access,
     pub id: EchoId,
@@ -48,14 +48,14 @@ pub fn domain(family: Family) -> Domain {
     if family == Family::V6 { Domain::IPV6 } else { Domain::IPV4 }
 }
 
-impl EchoLine {
+impl EchoSocket {
     /// A raw socket where that is allowed, else a ping socket. `id` is the identifier for a raw one.
-    pub fn open(family: Family, id: EchoId) -> Result<(Socket, EchoLine), OpenError> {
+    pub fn open(family: Family, id: EchoId) -> Result<(Socket, EchoSocket), OpenError> {
         let set_up = |source| OpenError::SetUp { family, source };
         match raw::icmp(domain(family), Access::Raw) {
             Ok(socket) => {
                 prepare_raw(&socket, family).map_err(set_up)?;
-                Ok((socket, EchoLine { family, access: Access::Raw, id }))
+                Ok((socket, EchoSocket { family, access: Access::Raw, id }))
             }
             Err(refused) => {
                 let socket = raw::icmp(domain(family), Access::Ping).map_err(|ping| OpenError::Refused {
@@ -64,76 +64,76 @@ impl EchoLine {
                     ping,
                 })?;
                 let id = prepare_ping(&socket, family).map_err(set_up)?;
-                Ok((socket, EchoLine { family, access: Access::Ping, id }))
+                Ok((socket, EchoSocket { family, access: Access::Ping, id }))
             }
         }
     }
 
-    /// What an arrival says; `None` where it is not about echo requests of this socket, or damaged.
-    pub fn interpret<'a>(&self, arrival: &Arrival<'a>) -> Option<Heard<'a>> {
-        match arrival.error {
+    /// What a received packet says; `None` where it is not about echo requests of this socket, or damaged.
+    pub fn interpret<'a>(&self, received: &ReceivedPacket<'a>) -> Option<Parsed<'a>> {
+        match received.error {
             Some(error) if error.origin == Origin::Icmp => {
-                let meaning = Meaning { family: self.family, kind: error.kind, code: error.code, mtu: error.info };
-                let echo = icmp::parse_echo(arrival.bytes)?;
-                let transport = Transport::Echo { id: self.id, sequence: echo.sequence };
-                let destination = arrival.from?;
+                let reason = IcmpReason { family: self.family, kind: error.kind, code: error.code, mtu: error.info };
+                let echo = icmp::parse_echo(received.bytes)?;
+                let transport = QuotedHeader::Echo { id: self.id, sequence: echo.sequence };
+                let destination = received.from?;
                 let quoted = Quoted { source: nobody(self.family), destination, transport };
-                Some(Heard {
+                Some(Parsed {
                     from: error.offender?,
                     hop_limit: None,
-                    icmp: Icmp::Error(ErrorMessage { meaning, quoted }),
+                    icmp: Icmp::Error(ErrorMessage { reason, quoted }),
                 })
             }
             Some(_) => None,
-            None => hear(self.family, self.access, arrival).filter(|heard| self.is_own(&heard.icmp)),
+            None => parse_packet(self.family, self.access, received).filter(|parsed| self.is_own(&parsed.icmp)),
         }
     }
 
     fn is_own(&self, message: &Icmp<'_>) -> bool {
         match message {
             Icmp::Reply(echo) => echo.id == self.id,
-            Icmp::Error(error) => matches!(error.quoted.transport, Transport::Echo { id, .. } if id == self.id),
+            Icmp::Error(error) => matches!(error.quoted.transport, QuotedHeader::Echo { id, .. } if id == self.id),
         }
     }
 }
 
 /// A message, and who sent it.
 #[derive(Clone, Copy, Debug)]
-pub struct Heard<'a> {
+pub struct Parsed<'a> {
     pub from: IpAddr,
     pub hop_limit: Option<u8>,
     pub icmp: Icmp<'a>,
 }
 
 /// Reads what arrived at an ICMP socket: raw ones of IPv4 begin with the IP header.
-pub fn hear<'a>(family: Family, access: Access, arrival: &Arrival<'a>) -> Option<Heard<'a>> {
+pub fn parse_packet<'a>(family: Family, access: Access, received: &ReceivedPacket<'a>) -> Option<Parsed<'a>> {
     let (from, hop_limit, message) = match (family, access) {
         (Family::V4, Access::Raw) => {
-            let (from, hop_limit, message) = icmp::within_ipv4(arrival.bytes)?;
+            let (from, hop_limit, message) = icmp::within_ipv4(received.bytes)?;
             (from, Some(hop_limit), message)
         }
-        _ => (arrival.from?, arrival.hop_limit, arrival.bytes),
+        _ => (received.from?, received.hop_limit, received.bytes),
     };
-    Some(Heard { from, hop_limit, icmp: icmp::parse(family, message).ok()? })
+    Some(Parsed { from, hop_limit, icmp: icmp::parse(family, message).ok()? })
 }
 
 /// Lets an ICMP socket hear only what is of interest, with stamps.
 pub fn prepare_raw(socket: &Socket, family: Family) -> io::Result<()> {
-    raw::admit_icmp(socket, domain(family), family.interesting())?;
+    raw::filter_icmp(socket, domain(family), family.relevant_types())?;
     prepare(socket, family)
 }
 
 fn prepare_ping(socket: &Socket, family: Family) -> io::Result<EchoId> {
     raw::queue_errors(socket, domain(family))?;
     prepare(socket, family)?;
-    raw::take_identifier(socket, domain(family)).map(EchoId)
+    raw::bind_ping_id(socket, domain(family)).map(EchoId)
 }
 
 /// Stamps, hop limits, and room for bursts. Without stamps the clock is read after the receive, and the report says so.
 pub fn prepare(socket: &Socket, family: Family) -> io::Result<()> {
-    let _ = raw::stamp_arrivals(socket);
-    let _ = raw::make_room(socket, RECEIVE_BUFFER);
-    raw::tell_hop_limits(socket, domain(family))
+    let _ = raw::enable_timestamps(socket);
+    let _ = raw::grow_receive_buffer(socket, RECEIVE_BUFFER);
+    raw::enable_hop_limits(socket, domain(family))
 }
 
 /// Sets the hop limit of all that a socket sends.

@@ -1,5 +1,5 @@
 //! epoll, as a careful server uses it: non-blocking, level-triggered, one read per event, the answer written at once,
-//! interest in writing only while something waits to be written. Datagrams go by the batch ([`datagrams`]).
+//! interest in writing only while something waits to be written. Datagrams go by the batch (`datagrams`).
 
 mod connection;
 mod datagrams;

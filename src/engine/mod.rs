@@ -2,19 +2,23 @@
 //!
 //! # The contract
 //!
-//! An engine runs shards. [`Engine::run`] gets listening sockets, an inbox and a [`Service`], and
+//! An engine runs shards. [`Engine::run`] gets listening sockets, an inbox and a [`ShardService`], and
 //!
 //! - reports `ready` once, when it can serve, before the first connection is answered;
 //! - accepts on each listener, asks [`shard::Placement`] where each connection goes, serves those that stay and those
 //!   that come through the inbox;
-//! - gives every received byte to the service once and in order, and sends its answers in that order;
-//! - holds a bounded number of bytes per connection: when the peer does not read, it stops receiving from that peer,
-//!   and from no other (a multishot receive may fill the receive buffers there are before it hears of the stop);
-//! - on the peer's end of stream sends all answers, then closes; on an error closes at once, counts it, goes on;
+//! - holds a [`conversation::Conversation`] on each connection: tells it what happened (bytes, in order and once; the peer's
+//!   end; what was sent; a deadline that has come; a publication), and does what it asks for next: receive, send, shut down
+//!   our side, wait for a deadline, close. Receiving does not wait for sending, nor sending for receiving;
+//! - stops receiving from a connection whose conversation wants no more, and from no other (a multishot receive may fill
+//!   the receive buffers there are before it hears of the stop);
+//! - on an error closes the connection at once, counts it, goes on;
+//! - delivers what sessions publish to the subscribers among its connections after the turn, and hands it to the other
+//!   shards ([`shard::Message::Published`]), in the order of publication;
 //! - on [`shard::Message::Drain`] stops accepting, treats every connection as if the peer had sent its end of stream
 //!   (what had arrived is still answered), and returns when all are closed or the drain timeout has passed;
 //! - when descriptors run out, stops accepting for [`ACCEPT_BACKOFF`] instead of spinning;
-//! - keeps [`counters::SharedStats`] up to date.
+//! - keeps [`stats::SharedStats`] up to date.
 //!
 //! Of datagram sockets ([`shard::Shard::datagrams`]) it asks further that an engine
 //!
@@ -30,8 +34,8 @@
 //!   else;
 //! - on a drain answers what had arrived in the sockets and then leaves them.
 //!
-//! `tests/serve_streams.rs` holds every engine to this. Adding an engine: one module here with its options, one line in
-//! [`for_each_engine`].
+//! The suites of `tests/` that run against every engine hold them to this. Adding an engine: a module here that begins like
+//! [`skeleton`], and one line in [`crate::for_each_engine`].
 
 mod acceptor;
 pub mod arena;

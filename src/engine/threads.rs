@@ -1,5 +1,5 @@
 //! One blocking thread per connection, spread over the cores in turn: the oldest way, and still the plainest code. Each
-//! datagram socket has one too ([`datagrams`]).
+//! datagram socket has one too (`datagrams`).
 
 mod connection;
 mod datagrams;

@@ -1,5 +1,5 @@
-//! tokio, as its documentation shows it: a current-thread runtime per core, a task per connection, `read` and
-//! `write_all`. Datagram sockets have a task each ([`datagrams`]).
+//! tokio: a current-thread runtime per core, and a task per connection that reads and writes whenever the socket lets it, as
+//! hyper's do. Datagram sockets have a task each (`datagrams`).
 
 mod connection;
 mod datagrams;

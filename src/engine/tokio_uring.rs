@@ -1,8 +1,8 @@
-//! tokio-uring 0.5, as its documentation shows it: a task per connection, owned buffers, `read` and `write_all`.
+//! tokio-uring 0.5: a task per connection, with a `read` and a `write` under way side by side, each owning its buffer.
 //!
 //! Its ring's descriptor sits in an epoll loop, and it has neither multishot operations nor buffer rings: it stands for
 //! itself, not for io_uring. Connections are accepted through tokio's reactor, so that they can be handed to any shard.
-//! Datagram sockets have a task each ([`datagrams`]).
+//! Datagram sockets have a task each (`datagrams`).
 
 mod connection;
 mod datagrams;

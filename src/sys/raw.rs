@@ -37,7 +37,7 @@ pub fn transport(domain: Domain, protocol: Protocol) -> io::Result<Socket> {
 }
 
 /// Lets only these types of ICMP messages through to a raw socket; types of ICMPv4 above 31 cannot be let through.
-pub fn admit_icmp(socket: &Socket, domain: Domain, types: &[u8]) -> io::Result<()> {
+pub fn filter_icmp(socket: &Socket, domain: Domain, types: &[u8]) -> io::Result<()> {
     // In both masks a set bit keeps a type out.
     if domain == Domain::IPV6 {
         let mut blocked = [u32::MAX; 8];
@@ -49,14 +49,14 @@ pub fn admit_icmp(socket: &Socket, domain: Domain, types: &[u8]) -> io::Result<(
 }
 
 /// Lets nothing in: for sockets that only send.
-pub fn deafen(socket: &Socket) -> io::Result<()> {
+pub fn drop_all_input(socket: &Socket) -> io::Result<()> {
     let nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
     socket.attach_filter(&[nothing])
 }
 
 /// Lets only segments from this port to that one in, of all that arrive for the protocol: the rest costs no copy and no
 /// room. For raw sockets of TCP and UDP.
-pub fn admit_segments(socket: &Socket, domain: Domain, from: u16, to: u16) -> io::Result<()> {
+pub fn filter_tcp(socket: &Socket, domain: Domain, from: u16, to: u16) -> io::Result<()> {
     // Jumps count the steps they pass over: where the condition holds, and where not.
     let step = |code: u32, holds, fails, value| SockFilter::new(code as u16, holds, fails, value);
     let place = libc::BPF_LD | libc::BPF_H | libc::BPF_IND;
@@ -76,12 +76,12 @@ pub fn admit_segments(socket: &Socket, domain: Domain, from: u16, to: u16) -> io
 }
 
 /// Has every datagram stamped by the kernel as it arrives (SO_TIMESTAMPNS).
-pub fn stamp_arrivals(socket: &Socket) -> io::Result<()> {
+pub fn enable_timestamps(socket: &Socket) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)
 }
 
 /// Has hop limits told with what arrives.
-pub fn tell_hop_limits(socket: &Socket, domain: Domain) -> io::Result<()> {
+pub fn enable_hop_limits(socket: &Socket, domain: Domain) -> io::Result<()> {
     match domain == Domain::IPV6 {
         true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, &1i32),
         false => set_option(socket, libc::IPPROTO_IP, libc::IP_RECVTTL, &1i32),
@@ -89,7 +89,7 @@ pub fn tell_hop_limits(socket: &Socket, domain: Domain) -> io::Result<()> {
 }
 
 /// Gives a socket this much room for what arrives: more than `net.core.rmem_max` where CAP_NET_ADMIN allows it.
-pub fn make_room(socket: &Socket, bytes: usize) -> io::Result<()> {
+pub fn grow_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
     let wanted = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &wanted).or_else(|_| socket.set_recv_buffer_size(bytes))
 }
@@ -103,7 +103,7 @@ pub fn queue_errors(socket: &Socket, domain: Domain) -> io::Result<()> {
 }
 
 /// Takes an echo identifier for a ping socket: the one that the kernel writes into all it sends.
-pub fn take_identifier(socket: &Socket, domain: Domain) -> io::Result<u16> {
+pub fn bind_ping_id(socket: &Socket, domain: Domain) -> io::Result<u16> {
     let any = match domain == Domain::IPV6 {
         true => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         false => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -133,7 +133,7 @@ mod tests {
             eprintln!("skipped: no raw sockets here");
             return None;
         };
-        admit_icmp(&socket, domain, types).unwrap();
+        filter_icmp(&socket, domain, types).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         // Types 8 and 128, an identifier that nobody else uses, and the checksum where the kernel does not write it.
         let (request, to): (&[u8], SocketAddr) = match domain == Domain::IPV6 {
@@ -158,7 +158,7 @@ mod tests {
             let Ok(socket) = transport(domain, Protocol::UDP) else { return eprintln!("skipped: no raw sockets here") };
             let [from, to] = [(); 2].map(|()| std::net::UdpSocket::bind(at).unwrap());
             let [from_port, to_port] = [&from, &to].map(|socket| socket.local_addr().unwrap().port());
-            admit_segments(&socket, domain, from_port, to_port).unwrap();
+            filter_tcp(&socket, domain, from_port, to_port).unwrap();
             socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
             from.send_to(b"there", to.local_addr().unwrap()).unwrap();
             to.send_to(b"and back", from.local_addr().unwrap()).unwrap();

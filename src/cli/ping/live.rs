@@ -1,8 +1,8 @@
 //! The live line of a ping that shows no answers one by one.
 
 use crate::cli::live::Live;
-use crate::diag::ping::Event;
-use crate::diag::window::Arrival;
+use crate::diag::ping::PingEvent;
+use crate::diag::probe_tracker::AnswerKind;
 use crate::units::Nanos;
 
 /// Events between two looks at the clock; the line is drawn more seldom still.
@@ -22,9 +22,9 @@ impl LiveLine {
         LiveLine { live: Live::new(EVERY).filter(|_| wanted), events: 0, answered: 0, other: 0 }
     }
 
-    pub fn show(&mut self, event: &Event) {
+    pub fn show(&mut self, event: &PingEvent) {
         match event {
-            Event::Answer { arrival: Arrival::InTime { .. }, wrong_at: None, .. } => self.answered += 1,
+            PingEvent::Answer { kind: AnswerKind::InTime { .. }, wrong_at: None, .. } => self.answered += 1,
             _ => self.other += 1,
         }
         self.events += 1;

@@ -3,7 +3,7 @@
 use super::{SniffArgs, ended, say_counts};
 use crate::cli::live::Live;
 use crate::cli::report::{Format, print, render};
-use crate::diag::latency::{Limits, Watch, report};
+use crate::diag::latency::{FlowTable, Limits, report};
 use crate::diag::sniff::Session;
 use crate::diag::sniff::sink::Latency;
 use crate::record::histogram;
@@ -26,17 +26,17 @@ pub fn run(args: &SniffArgs, capture: Capture, stop: &AtomicBool) -> anyhow::Res
     let port = args.port[0];
     let (link_type, blocks) = (capture.device().link_type, capture.blocks());
     let mut view = Live::new(LOOK).filter(|_| !args.quiet);
-    let mut sink = Latency::new(Watch::new(port, limits), link_type, blocks, |watch: &Watch, counted| {
-        view.iter_mut().for_each(|view| view.show(|| live(watch, counted)));
+    let mut sink = Latency::new(FlowTable::new(port, limits), link_type, blocks, |table: &FlowTable, stats| {
+        view.iter_mut().for_each(|view| view.show(|| live(table, stats)));
     });
     let outcome = Session::new(capture, args.until(), stop).run(&mut sink);
-    sink.watch.finish();
-    let report = report(&args.interface, port, &sink.watch, &outcome);
+    sink.table.finish();
+    let report = report(&args.interface, port, &sink.table, &outcome);
     drop(sink);
     drop(view);
     print(&render(&report, args.format)?)?;
     if args.format == Format::Json && !args.quiet {
-        say_counts(outcome.captured, outcome.counted);
+        say_counts(outcome.captured, outcome.stats);
     }
     args.outcome.export(&report)?;
     ended(outcome, Ok(()))?;
@@ -44,12 +44,12 @@ pub fn run(args: &SniffArgs, capture: Capture, stop: &AtomicBool) -> anyhow::Res
 }
 
 /// The table so far, and what disturbs it.
-fn live(watch: &Watch, counted: PacketStats) -> String {
-    let total = &watch.total;
+fn live(table: &FlowTable, stats: PacketStats) -> String {
+    let total = &table.total;
     let mut text = wire::header();
     for (name, spread) in [("service time", &total.service), ("first answer", &total.first_answer)] {
         wire::row(&mut text, name, spread.histogram().len(), &histogram::figures(spread.histogram()));
     }
-    let connections = units::counted(watch.seen.connections, "connection");
-    text + &format!("{connections}, {} dropped by the kernel", units::counted(counted.dropped, "packet"))
+    let connections = units::counted(table.seen.connections, "connection");
+    text + &format!("{connections}, {} dropped by the kernel", units::counted(stats.dropped, "packet"))
 }

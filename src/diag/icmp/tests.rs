@@ -34,19 +34,19 @@ fn an_error_names_the_packet_that_caused_it() {
     let tcp = packet(|ip, to| ip.tcp(1234, 80, 0xdead_beef, 512).syn().write(to, &[]).unwrap());
     let checksum = u16::from_be_bytes([udp[26], udp[27]]);
     for (bytes, transport) in [
-        (echo, Transport::Echo { id: EchoId(77), sequence: 5 }),
-        (udp, Transport::Udp { source: 1234, destination: 33434, checksum }),
-        (tcp, Transport::Tcp { source: 1234, destination: 80, sequence: 0xdead_beef }),
+        (echo, QuotedHeader::Echo { id: EchoId(77), sequence: 5 }),
+        (udp, QuotedHeader::Udp { source: 1234, destination: 33434, checksum }),
+        (tcp, QuotedHeader::Tcp { source: 1234, destination: 80, sequence: 0xdead_beef }),
     ] {
         // The header and 8 bytes, as routers of old; and all of it.
         for len in [28, 68] {
-            let told = quote(&error(exceeded.clone(), &bytes, len));
-            assert!(told.meaning.is_time_exceeded());
+            let parsed = quote(&error(exceeded.clone(), &bytes, len));
+            assert!(parsed.reason.is_time_exceeded());
             let expected = Quoted { source: HERE.into(), destination: THERE.into(), transport };
-            assert_eq!(told.quoted, expected, "{len} bytes quoted");
+            assert_eq!(parsed.quoted, expected, "{len} bytes quoted");
         }
-        assert_eq!(quote(&error(exceeded.clone(), &bytes, 27)).quoted.transport, Transport::Other);
-        assert_eq!(parse(Family::V4, &error(exceeded.clone(), &bytes, 19)), Err(Unusable::Quote));
+        assert_eq!(quote(&error(exceeded.clone(), &bytes, 27)).quoted.transport, QuotedHeader::Other);
+        assert_eq!(parse(Family::V4, &error(exceeded.clone(), &bytes, 19)), Err(IcmpError::Quote));
     }
 }
 
@@ -59,9 +59,9 @@ fn extension_headers_of_ipv6_are_passed_over() {
     packet.extend_from_slice(&[0xfd; 32]);
     packet.extend_from_slice(&content);
     let message = [&[1, 4, 0, 0, 0, 0, 0, 0][..], &packet].concat();
-    let Ok(Icmp::Error(told)) = parse(Family::V6, &message) else { panic!("an error") };
-    assert!(told.meaning.is_port_unreachable());
-    assert_eq!(told.quoted.transport, Transport::Udp { source: 1234, destination: 33434, checksum: 0xabcd });
+    let Ok(Icmp::Error(parsed)) = parse(Family::V6, &message) else { panic!("an error") };
+    assert!(parsed.reason.is_port_unreachable());
+    assert_eq!(parsed.quoted.transport, QuotedHeader::Udp { source: 1234, destination: 33434, checksum: 0xabcd });
 }
 
 #[test]
@@ -69,13 +69,17 @@ fn a_later_fragment_is_of_no_transport() {
     let mut udp = packet(|ip, to| ip.udp(1234, 33434).write(to, &[1; 40]).unwrap());
     udp[7] = 9;
     let kind = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Host);
-    assert_eq!(quote(&error(kind, &udp, 60)).quoted.transport, Transport::Other);
+    assert_eq!(quote(&error(kind, &udp, 60)).quoted.transport, QuotedHeader::Other);
     for (offset, expected) in [(0, true), (8, false)] {
         let content = [17, 0, 0, offset, 0, 0, 0, 7, 0x04, 0xd2, 0x82, 0x9a, 0, 8, 0xab, 0xcd];
         let head = [&[0x60, 0, 0, 0, 0, content.len() as u8, 44, 3][..], &[0xfd; 32]].concat();
         let message = [&[1, 4, 0, 0, 0, 0, 0, 0][..], &head, &content].concat();
-        let Ok(Icmp::Error(told)) = parse(Family::V6, &message) else { panic!("an error") };
-        assert_eq!(matches!(told.quoted.transport, Transport::Udp { source: 1234, .. }), expected, "offset {offset}");
+        let Ok(Icmp::Error(parsed)) = parse(Family::V6, &message) else { panic!("an error") };
+        assert_eq!(
+            matches!(parsed.quoted.transport, QuotedHeader::Udp { source: 1234, .. }),
+            expected,
+            "offset {offset}"
+        );
     }
 }
 
@@ -88,18 +92,18 @@ fn a_reply_comes_whole_or_not_at_all() {
     let expected = Echo { id: EchoId(3), sequence: 9, payload };
     assert_eq!(parse(Family::V4, &message), Ok(Icmp::Reply(expected)));
     message[9] ^= 1;
-    assert_eq!(parse(Family::V4, &message), Err(Unusable::Checksum));
-    assert_eq!(parse(Family::V4, &message[..7]), Err(Unusable::Short));
+    assert_eq!(parse(Family::V4, &message), Err(IcmpError::Checksum));
+    assert_eq!(parse(Family::V4, &message[..7]), Err(IcmpError::Short));
 }
 
 #[test]
 fn meanings_read_as_words() {
-    let say = |family, kind, code, mtu| Meaning { family, kind, code, mtu }.to_string();
-    assert_eq!(say(Family::V4, 3, 1, 0), "host unreachable");
-    assert_eq!(say(Family::V6, 1, 3, 0), "address unreachable");
-    assert_eq!(say(Family::V6, 2, 0, 1280), "packet too big: the next link takes 1280 bytes");
-    assert_eq!(say(Family::V4, 3, 99, 0), "ICMP type 3 code 99");
-    assert!(!Meaning { family: Family::V4, kind: 5, code: 0, mtu: 0 }.is_final());
+    let text = |family, kind, code, mtu| IcmpReason { family, kind, code, mtu }.to_string();
+    assert_eq!(text(Family::V4, 3, 1, 0), "host unreachable");
+    assert_eq!(text(Family::V6, 1, 3, 0), "address unreachable");
+    assert_eq!(text(Family::V6, 2, 0, 1280), "packet too big: the next link takes 1280 bytes");
+    assert_eq!(text(Family::V4, 3, 99, 0), "ICMP type 3 code 99");
+    assert!(!IcmpReason { family: Family::V4, kind: 5, code: 0, mtu: 0 }.is_final());
 }
 
 fn families() -> impl Strategy<Value = Family> {
@@ -135,6 +139,6 @@ proptest! {
         let mut message = [&[kind, code, 0, 0, 1, 2, 3, 4][..], &body].concat();
         let sum = Sum16BitWords::new().add_slice(&message).ones_complement().to_ne_bytes();
         message[2..4].copy_from_slice(&sum);
-        prop_assert_ne!(parse(family, &message), Err(Unusable::Checksum));
+        prop_assert_ne!(parse(family, &message), Err(IcmpError::Checksum));
     }
 }

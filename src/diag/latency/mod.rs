@@ -23,33 +23,33 @@ mod udp;
 
 pub use record::report;
 pub use tcp::{Flags, Segment};
-pub use times::{Spread, Times, Total};
+pub use times::{TimeHistogram, Times, Total};
 
 use crate::record::SeenRecord;
 use crate::units::Nanos;
 use lru::LruCache;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use tcp::Connection;
-use udp::Flow;
+use tcp::TcpFlow;
+use udp::UdpFlow;
 
 /// The direction of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Toward {
+pub enum Direction {
     Server,
     Client,
 }
 
 /// The two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ends {
-    pub transport: Transport,
+pub struct FlowKey {
+    pub transport: IpProtocol,
     pub client: SocketAddr,
     pub server: SocketAddr,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Transport {
+pub enum IpProtocol {
     Tcp,
     Udp,
 }
@@ -62,7 +62,7 @@ pub struct Limits {
     /// Requests of UDP waiting for an answer, for each pair of ends.
     pub datagrams: usize,
     /// A datagram without an answer for so long gets none.
-    pub patience: Nanos,
+    pub timeout: Nanos,
 }
 
 impl Default for Limits {
@@ -70,36 +70,36 @@ impl Default for Limits {
         Limits {
             connections: NonZeroUsize::new(4096).unwrap_or(NonZeroUsize::MIN),
             datagrams: 64,
-            patience: Nanos::from_secs(1),
+            timeout: Nanos::from_secs(1),
         }
     }
 }
 
-enum State {
-    Tcp(Connection),
-    Udp(Flow),
+enum FlowState {
+    Tcp(TcpFlow),
+    Udp(UdpFlow),
 }
 
 struct Entry {
-    state: State,
+    state: FlowState,
     times: Times,
 }
 
 /// Watches one port of a server.
-pub struct Watch {
+pub struct FlowTable {
     port: u16,
     limits: Limits,
-    table: LruCache<Ends, Entry>,
+    flows: LruCache<FlowKey, Entry>,
     pub total: Total,
     pub seen: SeenRecord,
 }
 
-impl Watch {
-    pub fn new(port: u16, limits: Limits) -> Watch {
-        Watch {
+impl FlowTable {
+    pub fn new(port: u16, limits: Limits) -> FlowTable {
+        FlowTable {
             port,
             limits,
-            table: LruCache::new(limits.connections),
+            flows: LruCache::new(limits.connections),
             total: Total::default(),
             seen: SeenRecord::default(),
         }
@@ -107,28 +107,28 @@ impl Watch {
 
     /// A segment of TCP from one end to another.
     pub fn tcp(&mut self, at: Nanos, from: SocketAddr, to: SocketAddr, segment: Segment) {
-        let Some((ends, toward)) = self.classify(Transport::Tcp, from, to) else { return };
-        let (entry, total, seen) = self.entry(ends);
-        if let State::Tcp(connection) = &mut entry.state {
-            connection.segment(at, toward, segment, &mut Record { times: &mut entry.times, total, seen });
+        let Some((key, direction)) = self.classify(IpProtocol::Tcp, from, to) else { return };
+        let (entry, total, seen) = self.entry(key);
+        if let FlowState::Tcp(connection) = &mut entry.state {
+            connection.segment(at, direction, segment, &mut SampleSink { times: &mut entry.times, total, seen });
         }
     }
 
     /// A datagram from one end to another.
     pub fn udp(&mut self, at: Nanos, from: SocketAddr, to: SocketAddr) {
-        let Some((ends, toward)) = self.classify(Transport::Udp, from, to) else { return };
+        let Some((key, direction)) = self.classify(IpProtocol::Udp, from, to) else { return };
         let limits = self.limits;
-        let (entry, total, seen) = self.entry(ends);
-        if let State::Udp(flow) = &mut entry.state {
-            flow.datagram(at, toward, limits, &mut Record { times: &mut entry.times, total, seen });
+        let (entry, total, seen) = self.entry(key);
+        if let FlowState::Udp(flow) = &mut entry.state {
+            flow.datagram(at, direction, limits, &mut SampleSink { times: &mut entry.times, total, seen });
         }
     }
 
     /// Packets were lost about here. TCP tells by its numbers which exchanges that tore; what waits for a datagram
     /// might be answered by the wrong one, and is given up.
     pub fn lost(&mut self) {
-        for (_, entry) in self.table.iter_mut() {
-            if let State::Udp(flow) = &mut entry.state {
+        for (_, entry) in self.flows.iter_mut() {
+            if let FlowState::Udp(flow) = &mut entry.state {
                 self.seen.torn += flow.give_up();
             }
         }
@@ -137,56 +137,56 @@ impl Watch {
     /// No more packets come: an answer whose last segment ended a write was whole.
     pub fn finish(&mut self) {
         let (total, seen) = (&mut self.total, &mut self.seen);
-        for (_, Entry { state, times }) in self.table.iter_mut() {
+        for (_, Entry { state, times }) in self.flows.iter_mut() {
             match state {
-                State::Tcp(connection) => connection.finish(&mut Record { times, total, seen }),
-                State::Udp(flow) => seen.unanswered += flow.give_up(),
+                FlowState::Tcp(connection) => connection.finish(&mut SampleSink { times, total, seen }),
+                FlowState::Udp(flow) => seen.unanswered += flow.give_up(),
             }
         }
     }
 
     /// The connections that are remembered, those with the most samples first.
-    pub fn connections(&self) -> Vec<(Ends, &Times)> {
-        let mut all: Vec<_> = self.table.iter().map(|(ends, entry)| (*ends, &entry.times)).collect();
-        all.sort_by_key(|(ends, times)| (std::cmp::Reverse(times.samples()), *ends));
+    pub fn connections(&self) -> Vec<(FlowKey, &Times)> {
+        let mut all: Vec<_> = self.flows.iter().map(|(key, entry)| (*key, &entry.times)).collect();
+        all.sort_by_key(|(key, times)| (std::cmp::Reverse(times.samples()), *key));
         all
     }
 
     /// Who is the server: the end with the port. Where both have it, who spoke first is the client.
-    fn classify(&mut self, transport: Transport, from: SocketAddr, to: SocketAddr) -> Option<(Ends, Toward)> {
-        let to_server = Ends { transport, client: from, server: to };
-        let to_client = Ends { transport, client: to, server: from };
+    fn classify(&mut self, transport: IpProtocol, from: SocketAddr, to: SocketAddr) -> Option<(FlowKey, Direction)> {
+        let to_server = FlowKey { transport, client: from, server: to };
+        let to_client = FlowKey { transport, client: to, server: from };
         match (from.port() == self.port, to.port() == self.port) {
             (false, false) => None,
-            (true, false) => Some((to_client, Toward::Client)),
-            (true, true) if self.table.contains(&to_client) => Some((to_client, Toward::Client)),
-            (_, true) => Some((to_server, Toward::Server)),
+            (true, false) => Some((to_client, Direction::Client)),
+            (true, true) if self.flows.contains(&to_client) => Some((to_client, Direction::Client)),
+            (_, true) => Some((to_server, Direction::Server)),
         }
     }
 
-    fn entry(&mut self, ends: Ends) -> (&mut Entry, &mut Total, &mut SeenRecord) {
-        if !self.table.contains(&ends) {
-            let state = match ends.transport {
-                Transport::Tcp => State::Tcp(Connection::default()),
-                Transport::Udp => State::Udp(Flow::default()),
+    fn entry(&mut self, key: FlowKey) -> (&mut Entry, &mut Total, &mut SeenRecord) {
+        if !self.flows.contains(&key) {
+            let state = match key.transport {
+                IpProtocol::Tcp => FlowState::Tcp(TcpFlow::default()),
+                IpProtocol::Udp => FlowState::Udp(UdpFlow::default()),
             };
             self.seen.connections += 1;
-            let forgotten = self.table.push(ends, Entry { state, times: Times::default() });
+            let forgotten = self.flows.push(key, Entry { state, times: Times::default() });
             self.seen.forgotten += u64::from(forgotten.is_some());
         }
-        let new = || Entry { state: State::Udp(Flow::default()), times: Times::default() };
-        (self.table.get_or_insert_mut(ends, new), &mut self.total, &mut self.seen)
+        let new = || Entry { state: FlowState::Udp(UdpFlow::default()), times: Times::default() };
+        (self.flows.get_or_insert_mut(key, new), &mut self.total, &mut self.seen)
     }
 }
 
 /// Where a connection's samples and oddities go.
-struct Record<'a> {
+struct SampleSink<'a> {
     times: &'a mut Times,
     total: &'a mut Total,
     seen: &'a mut SeenRecord,
 }
 
-impl Record<'_> {
+impl SampleSink<'_> {
     fn service(&mut self, time: Nanos) {
         self.times.record(time);
         self.total.service.record(time);

@@ -1,14 +1,14 @@
 //! What was seen on the wire, in its stored form.
 
-use super::{Ends, Spread, Times, Transport, Watch};
+use super::{FlowKey, FlowTable, IpProtocol, TimeHistogram, Times};
 use crate::clock;
 use crate::diag::sniff::Outcome;
 use crate::record::{ConnectionRecord, FiguresRecord, PacketsRecord, WIRE_SCHEMA, WireReport};
 
 /// The stored form of what was seen on a port of this device.
-pub fn report(device: &str, port: u16, watch: &Watch, outcome: &Outcome) -> WireReport {
-    let (received, dropped) = (outcome.counted.received, outcome.counted.dropped);
-    let total = &watch.total;
+pub fn report(device: &str, port: u16, table: &FlowTable, outcome: &Outcome) -> WireReport {
+    let (received, dropped) = (outcome.stats.received, outcome.stats.dropped);
+    let total = &table.total;
     WireReport {
         schema: WIRE_SCHEMA.into(),
         ringmark: env!("CARGO_PKG_VERSION").into(),
@@ -17,24 +17,24 @@ pub fn report(device: &str, port: u16, watch: &Watch, outcome: &Outcome) -> Wire
         port,
         duration_ns: outcome.took.0,
         packets: PacketsRecord { captured: outcome.captured, received, dropped },
-        seen: watch.seen,
+        seen: table.seen,
         service: figures(&total.service),
         first_answer: figures(&total.first_answer),
         handshake_server: figures(&total.handshake_server),
         handshake_client: figures(&total.handshake_client),
-        connections: watch.connections().into_iter().map(connection).collect(),
+        connections: table.connections().into_iter().map(connection).collect(),
     }
 }
 
-fn figures(spread: &Spread) -> FiguresRecord {
-    FiguresRecord::of(spread.histogram())
+fn figures(histogram: &TimeHistogram) -> FiguresRecord {
+    FiguresRecord::of(histogram.histogram())
 }
 
-fn connection((ends, times): (Ends, &Times)) -> ConnectionRecord {
+fn connection((key, times): (FlowKey, &Times)) -> ConnectionRecord {
     ConnectionRecord {
-        transport: if ends.transport == Transport::Tcp { "tcp" } else { "udp" }.into(),
-        client: ends.client.to_string(),
-        server: ends.server.to_string(),
+        transport: if key.transport == IpProtocol::Tcp { "tcp" } else { "udp" }.into(),
+        client: key.client.to_string(),
+        server: key.server.to_string(),
         samples: times.samples(),
         p50: times.quantile(0.5).0,
         p99: times.quantile(0.99).0,

@@ -1,6 +1,6 @@
 //! One TCP connection: its handshake, where both byte streams are, and the exchange that is under way.
 
-use super::{Record, Toward};
+use super::{Direction, SampleSink};
 use crate::units::Nanos;
 
 /// What of the flags matters.
@@ -111,7 +111,7 @@ struct Exchange {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Connection {
+pub(super) struct TcpFlow {
     client: Stream,
     server: Stream,
     /// Its beginning was seen, or since then a turn of the server's: what the client sends next begins a request.
@@ -120,49 +120,49 @@ pub(super) struct Connection {
     exchange: Option<Exchange>,
 }
 
-impl Connection {
-    pub fn segment(&mut self, at: Nanos, toward: Toward, segment: Segment, record: &mut Record) {
+impl TcpFlow {
+    pub fn segment(&mut self, at: Nanos, direction: Direction, segment: Segment, sink: &mut SampleSink) {
         if segment.flags.rst {
-            return self.close(record);
+            return self.close(sink);
         }
         if segment.flags.syn {
-            return self.synchronize(at, toward, segment, record);
+            return self.synchronize(at, direction, segment, sink);
         }
-        self.shake(at, toward, segment, record);
-        let missed = segment.flags.ack && self.opposite(toward).missed(segment.acknowledged);
+        self.shake(at, direction, segment, sink);
+        let missed = segment.flags.ack && self.opposite(direction).missed(segment.acknowledged);
         if missed {
             self.tear();
         }
-        if missed && toward == Toward::Server {
+        if missed && direction == Direction::Server {
             // An answer came that was not captured: what the client sends now is not part of the question.
-            self.complete(record);
+            self.complete(sink);
         }
         if segment.payload > 0 {
-            self.payload(at, toward, segment, record);
+            self.payload(at, direction, segment, sink);
         }
         if segment.flags.fin {
-            self.end_of(toward, segment, record);
+            self.end_of(direction, segment, sink);
         }
     }
 
     /// The packets end here.
-    pub fn finish(&mut self, record: &mut Record) {
+    pub fn finish(&mut self, sink: &mut SampleSink) {
         if self.server.pushed || self.exchange.is_some_and(|exchange| exchange.answered.is_none()) {
-            self.complete(record);
+            self.complete(sink);
         }
     }
 
-    fn own(&mut self, toward: Toward) -> &mut Stream {
-        match toward {
-            Toward::Server => &mut self.client,
-            Toward::Client => &mut self.server,
+    fn own(&mut self, direction: Direction) -> &mut Stream {
+        match direction {
+            Direction::Server => &mut self.client,
+            Direction::Client => &mut self.server,
         }
     }
 
-    fn opposite(&mut self, toward: Toward) -> &mut Stream {
-        match toward {
-            Toward::Server => &mut self.server,
-            Toward::Client => &mut self.client,
+    fn opposite(&mut self, direction: Direction) -> &mut Stream {
+        match direction {
+            Direction::Server => &mut self.server,
+            Direction::Client => &mut self.client,
         }
     }
 
@@ -172,59 +172,59 @@ impl Connection {
         }
     }
 
-    fn synchronize(&mut self, at: Nanos, toward: Toward, segment: Segment, record: &mut Record) {
+    fn synchronize(&mut self, at: Nanos, direction: Direction, segment: Segment, sink: &mut SampleSink) {
         let next = segment.sequence.wrapping_add(1).wrapping_add(segment.payload);
-        match (toward, segment.flags.ack, self.handshake) {
-            (Toward::Server, false, Handshake::Asked { at, sequence, .. }) if sequence == segment.sequence => {
+        match (direction, segment.flags.ack, self.handshake) {
+            (Direction::Server, false, Handshake::Asked { at, sequence, .. }) if sequence == segment.sequence => {
                 self.handshake = Handshake::Asked { at, sequence, repeated: true };
-                record.seen.retransmissions += 1;
+                sink.seen.retransmissions += 1;
             }
-            (Toward::Server, false, _) => {
+            (Direction::Server, false, _) => {
                 // A connection begins, perhaps between the ends of an earlier one.
-                self.complete(record);
+                self.complete(sink);
                 let handshake = Handshake::Asked { at, sequence: segment.sequence, repeated: false };
                 let client = Stream { next: Some(next), pushed: false };
-                *self = Connection { client, settled: true, handshake, ..Self::default() };
+                *self = TcpFlow { client, settled: true, handshake, ..Self::default() };
             }
-            (Toward::Client, true, Handshake::Asked { at: asked, repeated, .. }) => {
+            (Direction::Client, true, Handshake::Asked { at: asked, repeated, .. }) => {
                 if !repeated {
-                    record.total.handshake_server.record(at.since(asked));
+                    sink.total.handshake_server.record(at.since(asked));
                 }
                 self.server.next = Some(next);
                 self.handshake = Handshake::Answered { at, repeated: false };
             }
-            (Toward::Client, true, Handshake::Answered { at, .. }) => {
+            (Direction::Client, true, Handshake::Answered { at, .. }) => {
                 self.handshake = Handshake::Answered { at, repeated: true };
-                record.seen.retransmissions += 1;
+                sink.seen.retransmissions += 1;
             }
             _ => {}
         }
     }
 
     /// The client's first acknowledgement ends the handshake.
-    fn shake(&mut self, at: Nanos, toward: Toward, segment: Segment, record: &mut Record) {
+    fn shake(&mut self, at: Nanos, direction: Direction, segment: Segment, sink: &mut SampleSink) {
         let Handshake::Answered { at: answered, repeated } = self.handshake else { return };
-        if toward != Toward::Server || !segment.flags.ack {
+        if direction != Direction::Server || !segment.flags.ack {
             return;
         }
         if !repeated {
-            record.total.handshake_client.record(at.since(answered));
+            sink.total.handshake_client.record(at.since(answered));
         }
         self.handshake = Handshake::None;
     }
 
-    fn payload(&mut self, at: Nanos, toward: Toward, segment: Segment, record: &mut Record) {
-        let stream = self.own(toward);
+    fn payload(&mut self, at: Nanos, direction: Direction, segment: Segment, sink: &mut SampleSink) {
+        let stream = self.own(direction);
         let continues_write = !stream.pushed;
         let placed = stream.place(segment.sequence, segment.payload);
         if placed == Placed::Old {
-            record.seen.retransmissions += 1;
+            sink.seen.retransmissions += 1;
             return;
         }
         stream.pushed = segment.flags.psh;
-        match toward {
-            Toward::Server => self.ask(at, segment, continues_write, record),
-            Toward::Client => self.answer(at, segment, record),
+        match direction {
+            Direction::Server => self.ask(at, segment, continues_write, sink),
+            Direction::Client => self.answer(at, segment, sink),
         }
         if placed == Placed::Hole {
             self.tear();
@@ -232,7 +232,7 @@ impl Connection {
     }
 
     /// More of a request, or the next one.
-    fn ask(&mut self, at: Nanos, segment: Segment, continues_write: bool, record: &mut Record) {
+    fn ask(&mut self, at: Nanos, segment: Segment, continues_write: bool, sink: &mut SampleSink) {
         if let Some(exchange) = self.exchange.as_mut().filter(|exchange| exchange.answered.is_none()) {
             exchange.asked_last = at;
             exchange.in_pieces |= !continues_write;
@@ -242,7 +242,7 @@ impl Connection {
         if let Some(exchange) = &mut self.exchange {
             exchange.overlapping |= overlapping;
         }
-        self.complete(record);
+        self.complete(sink);
         self.exchange = Some(Exchange {
             asked_first: at,
             asked_last: at,
@@ -255,11 +255,11 @@ impl Connection {
         });
     }
 
-    fn answer(&mut self, at: Nanos, segment: Segment, record: &mut Record) {
+    fn answer(&mut self, at: Nanos, segment: Segment, sink: &mut SampleSink) {
         let had_all = self.client.received(segment.acknowledged);
         self.settled = true;
         let Some(exchange) = &mut self.exchange else {
-            record.seen.unsolicited += 1;
+            sink.seen.unsolicited += 1;
             return;
         };
         let first = exchange.answered.map_or(at, |(first, _)| first);
@@ -268,29 +268,29 @@ impl Connection {
     }
 
     /// A direction ends; its end takes a sequence number.
-    fn end_of(&mut self, toward: Toward, segment: Segment, record: &mut Record) {
+    fn end_of(&mut self, direction: Direction, segment: Segment, sink: &mut SampleSink) {
         let end = segment.sequence.wrapping_add(segment.payload).wrapping_add(1);
-        let stream = self.own(toward);
+        let stream = self.own(direction);
         if stream.next.is_none_or(|next| ahead(end, next) > 0) {
             stream.next = Some(end);
         }
-        if toward == Toward::Client {
-            self.complete(record);
+        if direction == Direction::Client {
+            self.complete(sink);
         }
     }
 
-    fn close(&mut self, record: &mut Record) {
-        self.complete(record);
-        *self = Connection::default();
+    fn close(&mut self, sink: &mut SampleSink) {
+        self.complete(sink);
+        *self = TcpFlow::default();
     }
 
     /// What is under way is over.
-    fn complete(&mut self, record: &mut Record) {
+    fn complete(&mut self, sink: &mut SampleSink) {
         let Some(exchange) = self.exchange.take() else { return };
         if exchange.headless {
             return;
         }
-        let seen = &mut record.seen;
+        let seen = &mut sink.seen;
         let Some((first, last)) = exchange.answered else {
             match exchange.torn {
                 true => seen.torn += 1,
@@ -304,9 +304,9 @@ impl Connection {
             seen.overlapping += 1;
         } else {
             seen.in_pieces += u64::from(exchange.in_pieces);
-            record.service(last.since(exchange.asked_first));
+            sink.service(last.since(exchange.asked_first));
             if !exchange.early {
-                record.total.first_answer.record(first.since(exchange.asked_last));
+                sink.total.first_answer.record(first.since(exchange.asked_last));
             }
         }
     }

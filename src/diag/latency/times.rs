@@ -34,15 +34,15 @@ impl Times {
 
 /// The times of everything, in nanoseconds.
 #[derive(Debug)]
-pub struct Spread(Histogram<u64>);
+pub struct TimeHistogram(Histogram<u64>);
 
-impl Default for Spread {
-    fn default() -> Spread {
-        Spread(Histogram::new_with_bounds(1, LONGEST.0, DIGITS).expect("bounds that are allowed"))
+impl Default for TimeHistogram {
+    fn default() -> TimeHistogram {
+        TimeHistogram(Histogram::new_with_bounds(1, LONGEST.0, DIGITS).expect("bounds that are allowed"))
     }
 }
 
-impl Spread {
+impl TimeHistogram {
     pub(super) fn record(&mut self, time: Nanos) {
         self.0.saturating_record(time.0.clamp(1, LONGEST.0));
     }
@@ -56,11 +56,11 @@ impl Spread {
 #[derive(Debug, Default)]
 pub struct Total {
     /// From a request's first packet to its answer's last.
-    pub service: Spread,
+    pub service: TimeHistogram,
     /// From a request's last packet to its answer's first.
-    pub first_answer: Spread,
+    pub first_answer: TimeHistogram,
     /// From SYN to SYN/ACK: the way to the server and back from where the packets were captured.
-    pub handshake_server: Spread,
+    pub handshake_server: TimeHistogram,
     /// From SYN/ACK to ACK: the way to the client and back.
-    pub handshake_client: Spread,
+    pub handshake_client: TimeHistogram,
 }

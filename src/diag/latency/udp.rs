@@ -1,26 +1,26 @@
 //! Datagrams between two ends: each answer belongs to the oldest request that waits.
 
-use super::{Limits, Record, Toward};
+use super::{Direction, Limits, SampleSink};
 use crate::units::Nanos;
 use std::collections::VecDeque;
 
 /// Requests that wait for an answer, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Flow {
+pub(super) struct UdpFlow {
     waiting: VecDeque<Nanos>,
 }
 
-impl Flow {
-    pub fn datagram(&mut self, at: Nanos, toward: Toward, limits: Limits, record: &mut Record) {
-        self.expire(at, limits, record);
-        match toward {
-            Toward::Server => self.request(at, limits, record),
-            Toward::Client => match self.waiting.pop_front() {
+impl UdpFlow {
+    pub fn datagram(&mut self, at: Nanos, direction: Direction, limits: Limits, sink: &mut SampleSink) {
+        self.expire(at, limits, sink);
+        match direction {
+            Direction::Server => self.request(at, limits, sink),
+            Direction::Client => match self.waiting.pop_front() {
                 Some(asked) => {
-                    record.service(at.since(asked));
-                    record.total.first_answer.record(at.since(asked));
+                    sink.service(at.since(asked));
+                    sink.total.first_answer.record(at.since(asked));
                 }
-                None => record.seen.unsolicited += 1,
+                None => sink.seen.unsolicited += 1,
             },
         }
     }
@@ -32,19 +32,19 @@ impl Flow {
         count
     }
 
-    fn request(&mut self, at: Nanos, limits: Limits, record: &mut Record) {
-        record.seen.queued += u64::from(!self.waiting.is_empty());
+    fn request(&mut self, at: Nanos, limits: Limits, sink: &mut SampleSink) {
+        sink.seen.queued += u64::from(!self.waiting.is_empty());
         if self.waiting.len() >= limits.datagrams.max(1) {
             self.waiting.pop_front();
-            record.seen.unanswered += 1;
+            sink.seen.unanswered += 1;
         }
         self.waiting.push_back(at);
     }
 
-    fn expire(&mut self, at: Nanos, limits: Limits, record: &mut Record) {
-        while self.waiting.front().is_some_and(|asked| at.since(*asked) > limits.patience) {
+    fn expire(&mut self, at: Nanos, limits: Limits, sink: &mut SampleSink) {
+        while self.waiting.front().is_some_and(|asked| at.since(*asked) > limits.timeout) {
             self.waiting.pop_front();
-            record.seen.unanswered += 1;
+            sink.seen.unanswered += 1;
         }
     }
 }

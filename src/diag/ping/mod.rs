@@ -8,12 +8,12 @@ mod schedule;
 
 pub use record::report;
 pub use run::run;
-pub use schedule::Schedule;
+pub use schedule::SendSchedule;
 
-use super::icmp::{Family, Meaning};
+use super::icmp::{Family, IcmpReason};
 use super::names::Host;
-use super::tally::Tally;
-use super::window::{Arrival, MAX_PROBES, Sequence};
+use super::probe_stats::ProbeStats;
+use super::probe_tracker::{AnswerKind, MAX_PROBES, Sequence};
 use crate::sys::raw::Access;
 use crate::units::{Bytes, Nanos};
 use std::io;
@@ -85,18 +85,18 @@ impl Config {
 
 /// What happens on the way, for who wants to watch.
 #[derive(Debug)]
-pub enum Event {
+pub enum PingEvent {
     Answer {
         target: usize,
         sequence: Sequence,
         bytes: usize,
         hop_limit: Option<u8>,
-        arrival: Arrival,
+        kind: AnswerKind,
         /// Where the payload is not what was sent.
         wrong_at: Option<usize>,
     },
     /// A router or the target refused a request.
-    Refused { target: usize, sequence: Sequence, from: IpAddr, meaning: Meaning },
+    Refused { target: usize, sequence: Sequence, from: IpAddr, reason: IcmpReason },
     /// The time limit of a request is over.
     Lost { target: usize, sequence: Sequence },
     /// The kernel did not take a request.
@@ -119,7 +119,7 @@ pub struct Outcome {
     pub access: Vec<(Family, Access)>,
     pub stamps: Stamps,
     /// In the order of the targets.
-    pub targets: Vec<Tally>,
+    pub targets: Vec<ProbeStats>,
     /// Arrivals that overflowed a receive buffer, also those that were not for us.
     pub overflowed: u64,
     /// Answers to us from addresses that are no target.

@@ -4,8 +4,8 @@ use super::{Config, Outcome};
 use crate::clock;
 use crate::diag::icmp::Family;
 use crate::diag::names::Host;
+use crate::diag::probe_stats::ProbeStats;
 use crate::diag::record::{errors, kind};
-use crate::diag::tally::Tally;
 use crate::record::{FiguresRecord, PING_SCHEMA, PingReport, SocketRecord, TargetRecord};
 use crate::sys::raw::Access;
 
@@ -24,7 +24,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> PingReport {
         clock_stamps: outcome.stamps.clock,
         overflowed: outcome.overflowed,
         strangers: outcome.strangers,
-        targets: config.targets.iter().zip(&outcome.targets).map(|(host, tally)| target(host, tally)).collect(),
+        targets: config.targets.iter().zip(&outcome.targets).map(|(host, stats)| target(host, stats)).collect(),
     }
 }
 
@@ -32,23 +32,23 @@ fn socket((family, access): &(Family, Access)) -> SocketRecord {
     SocketRecord { family: if *family == Family::V4 { "IPv4" } else { "IPv6" }.into(), kind: kind(*access) }
 }
 
-fn target(host: &Host, tally: &Tally) -> TargetRecord {
+fn target(host: &Host, stats: &ProbeStats) -> TargetRecord {
     TargetRecord {
         name: host.name.clone(),
         address: host.address.to_string(),
-        reachable: tally.is_reachable(),
-        sent: tally.sent,
-        answered: tally.answered,
-        late: tally.late,
-        refused: tally.refused,
-        unsent: tally.unsent,
-        lost: tally.lost(),
-        duplicates: tally.duplicates,
-        reordered: tally.reordered,
-        corrupt: tally.corrupt,
-        latest_ns: tally.latest.0,
-        errors: errors(tally),
-        unsent_because: tally.unsent_because.clone(),
-        round_trips_ns: FiguresRecord::of(&tally.round_trips),
+        reachable: stats.is_reachable(),
+        sent: stats.sent,
+        answered: stats.answered,
+        late: stats.late,
+        refused: stats.refused,
+        unsent: stats.unsent,
+        lost: stats.lost(),
+        duplicates: stats.duplicates,
+        reordered: stats.reordered,
+        corrupt: stats.corrupt,
+        latest_ns: stats.latest.0,
+        errors: errors(stats),
+        unsent_because: stats.unsent_because.clone(),
+        round_trips_ns: FiguresRecord::of(&stats.round_trips),
     }
 }

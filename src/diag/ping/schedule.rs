@@ -6,11 +6,11 @@ use crate::units::Nanos;
 
 /// A late request is made up for at once as long as it is no later than this; then the schedule moves on, so that a pause
 /// is not followed by a burst.
-const PATIENCE: Nanos = Nanos::from_millis(10);
+const MAX_CATCH_UP: Nanos = Nanos::from_millis(10);
 
 /// Requests to a number of targets in turn.
 #[derive(Clone, Debug)]
-pub struct Schedule {
+pub struct SendSchedule {
     start: Nanos,
     interval: Nanos,
     targets: u64,
@@ -19,12 +19,12 @@ pub struct Schedule {
     sent: u64,
 }
 
-impl Schedule {
+impl SendSchedule {
     /// `count` requests to each of `targets`, each target's `interval` apart, from `start` on.
-    pub fn new(start: Nanos, interval: Nanos, targets: usize, count: Option<u64>) -> Schedule {
+    pub fn new(start: Nanos, interval: Nanos, targets: usize, count: Option<u64>) -> SendSchedule {
         let targets = targets.max(1) as u64;
         let total = count.map_or(u64::MAX, |count| count.saturating_mul(targets));
-        Schedule { start, interval, targets, total, sent: 0 }
+        SendSchedule { start, interval, targets, total, sent: 0 }
     }
 
     /// When the next request is due; `None` when all are sent.
@@ -36,8 +36,8 @@ impl Schedule {
     /// The target that a request is due to at this instant, if one is.
     pub fn take(&mut self, now: Nanos) -> Option<usize> {
         let late = now.0.checked_sub(self.due()?.0)?;
-        let patience = PATIENCE.max(self.interval);
-        self.start = self.start + Nanos(late.saturating_sub(patience.0));
+        let catch_up = MAX_CATCH_UP.max(self.interval);
+        self.start = self.start + Nanos(late.saturating_sub(catch_up.0));
         let target = self.sent % self.targets;
         self.sent += 1;
         Some(target as usize)
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn targets_take_turns_within_the_interval() {
-        let mut schedule = Schedule::new(Nanos(100), Nanos(30), 3, Some(2));
+        let mut schedule = SendSchedule::new(Nanos(100), Nanos(30), 3, Some(2));
         let mut sent = Vec::new();
         while let Some(due) = schedule.due() {
             assert_eq!(schedule.take(Nanos(due.0 - 1)), None);
@@ -74,7 +74,7 @@ mod tests {
             interval in 1_000_000..1_000_000_000u64,
             targets in 1..5usize,
         ) {
-            let mut schedule = Schedule::new(Nanos(0), Nanos(interval), targets, None);
+            let mut schedule = SendSchedule::new(Nanos(0), Nanos(interval), targets, None);
             let (mut now, mut counts) = (Nanos(0), vec![0u64; targets]);
             for pause in pauses {
                 now = now + Nanos(pause);
@@ -83,7 +83,7 @@ mod tests {
                     counts[target] += 1;
                     burst += 1;
                 }
-                let most = (PATIENCE.0.max(interval) as u128 * targets as u128).div_ceil(interval.into()) + 1;
+                let most = (MAX_CATCH_UP.0.max(interval) as u128 * targets as u128).div_ceil(interval.into()) + 1;
                 prop_assert!(burst <= most, "{burst} requests at once, {most} are for {interval} ns");
             }
             prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1);

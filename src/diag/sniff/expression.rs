@@ -4,7 +4,7 @@
 //! seen. On `any` and on devices without Ethernet's header they begin at the IP header, so that `ether`, `arp` and
 //! `vlan` match nothing there.
 
-use super::filter::Place;
+use super::filter::FilterContext;
 use crate::sys::packet::LinkType;
 use pcap::{BpfProgram, Capture, Linktype};
 use socket2::SockFilter;
@@ -22,18 +22,18 @@ pub struct ExpressionError {
 }
 
 /// The expression as a program for the kernel.
-pub fn compile(text: &str, place: Place) -> Result<Vec<SockFilter>, ExpressionError> {
+pub fn compile(text: &str, context: FilterContext) -> Result<Vec<SockFilter>, ExpressionError> {
     let failed = |reason: String| ExpressionError { text: text.into(), reason };
-    let link = if place.link_type == LinkType::Ethernet { Linktype::ETHERNET } else { RAW_IP };
+    let link = if context.link_type == LinkType::Ethernet { Linktype::ETHERNET } else { RAW_IP };
     let program = Capture::dead(link).and_then(|capture| capture.compile(text, true));
     let program = program.map_err(|error| failed(error.to_string()))?;
-    let mut code = leave_out_twice_seen(place.loopback);
-    code.extend(instructions(&program, place).ok_or_else(|| failed("an instruction cannot be read".into()))?);
+    let mut code = leave_out_twice_seen(context.loopback);
+    code.extend(instructions(&program, context).ok_or_else(|| failed("an instruction cannot be read".into()))?);
     Ok(code)
 }
 
 /// The instructions, returning our snap length where the packet is accepted.
-fn instructions(program: &BpfProgram, place: Place) -> Option<Vec<SockFilter>> {
+fn instructions(program: &BpfProgram, context: FilterContext) -> Option<Vec<SockFilter>> {
     program
         .get_instructions()
         .iter()
@@ -44,7 +44,7 @@ fn instructions(program: &BpfProgram, place: Place) -> Option<Vec<SockFilter>> {
             let mut next = || numbers.next()?.ok();
             let (code, yes, no, k) = (next()?, next()?, next()?, next()?);
             let accepts = code == RETURN && k != 0;
-            let k = if accepts { place.snap.0.clamp(1, u64::from(u32::MAX)) as u32 } else { k };
+            let k = if accepts { context.snap.0.clamp(1, u64::from(u32::MAX)) as u32 } else { k };
             Some(SockFilter::new(code as u16, yes as u8, no as u8, k))
         })
         .collect()
@@ -72,18 +72,18 @@ mod tests {
     use super::*;
     use crate::units::Bytes;
 
-    const PLACE: Place = Place { link_type: LinkType::Ethernet, loopback: Some(1), snap: Bytes(100) };
+    const CONTEXT: FilterContext = FilterContext { link_type: LinkType::Ethernet, loopback: Some(1), snap: Bytes(100) };
 
     #[test]
     fn what_libpcap_refuses_is_said_with_its_reason() {
-        let error = compile("port and host", PLACE).unwrap_err().to_string();
+        let error = compile("port and host", CONTEXT).unwrap_err().to_string();
         assert!(error.contains("port and host") && error.contains("pcap-filter"), "{error}");
     }
 
     #[test]
     fn an_expression_becomes_a_program() {
         for link_type in [LinkType::Ethernet, LinkType::Cooked] {
-            let program = compile("tcp port 80 and host 10.0.0.1", Place { link_type, ..PLACE });
+            let program = compile("tcp port 80 and host 10.0.0.1", FilterContext { link_type, ..CONTEXT });
             assert!(program.unwrap().len() > 10, "{link_type:?}");
         }
     }

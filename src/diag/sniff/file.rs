@@ -62,7 +62,7 @@ impl Rotation {
 
 /// Where packets go, and what the files say of where they come from.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct FileConfig {
     /// `-` is the standard output.
     pub path: PathBuf,
     pub rotation: Rotation,
@@ -72,7 +72,7 @@ pub struct Target {
 
 /// The file that is being written, or the series of them.
 pub struct PacketFile {
-    target: Target,
+    config: FileConfig,
     writer: PcapNgWriter<BufWriter<File>>,
     number: u64,
     written: Bytes,
@@ -84,21 +84,21 @@ pub struct PacketFile {
 }
 
 impl PacketFile {
-    pub fn create(target: Target) -> Result<PacketFile, FileError> {
-        let path = target.file(0);
-        let (writer, written) = open(&path, &target).map_err(|error| error_at(&path, error))?;
+    pub fn create(config: FileConfig) -> Result<PacketFile, FileError> {
+        let path = config.file(0);
+        let (writer, written) = open(&path, &config).map_err(|error| error_at(&path, error))?;
         let kept = VecDeque::from([path]);
         let (room, started) = (Vec::new(), Nanos::ZERO);
-        Ok(PacketFile { target, writer, number: 0, written, packets: 0, kept, started, last: started, room })
+        Ok(PacketFile { config, writer, number: 0, written, packets: 0, kept, started, last: started, room })
     }
 
     /// Appends a packet; `counted` stands at the end of a file that is full.
-    pub fn write(&mut self, packet: &Packet, counted: PacketStats) -> Result<(), FileError> {
+    pub fn write(&mut self, packet: &Packet, stats: PacketStats) -> Result<(), FileError> {
         let size = Bytes(packet.data.len() as u64 + COOKED_HEADER as u64 + BLOCK_OVERHEAD);
         if self.is_full(size) {
-            self.rotate(counted)?;
+            self.rotate(stats)?;
         }
-        let block = block(packet, self.target.device.link_type, &mut self.room);
+        let block = block(packet, self.config.device.link_type, &mut self.room);
         let written = self.writer.write_pcapng_block(block).map_err(plain);
         self.written.0 += written.map_err(|error| error_at(self.path(), error))? as u64;
         self.packets += 1;
@@ -115,31 +115,31 @@ impl PacketFile {
     }
 
     /// Writes the statistics, and the file is whole.
-    pub fn finish(&mut self, counted: PacketStats) -> Result<(), FileError> {
-        let block = statistics(self.started, self.last, counted);
+    pub fn finish(&mut self, stats: PacketStats) -> Result<(), FileError> {
+        let block = statistics(self.started, self.last, stats);
         let written = self.writer.write_pcapng_block(block).map_err(plain);
         written.map_err(|error| error_at(self.path(), error))?;
         self.flush()
     }
 
     fn path(&self) -> &Path {
-        self.kept.back().map_or(self.target.path.as_path(), PathBuf::as_path)
+        self.kept.back().map_or(self.config.path.as_path(), PathBuf::as_path)
     }
 
     fn is_full(&self, more: Bytes) -> bool {
-        let Rotation { bytes, packets, .. } = self.target.rotation;
+        let Rotation { bytes, packets, .. } = self.config.rotation;
         let large = bytes.0 > 0 && self.written.0 + more.0 > bytes.0;
         self.packets > 0 && (large || (packets > 0 && self.packets >= packets))
     }
 
-    fn rotate(&mut self, counted: PacketStats) -> Result<(), FileError> {
-        self.finish(counted)?;
+    fn rotate(&mut self, stats: PacketStats) -> Result<(), FileError> {
+        self.finish(stats)?;
         self.number += 1;
-        let path = self.target.file(self.number);
-        let (writer, written) = open(&path, &self.target).map_err(|error| error_at(&path, error))?;
+        let path = self.config.file(self.number);
+        let (writer, written) = open(&path, &self.config).map_err(|error| error_at(&path, error))?;
         (self.writer, self.written, self.packets, self.started) = (writer, written, 0, Nanos::ZERO);
         self.kept.push_back(path);
-        while self.target.rotation.keep > 0 && self.kept.len() > self.target.rotation.keep {
+        while self.config.rotation.keep > 0 && self.kept.len() > self.config.rotation.keep {
             let oldest = self.kept.pop_front().unwrap_or_default();
             fs::remove_file(&oldest).map_err(|error| error_at(&oldest, error))?;
         }
@@ -147,7 +147,7 @@ impl PacketFile {
     }
 }
 
-impl Target {
+impl FileConfig {
     /// The name of a file of the series: `trace.00003.pcapng`; of one that does not rotate the name as typed.
     fn file(&self, number: u64) -> PathBuf {
         if self.rotation.is_off() {
@@ -180,7 +180,7 @@ fn plain(error: PcapError) -> io::Error {
 }
 
 /// A new file with what stands at its beginning, and how long that is.
-fn open(path: &Path, target: &Target) -> io::Result<(PcapNgWriter<BufWriter<File>>, Bytes)> {
+fn open(path: &Path, config: &FileConfig) -> io::Result<(PcapNgWriter<BufWriter<File>>, Bytes)> {
     let file = match path.to_str() {
         Some(STDOUT) => File::from(io::stdout().as_fd().try_clone_to_owned()?),
         _ => File::create(path)?,
@@ -193,15 +193,15 @@ fn open(path: &Path, target: &Target) -> io::Result<(PcapNgWriter<BufWriter<File
     let mut writer =
         PcapNgWriter::with_section_header(BufWriter::with_capacity(BUFFER, file), section).map_err(plain)?;
     // What is put before or into a frame makes it longer than what was captured; readers refuse what is longer than this.
-    let (link, added) = match target.device.link_type {
+    let (link, added) = match config.device.link_type {
         LinkType::Ethernet => (ETHERNET, VLAN_TAG),
         LinkType::Cooked => (COOKED, COOKED_HEADER as u64),
     };
     let interface = InterfaceDescriptionBlock {
         linktype: DataLink::from(link),
-        snaplen: (target.snap.0 + added).min(LONGEST.0) as u32,
+        snaplen: (config.snap.0 + added).min(LONGEST.0) as u32,
         options: vec![
-            InterfaceDescriptionOption::IfName(target.device.name.as_str().into()),
+            InterfaceDescriptionOption::IfName(config.device.name.as_str().into()),
             InterfaceDescriptionOption::IfTsResol(NANOSECONDS),
         ],
     };
@@ -248,15 +248,15 @@ fn cooked_header(packet: &Packet) -> [u8; COOKED_HEADER] {
     header
 }
 
-fn statistics(started: Nanos, ended: Nanos, counted: PacketStats) -> InterfaceStatisticsBlock<'static> {
+fn statistics(started: Nanos, ended: Nanos, stats: PacketStats) -> InterfaceStatisticsBlock<'static> {
     InterfaceStatisticsBlock {
         interface_id: 0,
         timestamp: ended.0,
         options: vec![
             InterfaceStatisticsOption::IsbStartTime(started.0),
             InterfaceStatisticsOption::IsbEndTime(ended.0),
-            InterfaceStatisticsOption::IsbFilterAccept(counted.received),
-            InterfaceStatisticsOption::IsbOsDrop(counted.dropped),
+            InterfaceStatisticsOption::IsbFilterAccept(stats.received),
+            InterfaceStatisticsOption::IsbOsDrop(stats.dropped),
         ],
     }
 }

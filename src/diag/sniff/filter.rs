@@ -71,7 +71,7 @@ pub struct Filter {
 
 /// What the program depends on beside the filter.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct FilterContext {
     pub link_type: LinkType,
     /// A loopback device among others, on which what goes out comes in again and is left out once.
     pub loopback: Option<u32>,
@@ -125,19 +125,19 @@ impl Filter {
     }
 
     /// The program that accepts what is wanted.
-    pub fn compile(&self, place: Place) -> Result<Vec<SockFilter>, FilterTooLong> {
+    pub fn compile(&self, context: FilterContext) -> Result<Vec<SockFilter>, FilterTooLong> {
         let mut program = Program::default();
         let (accept, reject) = (program.label(), program.label());
         let mut compiler = Compiler { filter: self, program, accept, reject };
-        compiler.leave_out_twice_seen(place.loopback);
+        compiler.leave_out_twice_seen(context.loopback);
         if !self.is_empty() {
-            compiler.find_network_header(place.link_type);
+            compiler.find_network_header(context.link_type);
             compiler.network();
         }
         let mut program = compiler.program;
         program.here(accept);
         // A snap length of 0 would reject.
-        program.give(place.snap.0.clamp(1, u64::from(u32::MAX)) as u32);
+        program.give(context.snap.0.clamp(1, u64::from(u32::MAX)) as u32);
         program.here(reject);
         program.give(0);
         program.assemble().ok_or(FilterTooLong)

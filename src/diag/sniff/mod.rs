@@ -18,16 +18,16 @@ use crate::sys::packet::{
 };
 use crate::units::{Bytes, Nanos};
 use file::FileError;
-use filter::{Filter, FilterTooLong, Place};
+use filter::{Filter, FilterContext, FilterTooLong};
 use socket2::SockFilter;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A block of the ring that is not full is handed over after this.
-const LINGER: Duration = Duration::from_millis(20);
+const BLOCK_TIMEOUT: Duration = Duration::from_millis(20);
 /// How long to wait for packets before looking whether it is time to end.
-const GLANCE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Packet by packet, what was dropped is asked for only now and then: it costs a system call.
 const PACKETS_PER_COUNT: u64 = 64;
 /// No packet is longer, however segments are joined.
@@ -55,7 +55,7 @@ pub enum SniffError {
 
 /// Which packets pass.
 #[derive(Clone, Debug)]
-pub enum Wanted {
+pub enum PacketFilter {
     Filter(Filter),
     /// A libpcap expression.
     #[cfg(feature = "libpcap")]
@@ -66,7 +66,7 @@ pub enum Wanted {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub device: String,
-    pub wanted: Wanted,
+    pub wanted: PacketFilter,
     /// Bytes of each packet that are captured.
     pub snap: Bytes,
     /// Memory of the ring.
@@ -78,7 +78,7 @@ pub struct Config {
 
 /// When to end; the flag ends it too.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Until {
+pub struct StopCondition {
     pub packets: Option<u64>,
     pub duration: Option<Nanos>,
 }
@@ -88,7 +88,7 @@ pub trait Sink {
     fn packet(&mut self, packet: &Packet) -> Result<(), SniffError>;
 
     /// Called after each block of packets, and now and then when none come. `waiting`: nothing more is there for now.
-    fn pause(&mut self, counted: PacketStats, waiting: bool) -> Result<(), SniffError>;
+    fn pause(&mut self, stats: PacketStats, waiting: bool) -> Result<(), SniffError>;
 }
 
 /// How it ended.
@@ -97,7 +97,7 @@ pub struct Outcome {
     /// Packets that the sink saw.
     pub captured: u64,
     /// What the kernel counted.
-    pub counted: PacketStats,
+    pub stats: PacketStats,
     pub took: Nanos,
     /// Why it ended early.
     pub failed: Option<SniffError>,
@@ -120,36 +120,36 @@ pub fn open(config: &Config) -> Result<Capture, SniffError> {
         let started = RecvmsgCapture::start(tap, LONGEST.0 as usize, config.buffer.0 as usize);
         return Ok(Capture::Recvmsg(started.map_err(failed)?));
     }
-    let ring = Ring::start(tap, RingSize { buffer: config.buffer, linger: LINGER });
+    let ring = Ring::start(tap, RingSize { buffer: config.buffer, block_timeout: BLOCK_TIMEOUT });
     Ok(Capture::Ring(ring.map_err(failed)?))
 }
 
 fn program(config: &Config, device: &Device) -> Result<Vec<SockFilter>, SniffError> {
     let many = device.index == 0;
-    let place = Place {
+    let context = FilterContext {
         link_type: device.link_type,
         loopback: Device::loopback_index().filter(|_| many),
         snap: Bytes(config.snap.0.min(LONGEST.0)),
     };
     match &config.wanted {
-        Wanted::Filter(filter) => Ok(filter.compile(place)?),
+        PacketFilter::Filter(filter) => Ok(filter.compile(context)?),
         #[cfg(feature = "libpcap")]
-        Wanted::Expression(text) => Ok(expression::compile(text, place)?),
+        PacketFilter::Expression(text) => Ok(expression::compile(text, context)?),
     }
 }
 
 /// A device that is being watched.
 pub struct Session<'a> {
     capture: Capture,
-    until: Until,
+    until: StopCondition,
     stop: &'a AtomicBool,
     captured: u64,
-    counted: PacketStats,
+    stats: PacketStats,
 }
 
 impl<'a> Session<'a> {
-    pub fn new(capture: Capture, until: Until, stop: &'a AtomicBool) -> Session<'a> {
-        Session { capture, until, stop, captured: 0, counted: PacketStats::default() }
+    pub fn new(capture: Capture, until: StopCondition, stop: &'a AtomicBool) -> Session<'a> {
+        Session { capture, until, stop, captured: 0, stats: PacketStats::default() }
     }
 
     pub fn link_type(&self) -> LinkType {
@@ -159,15 +159,15 @@ impl<'a> Session<'a> {
     /// Hands packets to the sink until it is time.
     pub fn run(mut self, sink: &mut impl Sink) -> Outcome {
         let clock = Clock::start();
-        let failed = self.watch(clock, sink).and_then(|()| self.drain(sink)).err();
-        let counted = self.capture.counted().unwrap_or_default();
-        Outcome { captured: self.captured, counted, took: clock.now(), failed }
+        let failed = self.capture_until_end(clock, sink).and_then(|()| self.drain(sink)).err();
+        let stats = self.capture.stats().unwrap_or_default();
+        Outcome { captured: self.captured, stats, took: clock.now(), failed }
     }
 
-    fn watch(&mut self, clock: Clock, sink: &mut impl Sink) -> Result<(), SniffError> {
+    fn capture_until_end(&mut self, clock: Clock, sink: &mut impl Sink) -> Result<(), SniffError> {
         let end = self.until.duration.unwrap_or(Nanos(u64::MAX));
-        while !self.stop.load(Ordering::Relaxed) && !self.is_enough() && clock.now() < end {
-            self.receive(GLANCE.min(end.since(clock.now()).duration()), sink)?;
+        while !self.stop.load(Ordering::Relaxed) && !self.has_enough() && clock.now() < end {
+            self.receive(POLL_INTERVAL.min(end.since(clock.now()).duration()), sink)?;
         }
         Ok(())
     }
@@ -177,11 +177,11 @@ impl<'a> Session<'a> {
         if self.capture.stop().is_err() {
             return Ok(());
         }
-        while !self.is_enough() && self.receive(3 * LINGER, sink)? > 0 {}
+        while !self.has_enough() && self.receive(3 * BLOCK_TIMEOUT, sink)? > 0 {}
         Ok(())
     }
 
-    fn is_enough(&self) -> bool {
+    fn has_enough(&self) -> bool {
         self.until.packets.is_some_and(|packets| self.captured >= packets)
     }
 
@@ -199,10 +199,10 @@ impl<'a> Session<'a> {
         let received = received.map_err(|error| DeviceError::opening(&self.capture.device().name, error))?;
         let seldom = self.capture.is_recvmsg() && received > 0 && !self.captured.is_multiple_of(PACKETS_PER_COUNT);
         if !seldom {
-            let counted = self.capture.counted();
-            self.counted = counted.map_err(|error| DeviceError::opening(&self.capture.device().name, error))?;
+            let stats = self.capture.stats();
+            self.stats = stats.map_err(|error| DeviceError::opening(&self.capture.device().name, error))?;
         }
-        sink.pause(self.counted, received == 0)?;
+        sink.pause(self.stats, received == 0)?;
         Ok(received)
     }
 }

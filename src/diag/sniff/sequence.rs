@@ -1,6 +1,6 @@
 //! Where the sequence numbers of connections began, so that lines show how far they are, as tcpdump does.
 
-use crate::diag::frame::Ends;
+use crate::diag::frame::AddrPair;
 use etherparse::TcpSlice;
 use lru::LruCache;
 use std::net::IpAddr;
@@ -33,12 +33,12 @@ pub(super) struct Shown {
 impl Sequences {
     /// The segment's sequence and acknowledgement numbers from the connection's beginning; whole ones in the segment
     /// that is the first of it to be seen, or has no acknowledgement.
-    pub fn shown(&mut self, ends: Ends, tcp: &TcpSlice) -> Shown {
+    pub fn shown(&mut self, pair: AddrPair, tcp: &TcpSlice) -> Shown {
         let (sequence, acknowledged) = (tcp.sequence_number(), tcp.acknowledgment_number());
         if !tcp.ack() {
             return Shown { sequence, acknowledged, other_start: 0 };
         }
-        let (from, to) = ((ends.source, tcp.source_port()), (ends.destination, tcp.destination_port()));
+        let (from, to) = ((pair.source, tcp.source_port()), (pair.destination, tcp.destination_port()));
         let reversed = from > to;
         let key = if reversed { (to, from) } else { (from, to) };
         let known = self.0.get(&key).filter(|_| !tcp.syn()).copied();

@@ -4,7 +4,7 @@ use super::file::PacketFile;
 use super::text::Printer;
 use super::{Sink, SniffError};
 use crate::diag::frame::Frame;
-use crate::diag::latency::{Flags, Segment, Watch};
+use crate::diag::latency::{Flags, FlowTable, Segment};
 use crate::sys::packet::{LinkType, Packet, PacketStats};
 use etherparse::TransportSlice;
 use std::io::{BufWriter, Stdout, Write};
@@ -14,18 +14,18 @@ use std::net::SocketAddr;
 pub struct Records {
     pub lines: Option<(Printer, BufWriter<Stdout>)>,
     pub file: Option<PacketFile>,
-    counted: PacketStats,
+    stats: PacketStats,
 }
 
 impl Records {
     pub fn new(lines: Option<Printer>, file: Option<PacketFile>) -> Records {
         let lines = lines.map(|printer| (printer, BufWriter::with_capacity(64 << 10, std::io::stdout())));
-        Records { lines, file, counted: PacketStats::default() }
+        Records { lines, file, stats: PacketStats::default() }
     }
 
     /// All is written.
-    pub fn finish(&mut self, counted: PacketStats) -> Result<(), SniffError> {
-        self.file.as_mut().map_or(Ok(()), |file| file.finish(counted))?;
+    pub fn finish(&mut self, stats: PacketStats) -> Result<(), SniffError> {
+        self.file.as_mut().map_or(Ok(()), |file| file.finish(stats))?;
         self.flush_lines()
     }
 
@@ -37,7 +37,7 @@ impl Records {
 impl Sink for Records {
     fn packet(&mut self, packet: &Packet) -> Result<(), SniffError> {
         if let Some(file) = &mut self.file {
-            file.write(packet, self.counted)?;
+            file.write(packet, self.stats)?;
         }
         if let Some((printer, out)) = &mut self.lines {
             printer.print(packet, out).map_err(SniffError::Print)?;
@@ -46,8 +46,8 @@ impl Sink for Records {
     }
 
     /// Lines appear when nothing more is waiting to be printed; a file that is read along grows then, too.
-    fn pause(&mut self, counted: PacketStats, waiting: bool) -> Result<(), SniffError> {
-        self.counted = counted;
+    fn pause(&mut self, stats: PacketStats, waiting: bool) -> Result<(), SniffError> {
+        self.stats = stats;
         self.flush_lines()?;
         match &mut self.file {
             Some(file) if waiting => Ok(file.flush()?),
@@ -56,50 +56,50 @@ impl Sink for Records {
     }
 }
 
-/// Feeds a [`Watch`] with what packets say, and shows how it goes.
+/// Feeds a [`FlowTable`] with what packets say, and shows how it goes.
 pub struct Latency<F> {
-    pub watch: Watch,
+    pub table: FlowTable,
     link_type: LinkType,
     show: F,
-    counted: PacketStats,
+    stats: PacketStats,
     /// Blocks after which a hole that is known to be ahead lies behind.
     gap_within: u64,
     blocks: u64,
 }
 
-impl<F: FnMut(&Watch, PacketStats)> Latency<F> {
+impl<F: FnMut(&FlowTable, PacketStats)> Latency<F> {
     /// `blocks`: how many of them the kernel fills before it drops; `show` is called often.
-    pub fn new(watch: Watch, link_type: LinkType, blocks: u64, show: F) -> Latency<F> {
-        Latency { watch, link_type, show, counted: PacketStats::default(), gap_within: 0, blocks }
+    pub fn new(table: FlowTable, link_type: LinkType, blocks: u64, show: F) -> Latency<F> {
+        Latency { table, link_type, show, stats: PacketStats::default(), gap_within: 0, blocks }
     }
 }
 
-impl<F: FnMut(&Watch, PacketStats)> Sink for Latency<F> {
+impl<F: FnMut(&FlowTable, PacketStats)> Sink for Latency<F> {
     fn packet(&mut self, packet: &Packet) -> Result<(), SniffError> {
-        feed(&mut self.watch, self.link_type, packet);
+        feed(&mut self.table, self.link_type, packet);
         Ok(())
     }
 
     /// Drops are noticed before the packets around them come by: behind one of the blocks that were full then lies the
     /// hole, so each of their ends counts as one.
-    fn pause(&mut self, counted: PacketStats, waiting: bool) -> Result<(), SniffError> {
-        if counted.dropped > self.counted.dropped {
+    fn pause(&mut self, stats: PacketStats, waiting: bool) -> Result<(), SniffError> {
+        if stats.dropped > self.stats.dropped {
             self.gap_within = self.blocks;
         }
         if self.gap_within > 0 {
-            self.watch.lost();
+            self.table.lost();
             self.gap_within = if waiting { 0 } else { self.gap_within - 1 };
         }
-        self.counted = counted;
-        (self.show)(&self.watch, counted);
+        self.stats = stats;
+        (self.show)(&self.table, stats);
         Ok(())
     }
 }
 
 /// Tells the watch of a packet, if it is TCP's or UDP's.
-pub fn feed(watch: &mut Watch, link_type: LinkType, packet: &Packet) {
+pub fn feed(table: &mut FlowTable, link_type: LinkType, packet: &Packet) {
     let Some(frame) = Frame::parse(link_type, packet) else { return };
-    let Some(ends) = frame.ends() else { return };
+    let Some(pair) = frame.addr_pair() else { return };
     let at = packet.meta.at;
     match &frame.transport {
         Some(TransportSlice::Tcp(tcp)) => {
@@ -110,12 +110,12 @@ pub fn feed(watch: &mut Watch, link_type: LinkType, packet: &Packet) {
                 flags,
                 payload: frame.tcp_payload(tcp) as u32,
             };
-            let from = SocketAddr::new(ends.source, tcp.source_port());
-            watch.tcp(at, from, SocketAddr::new(ends.destination, tcp.destination_port()), segment);
+            let from = SocketAddr::new(pair.source, tcp.source_port());
+            table.tcp(at, from, SocketAddr::new(pair.destination, tcp.destination_port()), segment);
         }
         Some(TransportSlice::Udp(udp)) => {
-            let from = SocketAddr::new(ends.source, udp.source_port());
-            watch.udp(at, from, SocketAddr::new(ends.destination, udp.destination_port()));
+            let from = SocketAddr::new(pair.source, udp.source_port());
+            table.udp(at, from, SocketAddr::new(pair.destination, udp.destination_port()));
         }
         _ => {}
     }

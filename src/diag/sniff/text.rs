@@ -4,7 +4,7 @@
 
 use super::icmp;
 use super::sequence::{Sequences, Shown};
-use crate::diag::frame::{Ends, Frame};
+use crate::diag::frame::{AddrPair, Frame};
 use crate::sys::local_time::time_of_day;
 use crate::sys::packet::{Direction, LinkType, Packet, interface_name};
 use crate::units::Nanos;
@@ -74,15 +74,15 @@ impl Printer {
     }
 
     fn ip(&mut self, frame: &Frame, out: &mut impl Write) -> io::Result<()> {
-        let (Some(ends), Some(number)) = (frame.ends(), frame.ip_number()) else { return Ok(()) };
-        let Ends { source, destination } = ends;
+        let (Some(pair), Some(number)) = (frame.addr_pair(), frame.ip_number()) else { return Ok(()) };
+        let AddrPair { source, destination } = pair;
         match &frame.transport {
             Some(TransportSlice::Tcp(tcp)) => {
                 let (from, to) = (tcp.source_port(), tcp.destination_port());
                 write!(out, "{source}.{from} > {destination}.{to}: ")?;
-                self.tcp(ends, frame.tcp_payload(tcp), tcp, out)
+                self.tcp(pair, frame.tcp_payload(tcp), tcp, out)
             }
-            Some(TransportSlice::Udp(udp)) => print_udp(ends, frame, udp, out),
+            Some(TransportSlice::Udp(udp)) => print_udp(pair, frame, udp, out),
             transport => {
                 let options = if frame.hop_by_hop() { "HBH " } else { "" };
                 write!(out, "{source} > {destination}: {options}")?;
@@ -95,8 +95,8 @@ impl Printer {
         }
     }
 
-    fn tcp(&mut self, ends: Ends, payload: usize, tcp: &TcpSlice, out: &mut impl Write) -> io::Result<()> {
-        let Shown { sequence, acknowledged, other_start } = self.sequences.shown(ends, tcp);
+    fn tcp(&mut self, pair: AddrPair, payload: usize, tcp: &TcpSlice, out: &mut impl Write) -> io::Result<()> {
+        let Shown { sequence, acknowledged, other_start } = self.sequences.shown(pair, tcp);
         write!(out, "Flags [")?;
         print_flags(tcp, out)?;
         write!(out, "]")?;
@@ -128,8 +128,8 @@ fn direction(direction: Direction) -> &'static str {
     }
 }
 
-fn print_udp(ends: Ends, frame: &Frame, udp: &UdpSlice, out: &mut impl Write) -> io::Result<()> {
-    let (source, destination) = (ends.source, ends.destination);
+fn print_udp(pair: AddrPair, frame: &Frame, udp: &UdpSlice, out: &mut impl Write) -> io::Result<()> {
+    let (source, destination) = (pair.source, pair.destination);
     let length = frame.udp_payload(udp);
     write!(out, "{source}.{} > {destination}.{}: UDP, ", udp.source_port(), udp.destination_port())?;
     // A first fragment claims all, and has a part.

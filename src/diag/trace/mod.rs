@@ -9,7 +9,7 @@ mod record;
 mod rounds;
 mod run;
 
-pub use path::{Hop, Path, Said};
+pub use path::{Hop, HopReply, Path};
 pub use probe::Flow;
 pub use record::{hops, report};
 pub use run::run;
@@ -25,7 +25,7 @@ pub const MOST_HOPS: u8 = 64;
 
 /// What the probes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Method {
     Udp {
         port: u16,
     },
@@ -40,7 +40,7 @@ pub enum Way {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub host: Host,
-    pub way: Way,
+    pub method: Method,
     /// Probes to each hop; `None` until stopped.
     pub rounds: Option<u64>,
     /// From one round to the next.

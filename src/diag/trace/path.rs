@@ -1,10 +1,10 @@
-//! What is known of the way: a tally per hop, and where it ends.
+//! What is known of the way: [`ProbeStats`] per hop, and where it ends.
 //!
 //! Pure: instants are arguments.
 
-use crate::diag::icmp::Meaning;
-use crate::diag::tally::{Refusal, Tally};
-use crate::diag::window::{Arrival, MAX_PROBES, Sequence, Window};
+use crate::diag::icmp::IcmpReason;
+use crate::diag::probe_stats::{ProbeStats, Refusal};
+use crate::diag::probe_tracker::{AnswerKind, MAX_PROBES, ProbeTracker, Sequence};
 use crate::units::Nanos;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,19 +14,19 @@ const MOST_SILENT: u8 = 5;
 
 /// What an answer to a probe says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum HopReply {
     /// A router: no hops left.
     Passed,
     /// The target: it is there.
     Reached,
     /// A router: it does not go on from here.
-    Refused(Meaning),
+    Refused(IcmpReason),
 }
 
 /// Probes that were to get this far.
 #[derive(Clone, Debug, Default)]
 pub struct Hop {
-    pub tally: Tally,
+    pub stats: ProbeStats,
     /// Who answered, and how often: more than one where the way changes.
     pub addresses: BTreeMap<IpAddr, u64>,
 }
@@ -34,7 +34,7 @@ pub struct Hop {
 /// The way to a host.
 #[derive(Clone, Debug)]
 pub struct Path {
-    window: Window<u8>,
+    tracker: ProbeTracker<u8>,
     hops: Vec<Hop>,
     /// The hop at which the target or a refusal was met.
     end: Option<u8>,
@@ -49,7 +49,7 @@ impl Path {
     /// A way of at most so many hops, of which nothing is known.
     pub fn new(max_hops: u8, timeout: Nanos) -> Path {
         Path {
-            window: Window::new(timeout, MAX_PROBES),
+            tracker: ProbeTracker::new(timeout, MAX_PROBES),
             hops: (0..max_hops).map(|_| Hop::default()).collect(),
             end: None,
             reached: false,
@@ -71,7 +71,7 @@ impl Path {
 
     /// Hops that belong to the way as far as it is known, from the first.
     pub fn hops(&self) -> &[Hop] {
-        let tried = self.hops.iter().take_while(|hop| hop.tally.sent > 0).count();
+        let tried = self.hops.iter().take_while(|hop| hop.stats.sent > 0).count();
         &self.hops[..tried.min(self.limit().into())]
     }
 
@@ -83,81 +83,81 @@ impl Path {
     /// A probe is sent as far as this hop, 1 being the first; its number.
     pub fn probe(&mut self, hop: u8, now: Nanos) -> Sequence {
         // All zeros and all ones mean other things in a checksum.
-        while matches!(self.window.next().0 as u16, 0 | u16::MAX) {
+        while matches!(self.tracker.next().0 as u16, 0 | u16::MAX) {
             let passed_over = self.remember(hop, now);
-            self.window.end(passed_over);
+            self.tracker.end(passed_over);
         }
-        self.hops[usize::from(hop) - 1].tally.send();
+        self.hops[usize::from(hop) - 1].stats.send();
         self.remember(hop, now)
     }
 
     fn remember(&mut self, hop: u8, now: Nanos) -> Sequence {
-        let sequence = self.window.next();
-        if let Some((_, forgotten)) = self.window.sent(now, hop) {
-            self.hops[usize::from(forgotten) - 1].tally.give_up();
+        let sequence = self.tracker.next();
+        if let Some((_, forgotten)) = self.tracker.sent(now, hop) {
+            self.hops[usize::from(forgotten) - 1].stats.give_up();
         }
         sequence
     }
 
     /// Somebody answers the probe whose number ends in these bits.
-    pub fn answered(&mut self, number: u16, from: IpAddr, said: Said, at: Nanos) {
+    pub fn answered(&mut self, number: u16, from: IpAddr, reply: HopReply, at: Nanos) {
         let Some((sequence, number)) = self.find(number) else { return };
-        let arrival = self.window.answered(sequence, at);
+        let kind = self.tracker.answered(sequence, at);
         let hop = &mut self.hops[usize::from(number) - 1];
-        hop.tally.arrived(arrival);
-        if matches!(arrival, Arrival::Duplicate | Arrival::Stray) {
+        hop.stats.arrived(kind);
+        if matches!(kind, AnswerKind::Duplicate | AnswerKind::Stray) {
             return;
         }
         *hop.addresses.entry(from).or_default() += 1;
-        if let Said::Refused(meaning) = said {
-            hop.tally.refuse(Refusal { from, meaning }, false);
+        if let HopReply::Refused(reason) = reply {
+            hop.stats.refuse(Refusal { from, reason }, false);
         }
-        self.place(number, said);
+        self.place(number, reply);
     }
 
     /// What an answer says of where the way ends. A refusal counts only as long as the target has not answered.
-    fn place(&mut self, hop: u8, said: Said) {
+    fn place(&mut self, hop: u8, reply: HopReply) {
         self.farthest = self.farthest.max(hop);
         let nearer = self.end.is_none_or(|end| hop < end);
-        match said {
-            Said::Passed => {}
-            Said::Reached if nearer || !self.reached => (self.end, self.reached) = (Some(hop), true),
-            Said::Refused(_) if nearer && !self.reached => self.end = Some(hop),
-            Said::Reached | Said::Refused(_) => {}
+        match reply {
+            HopReply::Passed => {}
+            HopReply::Reached if nearer || !self.reached => (self.end, self.reached) = (Some(hop), true),
+            HopReply::Refused(_) if nearer && !self.reached => self.end = Some(hop),
+            HopReply::Reached | HopReply::Refused(_) => {}
         }
     }
 
     /// The kernel did not take a probe.
     pub fn unsent(&mut self, number: u16, because: String) {
         let Some((sequence, hop)) = self.find(number) else { return };
-        if self.window.end(sequence) {
-            self.hops[usize::from(hop) - 1].tally.fail(because);
+        if self.tracker.end(sequence) {
+            self.hops[usize::from(hop) - 1].stats.fail(because);
         }
     }
 
     /// Gives up what takes too long.
     pub fn expire(&mut self, now: Nanos) {
-        while let Some((_, hop)) = self.window.expire(now) {
-            self.hops[usize::from(hop) - 1].tally.give_up();
+        while let Some((_, hop)) = self.tracker.expire(now) {
+            self.hops[usize::from(hop) - 1].stats.give_up();
             self.silent_beyond |= hop > self.farthest;
         }
     }
 
     /// When the next probe must be given up.
     pub fn deadline(&mut self) -> Option<Nanos> {
-        self.window.deadline()
+        self.tracker.deadline()
     }
 
     fn find(&self, number: u16) -> Option<(Sequence, u8)> {
-        let sequence = self.window.resolve(number)?;
-        Some((sequence, self.window.memo(sequence)?))
+        let sequence = self.tracker.resolve(number)?;
+        Some((sequence, self.tracker.memo(sequence)?))
     }
 
     /// Hops that lose more than the end of the way does: that can only be answers, not what passes through them.
     pub fn losing_only_answers(&self) -> Vec<u8> {
         let hops = self.hops();
         let Some(end) = hops.last().filter(|_| self.reached) else { return Vec::new() };
-        let loses = |hop: &Hop| hop.tally.loss() > end.tally.loss();
+        let loses = |hop: &Hop| hop.stats.loss() > end.stats.loss();
         hops.iter().zip(1..).filter(|(hop, _)| loses(hop)).map(|(_, number)| number).collect()
     }
 }
@@ -169,19 +169,19 @@ mod tests {
     use proptest::prelude::*;
 
     const TIMEOUT: Nanos = Nanos(1000);
-    const FILTERED: Said = Said::Refused(Meaning { family: Family::V4, kind: 3, code: 13, mtu: 0 });
+    const FILTERED: HopReply = HopReply::Refused(IcmpReason { family: Family::V4, kind: 3, code: 13, mtu: 0 });
 
     fn router(hop: u8) -> IpAddr {
         [10, 0, 0, hop].into()
     }
 
     /// A round at this instant over a way of so many hops of which some are silent; `end` is what the last one says.
-    fn round(path: &mut Path, distance: u8, silent: &[u8], end: Said, at: Nanos) {
+    fn round(path: &mut Path, distance: u8, silent: &[u8], end: HopReply, at: Nanos) {
         for hop in 1..=path.limit() {
             let number = path.probe(hop, at).0 as u16;
-            let (there, said) = if hop < distance { (hop, Said::Passed) } else { (distance, end) };
+            let (there, reply) = if hop < distance { (hop, HopReply::Passed) } else { (distance, end) };
             if !silent.contains(&there) {
-                path.answered(number, router(there), said, at + Nanos(10));
+                path.answered(number, router(there), reply, at + Nanos(10));
             }
         }
         path.expire(at + TIMEOUT + Nanos(1));
@@ -190,10 +190,10 @@ mod tests {
     #[test]
     fn the_way_ends_where_the_target_answers() {
         let mut path = Path::new(30, TIMEOUT);
-        (0..3).for_each(|index| round(&mut path, 4, &[2], Said::Reached, Nanos(index * 10_000)));
+        (0..3).for_each(|index| round(&mut path, 4, &[2], HopReply::Reached, Nanos(index * 10_000)));
         assert!(path.is_reached());
         let hops = path.hops();
-        assert_eq!(hops.iter().map(|hop| hop.tally.answered).collect::<Vec<_>>(), [3, 0, 3, 3]);
+        assert_eq!(hops.iter().map(|hop| hop.stats.answered).collect::<Vec<_>>(), [3, 0, 3, 3]);
         assert_eq!(hops[3].addresses, BTreeMap::from([(router(4), 3)]));
         assert_eq!(path.losing_only_answers(), [2]);
     }
@@ -204,7 +204,7 @@ mod tests {
         (0..2).for_each(|index| round(&mut refused, 3, &[], FILTERED, Nanos(index * 10_000)));
         assert_eq!((refused.is_reached(), refused.hops().len()), (false, 3));
         let mut silent = Path::new(30, TIMEOUT);
-        (0..2).for_each(|index| round(&mut silent, 3, &[3], Said::Reached, Nanos(index * 10_000)));
+        (0..2).for_each(|index| round(&mut silent, 3, &[3], HopReply::Reached, Nanos(index * 10_000)));
         assert_eq!((silent.is_reached(), silent.hops().len()), (false, 2 + usize::from(MOST_SILENT)));
         assert_eq!(silent.losing_only_answers(), [0u8; 0]);
     }
@@ -218,18 +218,18 @@ mod tests {
             let mut path = Path::new(max_hops, TIMEOUT);
             let mut now = Nanos(0);
             let mut sent = 0;
-            for (number, said, pause) in answers {
+            for (number, reply, pause) in answers {
                 now = now + Nanos(pause);
                 let hop = (number % u16::from(path.limit())) as u8 + 1;
                 path.probe(hop, now);
                 sent += 1;
-                let said = [Said::Passed, Said::Reached, FILTERED][usize::from(said)];
-                path.answered(number % 300, router(hop), said, now);
+                let reply = [HopReply::Passed, HopReply::Reached, FILTERED][usize::from(reply)];
+                path.answered(number % 300, router(hop), reply, now);
                 path.expire(now);
                 prop_assert!((1..=max_hops).contains(&path.limit()));
             }
             path.expire(now + TIMEOUT + Nanos(1));
-            let settled = |hop: &Hop| hop.tally.answered + hop.tally.late + hop.tally.lost();
+            let settled = |hop: &Hop| hop.stats.answered + hop.stats.late + hop.stats.lost();
             prop_assert_eq!(path.hops.iter().map(settled).sum::<u64>(), sent);
         }
     }

@@ -4,9 +4,9 @@
 //! the lower half of its sequence number; that of an ICMP probe the sequence number, and a word of the payload keeps the
 //! checksum, which some routers count to the flow, the same.
 
-use super::Way;
+use super::Method;
 use crate::diag::echo::write_request;
-use crate::diag::icmp::{EchoId, Family, Transport};
+use crate::diag::icmp::{EchoId, Family, QuotedHeader};
 use etherparse::{TcpHeader, TcpHeaderSlice, TcpOptionElement, UdpHeader};
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ const SEGMENT_SIZE: u16 = 1_460;
 /// What all probes have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
-    pub way: Way,
+    pub method: Method,
     pub source: IpAddr,
     pub destination: IpAddr,
     /// The echo identifier of ICMP probes.
@@ -32,10 +32,10 @@ impl Flow {
     /// Writes the probe with this number into an empty vector: all that follows the IP header. The number is neither 0 nor
     /// 65535.
     pub fn write(&self, number: u16, to: &mut Vec<u8>) {
-        match self.way {
-            Way::Udp { port } => self.write_udp(port, number, to),
-            Way::Tcp { port } => self.write_syn(port, number, to),
-            Way::Icmp => write_request(Family::of(self.destination), EchoId(self.source_port), number, to, |to| {
+        match self.method {
+            Method::Udp { port } => self.write_udp(port, number, to),
+            Method::Tcp { port } => self.write_syn(port, number, to),
+            Method::Icmp => write_request(Family::of(self.destination), EchoId(self.source_port), number, to, |to| {
                 to.extend_from_slice(&(!number).to_be_bytes());
                 to.resize(to.len() + SIZE - 2, 0);
             }),
@@ -82,14 +82,14 @@ impl Flow {
     }
 
     /// The number of the probe that was quoted; `None` where it is not of this flow.
-    pub fn number_of(&self, quoted: &Transport) -> Option<u16> {
+    pub fn number_of(&self, quoted: &QuotedHeader) -> Option<u16> {
         let own = |source: u16, destination: u16, port: u16| (source, destination) == (self.source_port, port);
-        match (self.way, *quoted) {
-            (Way::Udp { port }, Transport::Udp { source, destination, checksum }) => {
+        match (self.method, *quoted) {
+            (Method::Udp { port }, QuotedHeader::Udp { source, destination, checksum }) => {
                 own(source, destination, port).then_some(checksum)
             }
-            (Way::Icmp, Transport::Echo { id, sequence }) => (id.0 == self.source_port).then_some(sequence),
-            (Way::Tcp { port }, Transport::Tcp { source, destination, sequence }) => {
+            (Method::Icmp, QuotedHeader::Echo { id, sequence }) => (id.0 == self.source_port).then_some(sequence),
+            (Method::Tcp { port }, QuotedHeader::Tcp { source, destination, sequence }) => {
                 own(source, destination, port).then(|| self.lower(sequence)).flatten()
             }
             _ => None,
@@ -98,7 +98,7 @@ impl Flow {
 
     /// The number of the SYN that a TCP segment of the target answers: with an acknowledgement or a refusal.
     pub fn number_acknowledged(&self, segment: &[u8]) -> Option<u16> {
-        let Way::Tcp { port } = self.way else { return None };
+        let Method::Tcp { port } = self.method else { return None };
         let header = TcpHeaderSlice::from_slice(segment).ok()?;
         let own = (header.source_port(), header.destination_port()) == (port, self.source_port);
         let answers = own && header.ack() && (header.syn() || header.rst());
@@ -123,29 +123,29 @@ mod tests {
     use crate::diag::icmp::{ErrorMessage, Icmp, parse};
     use proptest::prelude::*;
 
-    fn flow(way: Way, v6: bool, source_port: u16, upper: u16) -> Flow {
+    fn flow(method: Method, v6: bool, source_port: u16, upper: u16) -> Flow {
         let [source, destination] = match v6 {
             true => ["fd00::1", "fd00::2"],
             false => ["10.0.0.1", "10.9.9.9"],
         }
         .map(|text| text.parse().unwrap());
-        Flow { way, source, destination, source_port, upper }
+        Flow { method, source, destination, source_port, upper }
     }
 
-    fn ways() -> impl Strategy<Value = Way> {
+    fn methods() -> impl Strategy<Value = Method> {
         prop_oneof![
-            any::<u16>().prop_map(|port| Way::Udp { port }),
-            Just(Way::Icmp),
-            any::<u16>().prop_map(|port| Way::Tcp { port }),
+            any::<u16>().prop_map(|port| Method::Udp { port }),
+            Just(Method::Icmp),
+            any::<u16>().prop_map(|port| Method::Tcp { port }),
         ]
     }
 
     /// An error as a router sends it that quotes the first 8 bytes after the IP header.
     fn quoting(flow: &Flow, probe: &[u8]) -> Vec<u8> {
-        let protocol = match (flow.way, flow.destination.is_ipv6()) {
-            (Way::Udp { .. }, _) => 17,
-            (Way::Tcp { .. }, _) => 6,
-            (Way::Icmp, v6) => {
+        let protocol = match (flow.method, flow.destination.is_ipv6()) {
+            (Method::Udp { .. }, _) => 17,
+            (Method::Tcp { .. }, _) => 6,
+            (Method::Icmp, v6) => {
                 if v6 {
                     58
                 } else {
@@ -169,16 +169,16 @@ mod tests {
     proptest! {
         #[test]
         fn the_number_comes_back_out_of_an_error(
-            way in ways(), v6: bool, port: u16, upper: u16, number in 1..u16::MAX,
+            method in methods(), v6: bool, port: u16, upper: u16, number in 1..u16::MAX,
         ) {
-            let flow = flow(way, v6, port, upper);
+            let flow = flow(method, v6, port, upper);
             let mut probe = Vec::new();
             flow.write(number, &mut probe);
             let message = quoting(&flow, &probe);
-            let Ok(Icmp::Error(ErrorMessage { meaning, quoted })) = parse(Family::of(flow.destination), &message) else {
+            let Ok(Icmp::Error(ErrorMessage { reason, quoted })) = parse(Family::of(flow.destination), &message) else {
                 return Err(TestCaseError::fail("it is an error"));
             };
-            prop_assert!(meaning.is_time_exceeded());
+            prop_assert!(reason.is_time_exceeded());
             prop_assert_eq!(quoted.destination, flow.destination);
             prop_assert_eq!(flow.number_of(&quoted.transport), Some(number));
             let other = Flow { source_port: port ^ 1, ..flow };
@@ -187,8 +187,8 @@ mod tests {
 
         /// Routers that spread load look at the first four bytes of what follows the IP header.
         #[test]
-        fn all_probes_are_of_one_flow(way in ways(), v6: bool, numbers in any::<[u16; 2]>()) {
-            let flow = flow(way, v6, 7777, 1);
+        fn all_probes_are_of_one_flow(method in methods(), v6: bool, numbers in any::<[u16; 2]>()) {
+            let flow = flow(method, v6, 7777, 1);
             let [one, other] = numbers.map(|number| {
                 let mut probe = Vec::new();
                 flow.write(number.clamp(1, u16::MAX - 1), &mut probe);
@@ -200,7 +200,7 @@ mod tests {
 
         #[test]
         fn the_number_comes_back_out_of_a_handshake(v6: bool, upper: u16, number in 1..u16::MAX, refused: bool) {
-            let flow = flow(Way::Tcp { port: 443 }, v6, 7777, upper);
+            let flow = flow(Method::Tcp { port: 443 }, v6, 7777, upper);
             let mut answer = TcpHeader::new(443, 7777, 99, 100);
             (answer.ack, answer.syn, answer.rst) = (true, !refused, refused);
             answer.acknowledgment_number = flow.tcp_sequence(number).wrapping_add(1);
@@ -211,7 +211,7 @@ mod tests {
 
         #[test]
         fn garbage_acknowledges_nothing(bytes: Vec<u8>) {
-            let _ = flow(Way::Tcp { port: 1 }, false, 2, 3).number_acknowledged(&bytes);
+            let _ = flow(Method::Tcp { port: 1 }, false, 2, 3).number_acknowledged(&bytes);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a trace found, in its stored form.
 
-use super::{Config, Hop, Outcome, Path, Way};
+use super::{Config, Hop, Method, Outcome, Path};
 use crate::clock;
 use crate::diag::record::{errors, kind};
 use crate::record::{AddressRecord, FiguresRecord, HopRecord, TRACE_SCHEMA, TraceReport};
@@ -8,10 +8,10 @@ use std::net::IpAddr;
 
 /// The stored form of a trace that is over.
 pub fn report(config: &Config, outcome: &Outcome) -> TraceReport {
-    let (probes, destination_port) = match config.way {
-        Way::Udp { port } => ("UDP", Some(port)),
-        Way::Tcp { port } => ("TCP", Some(port)),
-        Way::Icmp => ("ICMP", None),
+    let (probes, destination_port) = match config.method {
+        Method::Udp { port } => ("UDP", Some(port)),
+        Method::Tcp { port } => ("TCP", Some(port)),
+        Method::Icmp => ("ICMP", None),
     };
     TraceReport {
         schema: TRACE_SCHEMA.into(),
@@ -34,24 +34,24 @@ pub fn report(config: &Config, outcome: &Outcome) -> TraceReport {
 
 /// The hops, with this of their round trips.
 pub fn hops(path: &Path, figures: fn(&hdrhistogram::Histogram<u64>) -> FiguresRecord) -> Vec<HopRecord> {
-    path.hops().iter().zip(1..).map(|(hop, number)| record(number, hop, figures(&hop.tally.round_trips))).collect()
+    path.hops().iter().zip(1..).map(|(hop, number)| record(number, hop, figures(&hop.stats.round_trips))).collect()
 }
 
-fn record(hop: u8, Hop { tally, addresses }: &Hop, round_trips_ns: FiguresRecord) -> HopRecord {
+fn record(hop: u8, Hop { stats, addresses }: &Hop, round_trips_ns: FiguresRecord) -> HopRecord {
     let address =
         |(address, answers): (&IpAddr, &u64)| AddressRecord { address: address.to_string(), answers: *answers };
     HopRecord {
         hop,
         addresses: addresses.iter().map(address).collect(),
-        sent: tally.sent,
-        answered: tally.answered,
-        late: tally.late,
-        latest_ns: tally.latest.0,
-        unsent: tally.unsent,
-        unsent_because: tally.unsent_because.clone(),
-        lost: tally.lost(),
-        duplicates: tally.duplicates,
-        errors: errors(tally),
+        sent: stats.sent,
+        answered: stats.answered,
+        late: stats.late,
+        latest_ns: stats.latest.0,
+        unsent: stats.unsent,
+        unsent_because: stats.unsent_because.clone(),
+        lost: stats.lost(),
+        duplicates: stats.duplicates,
+        errors: errors(stats),
         round_trips_ns,
     }
 }

@@ -75,7 +75,7 @@ pub struct PacketStats {
 pub struct Tap {
     socket: Socket,
     device: Device,
-    counted: PacketStats,
+    stats: PacketStats,
 }
 
 impl Tap {
@@ -88,7 +88,7 @@ impl Tap {
         // Protocol 0: nothing arrives before `start` binds it.
         let socket = Socket::new(Domain::PACKET, kind, Some(Protocol::from(0)));
         let socket = socket.map_err(|error| DeviceError::opening(&device.name, error))?;
-        Ok(Tap { socket, device, counted: PacketStats::default() })
+        Ok(Tap { socket, device, stats: PacketStats::default() })
     }
 
     pub fn device(&self) -> &Device {
@@ -139,7 +139,7 @@ impl Tap {
     }
 
     /// All that was counted since the start. The kernel forgets its own figures when they are read, so they add up here.
-    fn counted(&mut self) -> io::Result<PacketStats> {
+    fn stats(&mut self) -> io::Result<PacketStats> {
         let mut now = libc::tpacket_stats_v3 { tp_packets: 0, tp_drops: 0, tp_freeze_q_cnt: 0 };
         let mut length = size_of_val(&now) as libc::socklen_t;
         let (level, name) = (libc::SOL_PACKET, libc::PACKET_STATISTICS);
@@ -149,9 +149,9 @@ impl Tap {
         if done != 0 {
             return Err(io::Error::last_os_error());
         }
-        self.counted.received += u64::from(now.tp_packets);
-        self.counted.dropped += u64::from(now.tp_drops);
-        Ok(self.counted)
+        self.stats.received += u64::from(now.tp_packets);
+        self.stats.dropped += u64::from(now.tp_drops);
+        Ok(self.stats)
     }
 
     /// Waits until something may be read, at most this long; a signal ends it early. An error is the device's: it went
@@ -191,8 +191,8 @@ impl Capture {
         }
     }
 
-    pub fn counted(&mut self) -> io::Result<PacketStats> {
-        self.tap_mut().counted()
+    pub fn stats(&mut self) -> io::Result<PacketStats> {
+        self.tap_mut().stats()
     }
 
     pub fn device(&self) -> &Device {

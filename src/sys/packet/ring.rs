@@ -25,7 +25,7 @@ pub struct RingSize {
     /// In all; rounded up to whole blocks.
     pub buffer: Bytes,
     /// The kernel hands over a block that is not full after this long (whole milliseconds, at least 1).
-    pub linger: Duration,
+    pub block_timeout: Duration,
 }
 
 /// The memory that is shared with the kernel.
@@ -69,7 +69,7 @@ impl Ring {
             tp_block_nr: blocks as u32,
             tp_frame_size: FRAME_SIZE,
             tp_frame_nr: (blocks * (SMALLEST_BLOCK / u64::from(FRAME_SIZE))) as u32,
-            tp_retire_blk_tov: size.linger.as_millis().clamp(1, 10_000) as u32,
+            tp_retire_blk_tov: size.block_timeout.as_millis().clamp(1, 10_000) as u32,
             tp_sizeof_priv: 0,
             tp_feature_req_word: 0,
         };
@@ -117,8 +117,8 @@ impl Ring {
         }
     }
 
-    pub fn counted(&mut self) -> io::Result<PacketStats> {
-        self.tap.counted()
+    pub fn stats(&mut self) -> io::Result<PacketStats> {
+        self.tap.stats()
     }
 
     pub(super) fn blocks(&self) -> u64 {

@@ -6,20 +6,20 @@ use proptest::prelude::*;
 use socket2::{Domain, Socket, Type};
 use std::io::Read;
 
-const PLACE: Place = Place { link_type: LinkType::Ethernet, loopback: None, snap: Bytes(65_535) };
+const CONTEXT: FilterContext = FilterContext { link_type: LinkType::Ethernet, loopback: None, snap: Bytes(65_535) };
 
 /// How many bytes of the frame the kernel lets pass.
-fn passed(filter: &Filter, place: Place, frame: &[u8]) -> Option<usize> {
+fn passed(filter: &Filter, context: FilterContext, frame: &[u8]) -> Option<usize> {
     let (sender, mut receiver) = Socket::pair(Domain::UNIX, Type::DGRAM, None).unwrap();
     receiver.set_nonblocking(true).unwrap();
-    receiver.attach_filter(&filter.compile(place).unwrap()).unwrap();
+    receiver.attach_filter(&filter.compile(context).unwrap()).unwrap();
     // What the filter refuses is an error to the sender of a unix datagram.
     sender.send(frame).ok()?;
     receiver.read(&mut vec![0; 1 << 16]).ok()
 }
 
 fn passes(filter: &Filter, frame: &[u8]) -> bool {
-    passed(filter, PLACE, frame).is_some()
+    passed(filter, CONTEXT, frame).is_some()
 }
 
 fn filter(ports: &[u16], hosts: &[&str], protocols: &[&str]) -> Filter {
@@ -129,9 +129,9 @@ fn later_fragments_have_no_ports() {
 fn the_snap_length_cuts() {
     let frame = udp4(([10, 0, 0, 1], 1000), ([10, 9, 9, 2], 53));
     for snap in [1, 20, 49, 4000] {
-        let place = Place { snap: Bytes(snap), ..PLACE };
+        let context = FilterContext { snap: Bytes(snap), ..CONTEXT };
         for wanted in [filter(&[], &[], &[]), filter(&[53], &[], &[])] {
-            assert_eq!(passed(&wanted, place, &frame), Some(frame.len().min(snap as usize)));
+            assert_eq!(passed(&wanted, context, &frame), Some(frame.len().min(snap as usize)));
         }
     }
 }
@@ -143,7 +143,7 @@ fn hundreds_of_values_still_make_a_program_and_too_many_an_error() {
     let to = |port| udp4(([10, 0, 0, 1], 9999), ([10, 9, 9, 2], port));
     assert!(passes(&wanted, &to(1)) && passes(&wanted, &to(400)) && !passes(&wanted, &to(401)));
     let ports: Vec<u16> = (1..=4000).collect();
-    assert_eq!(filter(&ports, &[], &[]).compile(PLACE).unwrap_err(), FilterTooLong);
+    assert_eq!(filter(&ports, &[], &[]).compile(CONTEXT).unwrap_err(), FilterTooLong);
 }
 
 /// What should pass, from etherparse's view of the frame.

@@ -2,7 +2,7 @@
 //! tests/sniff.rs asks tcpdump.
 
 use super::*;
-use crate::diag::latency::{Limits, Watch};
+use crate::diag::latency::{FlowTable, Limits};
 use crate::diag::sniff::sink::feed;
 use crate::sys::packet::Meta;
 use etherparse::PacketBuilder;
@@ -104,9 +104,9 @@ fn icmp_unreachable(quoted: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Prints a frame and feeds it to a watch, as any device and as the kind it is.
+/// Prints a frame and feeds it to a table, as any device and as the kind it is.
 fn survive(bytes: &[u8]) {
-    let mut watch = Watch::new(80, Limits::default());
+    let mut table = FlowTable::new(80, Limits::default());
     for link_type in [LinkType::Ethernet, LinkType::Cooked] {
         for protocol in [0x0800, 0x86dd, 0x0806, 0x8100, 0] {
             let packet = packet(bytes, protocol);
@@ -114,7 +114,7 @@ fn survive(bytes: &[u8]) {
             Printer::new(link_type, true).print(&packet, &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             assert!(text.ends_with('\n') && text.matches('\n').count() == 1, "{text:?}");
-            feed(&mut watch, link_type, &packet);
+            feed(&mut table, link_type, &packet);
         }
     }
 }

@@ -91,7 +91,7 @@ impl Peer {
 /// A socket with as much room as it gets: with the default, whether a burst of large ones is lost depends on who runs first.
 pub fn roomy(at: &str) -> UdpSocket {
     let socket = socket2::Socket::from(UdpSocket::bind(at).unwrap());
-    raw::make_room(&socket, 8 << 20).unwrap();
+    raw::grow_receive_buffer(&socket, 8 << 20).unwrap();
     UdpSocket::from(socket)
 }
 

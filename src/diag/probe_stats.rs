@@ -1,7 +1,7 @@
 //! What became of the probes to one target, or of those that were to get as far as one hop.
 
-use crate::diag::icmp::Meaning;
-use crate::diag::window::Arrival;
+use crate::diag::icmp::IcmpReason;
+use crate::diag::probe_tracker::AnswerKind;
 use crate::units::Nanos;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -16,13 +16,13 @@ const LONGEST: Nanos = Nanos::from_secs(3600);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refusal {
     pub from: IpAddr,
-    pub meaning: Meaning,
+    pub reason: IcmpReason,
 }
 
 /// Counts and round-trip times. `sent` is the sum of `waiting`, `answered`, `late`, `refused`, `unsent` and
-/// [`Tally::lost`].
+/// [`ProbeStats::lost`].
 #[derive(Clone, Debug)]
-pub struct Tally {
+pub struct ProbeStats {
     pub sent: u64,
     /// Of those: under way, within the time limit.
     pub waiting: u64,
@@ -50,10 +50,10 @@ pub struct Tally {
     pub latest: Nanos,
 }
 
-impl Default for Tally {
-    fn default() -> Tally {
+impl Default for ProbeStats {
+    fn default() -> ProbeStats {
         let round_trips = Histogram::new_with_bounds(1, LONGEST.0, DIGITS).expect("bounds that make sense");
-        Tally {
+        ProbeStats {
             sent: 0,
             waiting: 0,
             answered: 0,
@@ -71,7 +71,7 @@ impl Default for Tally {
     }
 }
 
-impl Tally {
+impl ProbeStats {
     pub fn send(&mut self) {
         self.sent += 1;
         self.waiting += 1;
@@ -89,21 +89,21 @@ impl Tally {
         self.unsent_because = Some(because);
     }
 
-    pub fn arrived(&mut self, arrival: Arrival) {
-        match arrival {
-            Arrival::InTime { rtt, reordered } => {
+    pub fn arrived(&mut self, kind: AnswerKind) {
+        match kind {
+            AnswerKind::InTime { rtt, reordered } => {
                 self.waiting = self.waiting.saturating_sub(1);
                 self.answered += 1;
                 self.reordered += u64::from(reordered);
                 self.round_trips.saturating_record(rtt.0);
             }
-            Arrival::Late { rtt, given_up } => {
+            AnswerKind::Late { rtt, given_up } => {
                 self.waiting = self.waiting.saturating_sub(u64::from(!given_up));
                 self.late += 1;
                 self.latest = self.latest.max(rtt);
             }
-            Arrival::Duplicate => self.duplicates += 1,
-            Arrival::Stray => {}
+            AnswerKind::Duplicate => self.duplicates += 1,
+            AnswerKind::Stray => {}
         }
     }
 
@@ -138,19 +138,19 @@ mod tests {
 
     #[test]
     fn what_is_sent_becomes_something() {
-        let mut tally = Tally::default();
-        (0..10).for_each(|_| tally.send());
-        tally.fail("it is full".into());
-        tally.arrived(Arrival::InTime { rtt: Nanos(1000), reordered: true });
-        tally.arrived(Arrival::Duplicate);
-        tally.give_up();
-        tally.arrived(Arrival::Late { rtt: Nanos::from_secs(2), given_up: true });
-        let meaning = Meaning { family: Family::V4, kind: 3, code: 1, mtu: 0 };
-        tally.refuse(Refusal { from: [127, 0, 0, 1].into(), meaning }, true);
-        assert_eq!((tally.waiting, tally.lost(), tally.round_trips.len()), (6, 0, 1));
-        assert!((tally.loss() - 2.0 / 3.0).abs() < 1e-9 && tally.is_reachable());
-        (0..6).for_each(|_| tally.give_up());
-        assert_eq!((tally.waiting, tally.lost()), (0, 6));
-        assert!((tally.loss() - 8.0 / 9.0).abs() < 1e-9);
+        let mut stats = ProbeStats::default();
+        (0..10).for_each(|_| stats.send());
+        stats.fail("it is full".into());
+        stats.arrived(AnswerKind::InTime { rtt: Nanos(1000), reordered: true });
+        stats.arrived(AnswerKind::Duplicate);
+        stats.give_up();
+        stats.arrived(AnswerKind::Late { rtt: Nanos::from_secs(2), given_up: true });
+        let reason = IcmpReason { family: Family::V4, kind: 3, code: 1, mtu: 0 };
+        stats.refuse(Refusal { from: [127, 0, 0, 1].into(), reason }, true);
+        assert_eq!((stats.waiting, stats.lost(), stats.round_trips.len()), (6, 0, 1));
+        assert!((stats.loss() - 2.0 / 3.0).abs() < 1e-9 && stats.is_reachable());
+        (0..6).for_each(|_| stats.give_up());
+        assert_eq!((stats.waiting, stats.lost()), (0, 6));
+        assert!((stats.loss() - 8.0 / 9.0).abs() < 1e-9);
     }
 }

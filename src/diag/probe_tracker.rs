@@ -1,7 +1,7 @@
 //! Which probe an answer belongs to, and whether it comes in time, late, twice or out of order.
 //!
 //! Pure: instants are arguments. Probes are numbered from 0; what travels is often only the lower 16 bits of the number, so
-//! a window remembers no more than 65536 probes.
+//! a tracker remembers no more than 65536 probes.
 
 use crate::units::Nanos;
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ pub struct Sequence(pub u64);
 
 /// Probes under way and those of a while ago, each with what the caller wants to remember.
 #[derive(Clone, Debug)]
-pub struct Window<M> {
+pub struct ProbeTracker<M> {
     probes: VecDeque<Probe<M>>,
     /// Number of the first of `probes`.
     first: u64,
@@ -43,7 +43,7 @@ enum State {
 
 /// What an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub enum AnswerKind {
     /// The first answer, within the time limit.
     InTime {
         rtt: Nanos,
@@ -62,11 +62,11 @@ pub enum Arrival {
     Stray,
 }
 
-impl<M: Copy> Window<M> {
+impl<M: Copy> ProbeTracker<M> {
     /// Remembers the last `capacity` probes, at most [`MAX_PROBES`].
-    pub fn new(timeout: Nanos, capacity: usize) -> Window<M> {
+    pub fn new(timeout: Nanos, capacity: usize) -> ProbeTracker<M> {
         let capacity = capacity.clamp(1, MAX_PROBES);
-        Window { probes: VecDeque::new(), first: 0, expired: 0, highest: None, timeout, capacity }
+        ProbeTracker { probes: VecDeque::new(), first: 0, expired: 0, highest: None, timeout, capacity }
     }
 
     /// The number of the next probe.
@@ -74,7 +74,7 @@ impl<M: Copy> Window<M> {
         Sequence(self.first + self.probes.len() as u64)
     }
 
-    /// A probe is sent; instants do not decrease. Where the window is full the oldest probe is forgotten, and returned if
+    /// A probe is sent; instants do not decrease. Where the tracker is full the oldest probe is forgotten, and returned if
     /// nothing had become of it.
     pub fn sent(&mut self, at: Nanos, memo: M) -> Option<(Sequence, M)> {
         let forgotten = if self.probes.len() == self.capacity { self.forget() } else { None };
@@ -102,18 +102,18 @@ impl<M: Copy> Window<M> {
     }
 
     /// A probe is answered.
-    pub fn answered(&mut self, sequence: Sequence, at: Nanos) -> Arrival {
+    pub fn answered(&mut self, sequence: Sequence, at: Nanos) -> AnswerKind {
         let (timeout, highest) = (self.timeout, self.highest);
-        let Some(probe) = self.probe_mut(sequence) else { return Arrival::Stray };
+        let Some(probe) = self.probe_mut(sequence) else { return AnswerKind::Stray };
         let (before, rtt) = (probe.state, at.since(probe.sent));
         probe.state = State::Over;
         match before {
-            State::Over => Arrival::Duplicate,
-            State::TimedOut => Arrival::Late { rtt, given_up: true },
-            State::Waiting if rtt > timeout => Arrival::Late { rtt, given_up: false },
+            State::Over => AnswerKind::Duplicate,
+            State::TimedOut => AnswerKind::Late { rtt, given_up: true },
+            State::Waiting if rtt > timeout => AnswerKind::Late { rtt, given_up: false },
             State::Waiting => {
                 self.highest = highest.max(Some(sequence.0));
-                Arrival::InTime { rtt, reordered: highest.is_some_and(|highest| highest > sequence.0) }
+                AnswerKind::InTime { rtt, reordered: highest.is_some_and(|highest| highest > sequence.0) }
             }
         }
     }
@@ -174,30 +174,30 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let mut window = Window::new(TIMEOUT, 10);
-        (0..4u64).for_each(|number| assert_eq!(window.sent(Nanos(number), number), None));
-        assert_eq!(window.answered(Sequence(1), Nanos(11)), Arrival::InTime { rtt: Nanos(10), reordered: false });
-        assert_eq!(window.answered(Sequence(0), Nanos(11)), Arrival::InTime { rtt: Nanos(11), reordered: true });
-        assert_eq!(window.answered(Sequence(0), Nanos(12)), Arrival::Duplicate);
-        assert_eq!(window.answered(Sequence(4), Nanos(12)), Arrival::Stray);
-        assert_eq!((window.deadline(), window.expire(Nanos(102))), (Some(Nanos(102)), None));
-        assert_eq!(window.expire(Nanos(103)), Some((Sequence(2), 2)));
-        assert_eq!(window.answered(Sequence(2), Nanos(300)), Arrival::Late { rtt: Nanos(298), given_up: true });
-        assert!(window.end(Sequence(3)) && !window.end(Sequence(3)));
-        assert_eq!((window.expire(Nanos(999)), window.deadline()), (None, None));
+        let mut tracker = ProbeTracker::new(TIMEOUT, 10);
+        (0..4u64).for_each(|number| assert_eq!(tracker.sent(Nanos(number), number), None));
+        assert_eq!(tracker.answered(Sequence(1), Nanos(11)), AnswerKind::InTime { rtt: Nanos(10), reordered: false });
+        assert_eq!(tracker.answered(Sequence(0), Nanos(11)), AnswerKind::InTime { rtt: Nanos(11), reordered: true });
+        assert_eq!(tracker.answered(Sequence(0), Nanos(12)), AnswerKind::Duplicate);
+        assert_eq!(tracker.answered(Sequence(4), Nanos(12)), AnswerKind::Stray);
+        assert_eq!((tracker.deadline(), tracker.expire(Nanos(102))), (Some(Nanos(102)), None));
+        assert_eq!(tracker.expire(Nanos(103)), Some((Sequence(2), 2)));
+        assert_eq!(tracker.answered(Sequence(2), Nanos(300)), AnswerKind::Late { rtt: Nanos(298), given_up: true });
+        assert!(tracker.end(Sequence(3)) && !tracker.end(Sequence(3)));
+        assert_eq!((tracker.expire(Nanos(999)), tracker.deadline()), (None, None));
     }
 
     #[test]
     fn short_numbers_mean_the_latest_probe() {
-        let mut window = Window::new(TIMEOUT, MAX_PROBES);
-        assert_eq!(window.resolve(0), None);
-        (0..70_000).for_each(|_| _ = window.sent(Nanos(0), ()));
-        assert_eq!(window.resolve(0), Some(Sequence(65_536)));
-        assert_eq!(window.resolve(4_464), Some(Sequence(4_464)));
-        assert_eq!(window.resolve(4_463), Some(Sequence(69_999)));
+        let mut tracker = ProbeTracker::new(TIMEOUT, MAX_PROBES);
+        assert_eq!(tracker.resolve(0), None);
+        (0..70_000).for_each(|_| _ = tracker.sent(Nanos(0), ()));
+        assert_eq!(tracker.resolve(0), Some(Sequence(65_536)));
+        assert_eq!(tracker.resolve(4_464), Some(Sequence(4_464)));
+        assert_eq!(tracker.resolve(4_463), Some(Sequence(69_999)));
     }
 
-    /// Something that happens to a window.
+    /// Something that happens to a tracker.
     #[derive(Clone, Debug)]
     enum Step {
         Send,
@@ -222,45 +222,45 @@ mod tests {
         /// Every probe becomes exactly one of: answered in time, late, ended, lost; late ones may have been lost before.
         #[test]
         fn every_probe_is_counted_once(steps in steps(), capacity in 1..20usize) {
-            let mut window = Window::new(TIMEOUT, capacity);
+            let mut tracker = ProbeTracker::new(TIMEOUT, capacity);
             let (mut now, mut sent) = (Nanos(0), 0u64);
             let mut over = std::collections::BTreeMap::<u64, &str>::new();
             for step in steps {
                 match step {
                     Step::Send => {
-                        if let Some((sequence, _)) = window.sent(now, ()) {
+                        if let Some((sequence, _)) = tracker.sent(now, ()) {
                             prop_assert_eq!(over.insert(sequence.0, "lost"), None);
                         }
                         sent += 1;
                     }
-                    Step::Answer(number) => match window.answered(Sequence(number), now) {
-                        Arrival::InTime { rtt, .. } => {
+                    Step::Answer(number) => match tracker.answered(Sequence(number), now) {
+                        AnswerKind::InTime { rtt, .. } => {
                             prop_assert!(rtt <= TIMEOUT);
                             prop_assert_eq!(over.insert(number, "in time"), None);
                         }
-                        Arrival::Late { rtt, given_up } => {
+                        AnswerKind::Late { rtt, given_up } => {
                             prop_assert!(rtt > TIMEOUT);
                             prop_assert_eq!(over.insert(number, "late"), given_up.then_some("lost"));
                         }
-                        Arrival::Duplicate => prop_assert!(matches!(over[&number], "in time" | "late" | "ended")),
-                        Arrival::Stray => prop_assert!(number >= sent || number + capacity as u64 <= sent),
+                        AnswerKind::Duplicate => prop_assert!(matches!(over[&number], "in time" | "late" | "ended")),
+                        AnswerKind::Stray => prop_assert!(number >= sent || number + capacity as u64 <= sent),
                     },
                     Step::End(number) => {
-                        if window.end(Sequence(number)) {
+                        if tracker.end(Sequence(number)) {
                             prop_assert_eq!(over.insert(number, "ended"), None);
                         }
                     }
                     Step::Wait(time) => now = now + Nanos(time),
                     Step::Expire => {
-                        while let Some((sequence, _)) = window.expire(now) {
+                        while let Some((sequence, _)) = tracker.expire(now) {
                             prop_assert_eq!(over.insert(sequence.0, "lost"), None);
                         }
-                        prop_assert!(window.deadline().is_none_or(|deadline| deadline >= now));
+                        prop_assert!(tracker.deadline().is_none_or(|deadline| deadline >= now));
                     }
                 }
             }
             now = now + TIMEOUT + Nanos(1);
-            while let Some((sequence, _)) = window.expire(now) {
+            while let Some((sequence, _)) = tracker.expire(now) {
                 prop_assert_eq!(over.insert(sequence.0, "lost"), None);
             }
             prop_assert_eq!(over.len() as u64, sent);

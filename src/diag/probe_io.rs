@@ -29,7 +29,7 @@ const ENTRIES: u32 = 1024;
 const _: () = assert!(2 * MAX_SENDS + 16 * BATCH <= ENTRIES as usize);
 
 /// Sockets, and the ring that works for them.
-pub struct Post {
+pub struct ProbeIo {
     ring: Ring,
     clock: Clock,
     sockets: Vec<Open>,
@@ -51,7 +51,7 @@ struct Open {
 
 /// The caller's name for a probe: comes back should it not get out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Label {
+pub struct ProbeId {
     pub owner: u32,
     /// The lower 16 bits of the probe's number.
     pub number: u16,
@@ -59,18 +59,18 @@ pub struct Label {
 
 /// What happened.
 #[derive(Debug)]
-pub enum News<'a> {
-    Arrived(Arrival<'a>),
+pub enum ProbeEvent<'a> {
+    Received(ReceivedPacket<'a>),
     /// A probe was not sent.
     Unsent {
-        label: Label,
+        id: ProbeId,
         error: io::Error,
     },
 }
 
 /// What came in.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrival<'a> {
+pub struct ReceivedPacket<'a> {
     /// The number that `add` returned for the socket.
     pub socket: usize,
     /// The sender; of an error whom the packet was meant for that caused it.
@@ -84,8 +84,8 @@ pub struct Arrival<'a> {
     pub error: Option<ExtendedError>,
 }
 
-impl Post {
-    pub fn new(clock: Clock, room: usize) -> Result<Post, DiagError> {
+impl ProbeIo {
+    pub fn new(clock: Clock, room: usize) -> Result<ProbeIo, DiagError> {
         let settings =
             |taskrun| RingSettings { entries: ENTRIES, completions: ENTRIES * 2, taskrun, ..Default::default() };
         let ring = match Ring::new(&settings(Taskrun::Defer)) {
@@ -93,7 +93,7 @@ impl Post {
             Err(RingError::Feature { .. }) => Ring::new(&settings(Taskrun::None))?,
             ring => ring?,
         };
-        Ok(Post { ring, clock, sockets: Vec::new(), spare: Vec::new(), room, sends: 0, arrived: false })
+        Ok(ProbeIo { ring, clock, sockets: Vec::new(), spare: Vec::new(), room, sends: 0, arrived: false })
     }
 
     /// Receives from a socket from now on, from its queue of errors too if it has one. Sockets are numbered from 0.
@@ -136,26 +136,26 @@ impl Post {
         number: usize,
         to: IpAddr,
         hop_limit: Option<u8>,
-        label: Label,
+        id: ProbeId,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         let mut msg = self.msg();
         // Raw and ping sockets have no ports; a raw socket of IPv6 refuses any but 0.
         write(msg.compose(&SockAddr::from(SocketAddr::new(to, 0)), hop_limit));
-        self.push(SEND, number, label, msg);
+        self.push(SEND, number, id, msg);
     }
 
     /// The socket's number travels in the bits of the user data that the probe's number leaves.
-    fn push(&mut self, kind: u8, number: usize, label: Label, msg: Box<Msg>) {
-        let generation = (number as u32) << 16 | u32::from(label.number);
+    fn push(&mut self, kind: u8, number: usize, id: ProbeId, msg: Box<Msg>) {
+        let generation = (number as u32) << 16 | u32::from(id.number);
         let fd = self.sockets[number].socket.as_raw_fd();
-        self.ring.send_msg(fd, msg, UserData { kind, slot: label.owner, generation });
+        self.ring.send_msg(fd, msg, UserData { kind, slot: id.owner, generation });
         self.sends += 1;
     }
 
     /// Hands over what has arrived so far without waiting for more: whoever gives something up after it does so though all
     /// that came in time has been seen, however long this process was kept from looking.
-    pub fn catch_up(&mut self, mut handle: impl FnMut(News<'_>)) -> Result<(), DiagError> {
+    pub fn catch_up(&mut self, mut handle: impl FnMut(ProbeEvent<'_>)) -> Result<(), DiagError> {
         for _ in 0..MAX_CATCH_UP {
             self.turn(Wait::Poll, &mut handle)?;
             if self.ring.ready_len() == 0 && !self.arrived {
@@ -166,7 +166,7 @@ impl Post {
     }
 
     /// Sends what is queued, waits as told, and hands over what happened.
-    pub fn turn(&mut self, wait: Wait, mut handle: impl FnMut(News<'_>)) -> Result<(), DiagError> {
+    pub fn turn(&mut self, wait: Wait, mut handle: impl FnMut(ProbeEvent<'_>)) -> Result<(), DiagError> {
         self.arrived = false;
         self.ring.enter(wait).map_err(DiagError::io("entering the ring"))?;
         // Only those that are here now: what they bring about is for the next turn.
@@ -180,7 +180,7 @@ impl Post {
         Ok(())
     }
 
-    fn received(&mut self, completion: Completion, handle: &mut impl FnMut(News<'_>)) -> Result<(), DiagError> {
+    fn received(&mut self, completion: Completion, handle: &mut impl FnMut(ProbeEvent<'_>)) -> Result<(), DiagError> {
         let number = completion.user_data.slot as usize;
         let queue = if completion.user_data.kind == RECEIVE { Queue::Data } else { Queue::Errors };
         let Some(msg) = completion.msg else { return Ok(()) };
@@ -188,7 +188,7 @@ impl Post {
             Ok(len) => {
                 self.arrived = true;
                 self.sockets[number].failures = 0;
-                handle(News::Arrived(self.arrival(number, &msg, len)));
+                handle(ProbeEvent::Received(self.packet(number, &msg, len)));
             }
             // What came after a failure in its batch.
             Err(Errno(libc::ECANCELED)) => {}
@@ -203,11 +203,11 @@ impl Post {
         Ok(())
     }
 
-    fn arrival<'a>(&self, socket: usize, msg: &'a Msg, len: u32) -> Arrival<'a> {
+    fn packet<'a>(&self, socket: usize, msg: &'a Msg, len: u32) -> ReceivedPacket<'a> {
         let RecvMeta { stamp, hop_limit, error } = msg.meta();
         let at = stamp.map_or_else(|| self.clock.now(), |stamp| self.clock.instant_of(stamp));
         let (from, bytes) = (msg.from(), msg.received(len));
-        Arrival { socket, from, bytes, at, stamped: stamp.is_some(), hop_limit, error }
+        ReceivedPacket { socket, from, bytes, at, stamped: stamp.is_some(), hop_limit, error }
     }
 
     /// Receives fail with what ICMP told of an earlier send; the queue of errors has it too.
@@ -220,17 +220,17 @@ impl Post {
         }
     }
 
-    fn sent(&mut self, completion: Completion, handle: &mut impl FnMut(News<'_>)) {
+    fn sent(&mut self, completion: Completion, handle: &mut impl FnMut(ProbeEvent<'_>)) {
         self.sends -= 1;
         let UserData { kind, slot: owner, generation } = completion.user_data;
-        let label = Label { owner, number: generation as u16 };
+        let id = ProbeId { owner, number: generation as u16 };
         let Some(msg) = completion.msg else { return };
         match completion.result {
             // What failed may have been an earlier probe, of which the socket only now tells.
-            Err(_) if kind == SEND => self.push(SEND_AGAIN, (generation >> 16) as usize, label, msg),
+            Err(_) if kind == SEND => self.push(SEND_AGAIN, (generation >> 16) as usize, id, msg),
             Err(errno) => {
                 self.spare.push(msg);
-                handle(News::Unsent { label, error: errno.into() });
+                handle(ProbeEvent::Unsent { id, error: errno.into() });
             }
             Ok(_) => self.spare.push(msg),
         }

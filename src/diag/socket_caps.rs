@@ -10,7 +10,7 @@ pub const PACKET_SOCKETS: &str = "packet sockets";
 
 /// A kind of socket, and whether it may be had.
 #[derive(Debug)]
-pub struct Ability {
+pub struct SocketCap {
     pub name: &'static str,
     /// What ringmark does with it.
     pub gives: &'static str,
@@ -20,7 +20,7 @@ pub struct Ability {
 }
 
 /// Tries every kind. Nothing is sent.
-pub fn abilities() -> Vec<Ability> {
+pub fn socket_caps() -> Vec<SocketCap> {
     let icmp = |access| {
         raw::icmp(Domain::IPV4, access)?;
         // IPv6 may be switched off; IPv4 alone is no reason for advice.
@@ -31,14 +31,14 @@ pub fn abilities() -> Vec<Ability> {
     };
     let raw_sockets = "ping, and trace by UDP, ICMP and TCP";
     vec![
-        Ability { name: "raw sockets", gives: raw_sockets, outcome: icmp(Access::Raw), allow: allow_raw() },
-        Ability {
+        SocketCap { name: "raw sockets", gives: raw_sockets, outcome: icmp(Access::Raw), allow: allow_raw() },
+        SocketCap {
             name: "ping sockets",
             gives: "ping and trace --icmp without CAP_NET_RAW",
             outcome: icmp(Access::Ping),
             allow: ALLOW_PING.to_owned(),
         },
-        Ability {
+        SocketCap {
             name: PACKET_SOCKETS,
             gives: "sniff, and latency read off the wire",
             outcome: raw::try_packet(),
@@ -53,8 +53,8 @@ mod tests {
 
     #[test]
     fn every_kind_says_how_it_is_allowed() {
-        for ability in abilities() {
-            assert!(["setcap cap_net_raw+ep", "ping_group_range"].iter().any(|part| ability.allow.contains(part)));
+        for cap in socket_caps() {
+            assert!(["setcap cap_net_raw+ep", "ping_group_range"].iter().any(|part| cap.allow.contains(part)));
         }
     }
 }
