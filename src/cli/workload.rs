@@ -1,7 +1,7 @@
 //! The options that say what the load is, for `ringload` and for `ringmark compare`: made from the one description that
 //! each property of a workload has.
 
-use crate::load::{Dialect, Pace, PaceError, max_datagram_size};
+use crate::load::{DatagramProtocol, Pace, PaceError, max_datagram_size};
 use crate::record::Workload;
 use crate::record::workload::{Defaults, InCompare, PROPERTIES, Preset, Property, Value};
 use crate::units::{Address, Bytes, Nanos, SocketLocation, Transport};
@@ -118,7 +118,7 @@ fn check(workload: &Workload, target: &Address) -> Result<(), WorkloadError> {
 
 /// A datagram has to hold its number, and IP has to carry it.
 fn check_datagrams(workload: &Workload, target: &Address) -> Result<(), WorkloadError> {
-    let dialect = Dialect::from_str(&workload.generator.dialect, false).unwrap_or_default();
+    let dialect = DatagramProtocol::from_str(&workload.generator.dialect, false).unwrap_or_default();
     let (min, max) = (Bytes(dialect.min_size()), Bytes(max_datagram_size(target)));
     let sizes = workload.shape.mix().map_err(|error| WorkloadError::Value(error.to_string()))?;
     let mut each = sizes.parts().iter().map(|(size, _)| *size);

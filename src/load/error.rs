@@ -1,7 +1,7 @@
 //! Why a run could not be made: what was tried, on what, why it failed, what to do next.
 
 use super::Config;
-use super::worker::WorkerError;
+use super::thread::WorkerError;
 use std::io;
 
 /// No report came out of it.
@@ -9,8 +9,6 @@ use std::io;
 pub enum LoadError {
     #[error("connecting to {target} (connection {number} of {connections}) failed: {source}; {advice}")]
     Connect { target: String, number: usize, connections: usize, source: io::Error, advice: &'static str },
-    #[error("{0} cannot be connected to: {1}")]
-    Target(String, io::Error),
     #[error(
         "{needed} open files are needed, one per connection, but this process may have only {limit} (RLIMIT_NOFILE); \
          raise the hard limit with ulimit -Hn or ask for fewer --connections"

@@ -1,67 +1,57 @@
 //! The load generator: asks an echo server as fast as it answers, checks every byte, and measures.
 //!
-//! From the inside out: `pipeline` (one connection's requests in flight; what they say is the protocol's client's), `pacer` (when requests are meant to be sent), `rota` (who sends them), `recorder` and `timeline` (what was measured, by
-//! interval), `fleet` (one thread's connections), `streams` (a fleet on its engine), `datagram` (all of these for
-//! datagrams), `worker` and `turn` (a thread's turns), `engine` (I/O: epoll or io_uring), `conduct` (the phases), `ledger`
-//! (what both ends use), `summary` and `validity` (the report). Only `engine` and `datagram` touch sockets, only `worker`
-//! and `conduct` read the clock.
+//! From the inside out: `pipeline` (one connection's requests in flight; what they say is the [protocol's
+//! client](crate::protocol::client)), `pacer` (when requests are meant to be sent), `dispatcher` (who sends them), `recorder`,
+//! `histograms`, `interval_exchange` and `timeline` (what was measured, by interval), `stream` and `datagram` (one thread's
+//! connections or sockets, and how they do I/O), `context`, `tick` and `driver` (what both share above them), `thread` (a
+//! thread's loop), `engines` (which loop it is), `plan` (what each thread has to do), `coordinator` (the phases of a run),
+//! `resource_usage` (what both ends use), `summary` and `validity` (the report). Only `stream` and `datagram` touch sockets,
+//! only `thread`, `coordinator` and where a receive has an instant of its own the pools read the clock.
 //!
 //! A run: every connection is made and answered once (admission), all load at full depth (warm-up), answers that arrive
 //! within the counted window are recorded, the load goes on a moment for what else is counted, nothing new begins and
 //! what is under way is waited for (drain).
 
-mod conduct;
 mod config;
+mod context;
+mod coordinator;
 mod datagram;
+mod dispatcher;
+mod driver;
 mod engine;
+mod engines;
 mod error;
-mod fleet;
-mod ledger;
-mod measures;
+mod histograms;
+mod interval_exchange;
 mod pacer;
 mod pipeline;
+mod plan;
 mod protocols;
 mod recorder;
-mod rota;
+mod resource_usage;
 mod shared;
-mod streams;
+mod stream;
 mod summary;
-mod target;
+mod thread;
+mod thread_result;
+mod tick;
 mod timeline;
-mod turn;
 mod validity;
-mod worker;
 
 pub use config::{ConfigError, Surroundings};
 pub use datagram::{DEFAULT_MAX_LOSS, Options as DatagramOptions, max_size as max_datagram_size};
 pub use error::LoadError;
 pub use pacer::{Pace, PaceError};
-pub use protocols::DatagramProtocol as Dialect;
-pub use worker::Timer;
+pub use protocols::DatagramProtocol;
+pub use thread::WaitMode;
 
-use crate::protocol::client::ClientConfig;
-use crate::protocol::pattern::Pattern;
-use crate::protocol::size_distribution::SizeDistribution;
 use crate::record::{LoadReport, Workload};
-use crate::stats::mix;
 use crate::sys::{accounting, rlimit};
-use crate::units::{Address, Bytes, CoreList, Fraction, Nanos, SizeMix, Transport};
-use engine::Setup;
-use fleet::Orders;
-use pacer::{Pacer, Plan};
+use crate::units::{Address, Bytes, CoreList, Fraction, Nanos, SizeMix};
 use std::sync::atomic::AtomicBool;
-use target::Target;
-use worker::Post;
 
-/// Connections under way at once before admission, over all threads: half the smallest usual listen backlog (128).
-const ADMIT_AT_ONCE: usize = 64;
 /// Descriptors for other things than connections: rings, standard streams, /proc.
 const SPARE_DESCRIPTORS: u64 = 64;
-/// Keeps the random numbers of the sizes apart from those of the schedule.
-const SIZES_STREAM: u64 = 1 << 32;
-/// Receive buffers are made for so many requests in flight per connection: an open loop's limit is far above what is.
-const USUAL_DEPTH: u64 = 64;
-
 /// How the generator does I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum EngineKind {
@@ -104,7 +94,7 @@ pub struct Config {
     pub depth: u64,
     /// When requests are sent; `None` is a closed loop.
     pub pace: Option<Pace>,
-    pub timer: Timer,
+    pub timer: WaitMode,
     /// Errors that do not make the run invalid, as a share of all requests. A wrong byte always does.
     pub allowed_errors: Option<Fraction>,
     pub connect_per_request: bool,
@@ -136,7 +126,7 @@ impl Config {
 
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum RunStage {
     Connect,
     WarmUp,
     Measure,
@@ -148,7 +138,7 @@ pub enum Stage {
 /// What the live line may show; figures may lag by a moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    pub stage: Stage,
+    pub stage: RunStage,
     /// Time since the run began.
     pub at: Nanos,
     pub admitted: usize,
@@ -157,12 +147,12 @@ pub struct Progress {
     /// Datagrams that had no answer in time.
     pub overdue: u64,
     /// What clients waited, in the whole seconds so far; `None` within the first.
-    pub latency: Option<Waited>,
+    pub latency: Option<LatencySnapshot>,
 }
 
 /// A few figures of what clients waited (response time in an open loop, else service time), in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waited {
+pub struct LatencySnapshot {
     pub p50: u64,
     pub p99: u64,
     pub max: u64,
@@ -176,7 +166,7 @@ pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress
     if let Some(pid) = config.server_pid {
         accounting::process_cpu(pid).map_err(|source| LoadError::ServerPid { pid, source })?;
     }
-    let outcome = conduct::conduct(config, &tasks(config)?, stop, progress)?;
+    let outcome = coordinator::run(config, &plan::tasks(config), stop, progress)?;
     Ok(summary::report(config, &outcome))
 }
 
@@ -185,103 +175,5 @@ fn check_descriptors(config: &Config) -> Result<(), LoadError> {
     match rlimit::raise_open_files() {
         Ok(limit) if limit < needed => Err(LoadError::Descriptors { needed, limit }),
         _ => Ok(()),
-    }
-}
-
-/// What one thread is to do.
-#[derive(Clone, Debug)]
-struct Task {
-    sockets: Sockets,
-    post: Post,
-}
-
-/// What it loads.
-#[derive(Clone, Debug)]
-enum Sockets {
-    Streams(Setup, Orders),
-    Datagrams(datagram::Setup, datagram::Orders),
-}
-
-/// Divides the connections among the threads, as evenly as can be.
-fn tasks(config: &Config) -> Result<Vec<Task>, LoadError> {
-    let target = Target::new(&config.target).map_err(|source| LoadError::Target(config.target.to_string(), source))?;
-    let client = ClientConfig {
-        pattern: Pattern::leak(config.seed),
-        sizes: SizeDistribution::leak(config.size, config.mix.as_ref()),
-        seed: mix(config.seed, SIZES_STREAM),
-    };
-    let cores = config.pin.as_ref().map_or(&[][..], CoreList::as_slice);
-    let tasks = (0..config.threads).map(|thread| {
-        let part = Part::of(config, thread);
-        let orders = Orders { pacer: pacer(config, thread), ..orders(config, client, part) };
-        Task {
-            sockets: match config.target.transport {
-                Transport::Stream => Sockets::Streams(setup(config, &target, part.connections), orders),
-                Transport::Datagram => datagrams(config, &orders),
-            },
-            post: Post { core: cores.get(thread).copied(), spin: config.spin, timer: config.timer },
-        }
-    });
-    Ok(tasks.collect())
-}
-
-fn setup(config: &Config, target: &Target, connections: usize) -> Setup {
-    let window = config.largest_size().0 * usual_depth(config);
-    Setup { target: target.clone(), connections, window, spins: spins(config) }
-}
-
-fn datagrams(config: &Config, orders: &Orders) -> Sockets {
-    let setup = datagram::setup(config, orders.connections, spins(config), usual_depth(config));
-    Sockets::Datagrams(setup, datagram::orders(config, orders))
-}
-
-fn usual_depth(config: &Config) -> u64 {
-    config.pace.map_or(config.depth, |_| config.depth.min(USUAL_DEPTH))
-}
-
-fn spins(config: &Config) -> bool {
-    config.spin > Nanos::ZERO || (config.pace.is_some() && config.timer != Timer::Sleep)
-}
-
-fn pacer(config: &Config, thread: usize) -> Pacer {
-    config.pace.map_or(Pacer::ClosedLoop, |pace| {
-        let (thread, threads) = (thread as u64, config.threads as u64);
-        Pacer::Open(Plan { pace, thread, threads, planned: config.duration, seed: config.seed })
-    })
-}
-
-/// A thread's connections: as many of those with load and of the silent ones as of each other thread, or one more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Part {
-    first: usize,
-    connections: usize,
-    active: usize,
-}
-
-impl Part {
-    fn of(config: &Config, thread: usize) -> Part {
-        let share = |all: usize, thread: usize| thread * all / config.threads;
-        let before = |thread| share(config.connections, thread) + share(config.idle, thread);
-        Part {
-            first: before(thread),
-            connections: before(thread + 1) - before(thread),
-            active: share(config.connections, thread + 1) - share(config.connections, thread),
-        }
-    }
-}
-
-fn orders(config: &Config, client: ClientConfig, part: Part) -> Orders {
-    Orders {
-        connections: part.connections,
-        first: part.first,
-        all: config.all_connections(),
-        active: part.active,
-        depth: config.depth,
-        connect_per_request: config.connect_per_request,
-        timeout: config.timeout,
-        connect_timeout: config.timeout.min(conduct::CONNECT_DEADLINE),
-        admit_at_once: (ADMIT_AT_ONCE / config.threads).max(1),
-        client,
-        pacer: Pacer::ClosedLoop,
     }
 }

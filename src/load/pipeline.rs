@@ -84,7 +84,8 @@ impl Pipeline {
         }
         let id = self.next;
         let mut place = self.place(id);
-        if !self.ring[place].is_none() {
+        // A ring that has grown may have something older in this place.
+        while !self.ring[place].is_none() {
             self.make_place();
             place = self.place(id);
         }
@@ -243,6 +244,25 @@ mod tests {
                 prop_assert_eq!(pipeline.room(), depth - model.len() as u64);
             }
         }
+    }
+
+    #[test]
+    fn a_ring_that_grows_loses_nothing_that_is_older() {
+        let mut pipeline = Pipeline::new(4);
+        // 0, 4 and 7 stay in flight while the ring comes round to where 0 was.
+        for id in 0..8 {
+            assert_eq!(pipeline.begin(times(id)), Some(id));
+            if ![0, 4, 7].contains(&id) {
+                assert_eq!(pipeline.end(id), Some(times(id)));
+            }
+        }
+        assert_eq!((pipeline.ring.len(), pipeline.passed_by()), (4, 1));
+        assert_eq!(pipeline.begin(times(8)), Some(8));
+        for id in [0, 4, 7, 8] {
+            assert_eq!(pipeline.oldest(), Some((id, times(id))));
+            assert_eq!(pipeline.end(id), Some(times(id)));
+        }
+        assert_eq!(pipeline.oldest(), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{for_each_datagram_client, for_each_stream_client};
 
 macro_rules! define_stream_protocol {
     ($($help:literal; $variant:ident, $name:literal, $client:ty;)*) => {
-        /// What is spoken on streams. The first is the default.
+        /// What is spoken on streams. Echo unless told otherwise.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum StreamProtocol {
             $(#[doc = $help] $variant,)*
@@ -37,6 +37,12 @@ macro_rules! define_datagram_protocol {
 
 for_each_stream_client!(define_stream_protocol);
 for_each_datagram_client!(define_datagram_protocol);
+
+impl Default for StreamProtocol {
+    fn default() -> StreamProtocol {
+        StreamProtocol::Echo
+    }
+}
 
 impl Default for DatagramProtocol {
     fn default() -> DatagramProtocol {

@@ -1,22 +1,13 @@
 //! What one thread measured: latencies and errors by kind.
 
-use super::measures::Measures;
+use super::histograms::{Histograms, Sample, Series};
+use super::interval_exchange::INTERVAL;
 use super::shared::{Gauge, Shared};
-use super::timeline::INTERVAL;
 use crate::units::Nanos;
 #[cfg(test)]
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::io;
-
-/// One answered request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// When the pacer wanted it sent. A closed loop wants it whenever it is sent.
-    pub intended: Nanos,
-    pub sent: Nanos,
-    pub done: Nanos,
-}
 
 /// Why a request or a connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +63,7 @@ impl ErrorKind {
 #[derive(Debug)]
 pub struct Recorder {
     /// Of the interval under way.
-    measures: Measures,
+    histograms: Histograms,
     interval: u64,
     /// When it ends; 0 before the first sample.
     until: Nanos,
@@ -87,10 +78,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// `paced` where requests have an intended instant.
-    pub fn new(shared: &Shared, paced: bool) -> Recorder {
+    pub fn new(shared: &Shared, series: Series) -> Recorder {
         Recorder {
-            measures: Measures::new(paced),
+            histograms: Histograms::new(series),
             interval: 0,
             until: Nanos::ZERO,
             requests: 0,
@@ -117,7 +107,7 @@ impl Recorder {
         if sample.done >= self.until {
             self.next_interval(sample.done, shared);
         }
-        self.measures.record(sample);
+        self.histograms.record(sample);
         self.requests += 1;
         self.last_done = self.last_done.max(sample.done);
     }
@@ -125,8 +115,16 @@ impl Recorder {
     /// Notes by how much the generator itself was late to look at a request, whether or not that could be sent then.
     #[inline]
     pub fn timer_error(&mut self, late: Nanos, counting: bool) {
-        if let Some(paced) = self.measures.paced.as_mut().filter(|_| counting) {
-            paced.timer_error.saturating_record(late.0);
+        if counting {
+            self.histograms.record_timer_error(late);
+        }
+    }
+
+    /// Notes what took so long in a series of the protocol's own, by its place among them. It is of the interval under way.
+    #[inline]
+    pub fn own(&mut self, own: usize, time: Nanos, counting: bool) {
+        if counting {
+            self.histograms.record_own(own, time);
         }
     }
 
@@ -135,7 +133,7 @@ impl Recorder {
         let first = shared.first();
         let interval = done.since(first).0 / INTERVAL.0;
         if interval != self.interval {
-            shared.handover().swap(self.interval, &mut self.measures);
+            shared.interval_exchange().swap(self.interval, &mut self.histograms);
         }
         self.interval = interval;
         self.until = first + Nanos((interval + 1).saturating_mul(INTERVAL.0));
@@ -164,8 +162,8 @@ impl Recorder {
     }
 
     /// What was not handed in yet, and the interval it belongs to.
-    pub fn measures(&self) -> &Measures {
-        &self.measures
+    pub fn histograms(&self) -> &Histograms {
+        &self.histograms
     }
 
     pub fn interval(&self) -> u64 {
@@ -175,7 +173,7 @@ impl Recorder {
     /// Service times of the interval under way, in nanoseconds.
     #[cfg(test)]
     pub fn service(&self) -> &Histogram<u64> {
-        &self.measures.service
+        self.histograms.service()
     }
 
     pub fn error_count(&self) -> u64 {
@@ -202,6 +200,7 @@ pub fn all_errors<'a>(recorders: impl Iterator<Item = &'a Recorder>) -> BTreeMap
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::histograms::{RESPONSE, SEND_LAG, SERVICE, TIMER_ERROR};
 
     fn shared() -> Shared {
         let shared = Shared::new(None, std::thread::current());
@@ -212,12 +211,12 @@ mod tests {
     #[test]
     fn response_is_lag_and_service() {
         let shared = shared();
-        let mut recorder = Recorder::new(&shared, true);
+        let mut recorder = Recorder::new(&shared, Series { paced: true, own: &[] });
         recorder.record(Sample { intended: Nanos(100), sent: Nanos(300), done: Nanos(1_300) }, &shared);
         recorder.timer_error(Nanos(7), true);
         recorder.timer_error(Nanos(8), false);
-        let paced = recorder.measures().paced.as_ref().unwrap();
-        let maxima = [recorder.service(), &paced.response, &paced.send_lag, &paced.timer_error].map(Histogram::max);
+        let max = |name| recorder.histograms().get(name).map(Histogram::max);
+        let maxima = [SERVICE, RESPONSE, SEND_LAG, TIMER_ERROR].map(|name| max(name).unwrap());
         assert_eq!(maxima, [1_000, 1_200, 200, 7]);
         assert_eq!((recorder.requests(), recorder.last_done()), (1, Nanos(1_300)));
     }
@@ -225,17 +224,17 @@ mod tests {
     #[test]
     fn a_closed_loop_intends_nothing() {
         let shared = shared();
-        let mut recorder = Recorder::new(&shared, false);
+        let mut recorder = Recorder::new(&shared, Series::default());
         recorder.record(Sample { intended: Nanos(1), sent: Nanos(2), done: Nanos(5) }, &shared);
         recorder.timer_error(Nanos(7), true);
-        assert!(recorder.measures().paced.is_none() && recorder.service().max() == 3);
+        assert!(recorder.histograms().get(RESPONSE).is_none() && recorder.service().max() == 3);
     }
 
     #[test]
     fn every_answer_shows_in_the_gauge_but_only_some_count() {
         let shared = Shared::new(Some(2), std::thread::current());
         shared.open_window(Nanos::ZERO, Nanos(100));
-        let mut recorder = Recorder::new(&shared, false);
+        let mut recorder = Recorder::new(&shared, Series::default());
         for (done, counting) in [(1, false), (2, true), (3, true), (4, true)] {
             recorder.answered(Sample { intended: Nanos(0), sent: Nanos(0), done: Nanos(done) }, counting, &shared);
         }
@@ -245,7 +244,7 @@ mod tests {
     #[test]
     fn every_error_kind_is_always_there() {
         let shared = shared();
-        let mut recorders = [Recorder::new(&shared, false), Recorder::new(&shared, false)];
+        let mut recorders = [Recorder::new(&shared, Series::default()), Recorder::new(&shared, Series::default())];
         recorders.iter_mut().for_each(|recorder| recorder.error(ErrorKind::Reset));
         let errors = all_errors(recorders.iter());
         let names: Vec<_> = errors.keys().map(String::as_str).collect();
@@ -263,7 +262,7 @@ mod tests {
     #[test]
     fn a_latency_beyond_the_scale_is_not_lost() {
         let shared = shared();
-        let mut recorder = Recorder::new(&shared, false);
+        let mut recorder = Recorder::new(&shared, Series::default());
         recorder.record(Sample { intended: Nanos(0), sent: Nanos(0), done: Nanos(u64::MAX - 1) }, &shared);
         assert_eq!(recorder.requests(), 1);
     }

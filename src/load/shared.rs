@@ -3,7 +3,7 @@
 //! Instants are published *ahead* of time, and a thread reads them after it read the clock. So a thread whose clock
 //! says "within the window" knows the window, and the count is exact without a lock.
 
-use super::timeline::Handover;
+use super::interval_exchange::IntervalExchange;
 use crate::units::Nanos;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -19,7 +19,7 @@ pub enum Phase {
     Run,
     /// Begin nothing new, wait for what is under way.
     Drain,
-    /// Stop where you stand.
+    /// Stop at once; nothing is waited for.
     Abandon,
 }
 
@@ -64,7 +64,7 @@ pub struct Shared {
     errors: AtomicU64,
     overdue: AtomicU64,
     failure: Mutex<Option<StartFailure>>,
-    handover: Handover,
+    interval_exchange: IntervalExchange,
     gauges: Mutex<Vec<Gauge>>,
     main: Thread,
 }
@@ -84,7 +84,7 @@ impl Shared {
             errors: AtomicU64::new(0),
             overdue: AtomicU64::new(0),
             failure: Mutex::new(None),
-            handover: Handover::default(),
+            interval_exchange: IntervalExchange::default(),
             gauges: Mutex::default(),
             main,
         }
@@ -136,8 +136,8 @@ impl Shared {
     }
 
     /// Where intervals are handed in.
-    pub fn handover(&self) -> &Handover {
-        &self.handover
+    pub fn interval_exchange(&self) -> &IntervalExchange {
+        &self.interval_exchange
     }
 
     /// A gauge for one more thread.

@@ -1,12 +1,12 @@
 //! From what a run left behind to the report: pure arithmetic.
 
 use super::Config;
-use super::conduct::{CpuSample, Outcome};
-use super::datagram::{self, Tally};
-use super::ledger::{Account, Count, Ledger};
-use super::measures::Paced;
+use super::coordinator::{CpuSample, Outcome};
+use super::datagram::{self, stats::DatagramStats};
+use super::histograms::{RESPONSE, SEND_LAG, TIMER_ERROR};
 use super::recorder::{ErrorKind, all_errors};
-use super::validity::{self, Facts, Others};
+use super::resource_usage::{Count, EndUsage, ResourceUsage};
+use super::validity::{self, Facts, Interference};
 use crate::clock;
 use crate::record::{
     AccountingRecord, CountRecord, CpuRecord, DatagramRecord, EndRecord, InterruptsRecord, LOAD_SCHEMA, LoadReport,
@@ -15,12 +15,11 @@ use crate::record::{
 use crate::sys::accounting::{CoresTime, Cpu, PerfEvent, ProcessTreeUse, Switches, Unavailable};
 use crate::sys::affinity;
 use crate::units::Nanos;
-use hdrhistogram::Histogram;
 
 /// The report of a run.
 pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
-    let Outcome { measures, intervals, .. } = outcome;
-    let requests = measures.service.len();
+    let Outcome { histograms, intervals, .. } = outcome;
+    let requests = histograms.service().len();
     let duration = outcome.last.since(outcome.first);
     let cpu = cpu(outcome.cpu.as_ref(), server_use(outcome), duration, requests);
     let accounting = accounting(outcome, &cpu, duration);
@@ -29,11 +28,10 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
     let max_loss = config.datagrams.max_loss;
     let losses = datagrams.as_ref().and_then(|record| datagram::invalid(record, max_loss));
     let silent = datagrams.and_then(|_| silent(config, &facts));
-    let unsegmented = datagram::unsegmented(tallies(outcome));
+    let unsegmented = datagram::unsegmented(datagram_stats(outcome));
     let oddities = datagrams.iter().flat_map(|record| datagram::warnings(record, max_loss, unsegmented));
-    let paced = measures.paced.as_deref();
-    let figures = |pick: fn(&Paced) -> &Histogram<u64>| paced.map(|paced| histogram::figures(pick(paced)));
-    let encoded = |pick: fn(&Paced) -> &Histogram<u64>| paced.map(|paced| histogram::encode(pick(paced)));
+    let figures = |name| histograms.get(name).map(histogram::figures);
+    let encoded = |name| histograms.get(name).map(histogram::encode);
     LoadReport {
         schema: LOAD_SCHEMA.into(),
         ringmark: env!("CARGO_PKG_VERSION").into(),
@@ -42,7 +40,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
         requests,
         duration_ns: duration.0,
         throughput_per_s: per(requests as f64, duration.as_secs_f64()).unwrap_or(0.0),
-        latency_ns: histogram::figures(&measures.service),
+        latency_ns: histogram::figures(histograms.service()),
         errors: facts.errors.clone(),
         invalid: silent.into_iter().chain(validity::invalid(&facts)).chain(losses).collect(),
         warnings: validity::warnings(&facts)
@@ -52,12 +50,13 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
             .collect(),
         cpu,
         accounting: Some(accounting),
-        histogram: histogram::encode(&measures.service),
-        response_ns: figures(|paced| &paced.response),
-        response_histogram: encoded(|paced| &paced.response),
-        send_lag_ns: figures(|paced| &paced.send_lag),
-        send_lag_histogram: encoded(|paced| &paced.send_lag),
-        timer_error_ns: figures(|paced| &paced.timer_error),
+        histogram: histogram::encode(histograms.service()),
+        response_ns: figures(RESPONSE),
+        response_histogram: encoded(RESPONSE),
+        send_lag_ns: figures(SEND_LAG),
+        send_lag_histogram: encoded(SEND_LAG),
+        timer_error_ns: figures(TIMER_ERROR),
+        series: histograms.own().map(|(name, own)| (name.to_string(), histogram::encode(own))).collect(),
         steady: outcome.steady,
         intervals: intervals.clone(),
         datagrams,
@@ -66,7 +65,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
 }
 
 fn datagrams(outcome: &Outcome) -> Option<DatagramRecord> {
-    datagram::record(tallies(outcome), outcome.server_drops)
+    datagram::record(datagram_stats(outcome), outcome.server_drops)
 }
 
 fn silent(config: &Config, facts: &Facts) -> Option<Reason> {
@@ -74,26 +73,26 @@ fn silent(config: &Config, facts: &Facts) -> Option<Reason> {
     datagram::silent(&config.target, config.datagrams.dialect, facts.admitted, timeouts)
 }
 
-fn tallies(outcome: &Outcome) -> impl Iterator<Item = &Tally> {
-    outcome.hauls.iter().filter_map(|haul| haul.datagrams.as_ref())
+fn datagram_stats(outcome: &Outcome) -> impl Iterator<Item = &DatagramStats> {
+    outcome.results.iter().filter_map(|result| result.datagrams.as_ref())
 }
 
 fn facts(config: &Config, outcome: &Outcome, duration: Nanos, cpu: &CpuRecord) -> Facts {
-    let paced = outcome.measures.paced.as_deref();
-    let p99 = |pick: fn(&Paced) -> &Histogram<u64>| {
-        paced.map_or(Nanos::ZERO, |paced| Nanos(pick(paced).value_at_quantile(0.99)))
+    let p99 = |name| {
+        let histogram = outcome.histograms.get(name);
+        histogram.map_or(Nanos::ZERO, |histogram| Nanos(histogram.value_at_quantile(0.99)))
     };
     Facts {
         connections: config.all_connections() as u64,
         threads: config.threads as u64,
         admitted: outcome.admitted as u64,
-        requests: outcome.measures.service.len(),
-        errors: all_errors(outcome.hauls.iter().map(|haul| &haul.recorder)),
+        requests: outcome.histograms.service().len(),
+        errors: all_errors(outcome.results.iter().map(|result| &result.recorder)),
         allowed_errors: config.allowed_errors,
         spin: config.spin,
         pace: config.pace,
-        response_p99: p99(|paced| &paced.response),
-        lag_p99: p99(|paced| &paced.timer_error),
+        response_p99: p99(RESPONSE),
+        lag_p99: p99(TIMER_ERROR),
         steady: outcome.steady,
         drift: outcome.drift,
         clock_source: clock::source(),
@@ -101,17 +100,17 @@ fn facts(config: &Config, outcome: &Outcome, duration: Nanos, cpu: &CpuRecord) -
         duration,
         planned: config.duration,
         interrupted: outcome.interrupted,
-        busiest_thread: outcome.hauls.iter().filter_map(|haul| haul.busy).fold(0.0, f64::max),
+        busiest_thread: outcome.results.iter().filter_map(|result| result.busy).fold(0.0, f64::max),
         server_cpu_wanted: config.server_pid.is_some(),
         server_cpu: cpu.server_ns.map(Nanos),
         server_processes_ended: server_use(outcome).map_or(0, |server| server.ended),
         server_cores: config.server_pid.and_then(affinity::cores_of).map(|cores| cores.len()),
-        ports_exhausted: outcome.hauls.iter().any(|haul| haul.ports_exhausted),
+        ports_exhausted: outcome.results.iter().any(|result| result.ports_exhausted),
     }
 }
 
 /// What others took of the watched cores between the two samples.
-fn others(outcome: &Outcome) -> Option<Others> {
+fn others(outcome: &Outcome) -> Option<Interference> {
     let (begin, end) = outcome.cpu.as_ref()?;
     let (before, after) = (begin.cores?, end.cores?);
     let generator = end.generator?.since(begin.generator?).total;
@@ -122,12 +121,12 @@ fn others(outcome: &Outcome) -> Option<Others> {
 
 /// Interrupts are the network's work and no program's. Where the kernel does not keep them apart, those that fell in our
 /// time are in `ours`, and how many these are is not known: between none and all.
-fn taken(capacity: Nanos, before: CoresTime, after: CoresTime, ours: Nanos) -> Others {
+fn taken(capacity: Nanos, before: CoresTime, after: CoresTime, ours: Nanos) -> Interference {
     let programs = after.programs.since(before.programs);
     let interrupts = after.interrupts.since(before.interrupts);
     let least = programs.since(ours);
     let most = if after.interrupts_apart { least } else { (programs + interrupts).since(ours) };
-    Others { capacity, programs: [least, most], hypervisor: after.stolen.since(before.stolen) }
+    Interference { capacity, programs: [least, most], hypervisor: after.stolen.since(before.stolen) }
 }
 
 /// Interrupts of the watched cores, of a piece with the counted time.
@@ -166,7 +165,7 @@ fn cpu(
 }
 
 fn accounting(outcome: &Outcome, cpu: &CpuRecord, duration: Nanos) -> AccountingRecord {
-    let Ledger { generator, server, unavailable, .. } = &outcome.ledger;
+    let ResourceUsage { generator, server, unavailable, .. } = &outcome.resource_usage;
     let samples = outcome.cpu.as_ref();
     let own = samples.and_then(|(begin, end)| Some(end.generator?.since(begin.generator?)));
     let server_cpu = server_use(outcome).map(|server| server.cpu);
@@ -186,7 +185,7 @@ fn accounting(outcome: &Outcome, cpu: &CpuRecord, duration: Nanos) -> Accounting
 }
 
 /// One end; `cpu` is what was read and what of it falls in the counted time.
-fn end(account: &Account, cpu: Option<(Cpu, u64)>) -> EndRecord {
+fn end(account: &EndUsage, cpu: Option<(Cpu, u64)>) -> EndRecord {
     let user = cpu.and_then(|(read, counted)| Some((read.user_share()? * counted as f64).round() as u64));
     let record =
         |count: Count| CountRecord { count: count.events, requests: count.requests, duration_ns: count.over.0 };
@@ -271,11 +270,11 @@ mod tests {
 
     #[test]
     fn an_end_is_what_was_read_and_no_more() {
-        assert_eq!(end(&Account::default(), None), EndRecord::default());
+        assert_eq!(end(&EndUsage::default(), None), EndRecord::default());
         let switches = Switches { voluntary: 30, involuntary: 3 };
         let mut counts = [None; 3];
         counts[PerfEvent::SystemCalls as usize] = Some(Count { events: 12, requests: 4, over: Nanos(9) });
-        let account = Account {
+        let account = EndUsage {
             resident: [Some(Bytes(500)), Some(Bytes(400))],
             switches: Some(Count { events: switches, requests: 5, over: Nanos(9) }),
             counts,

@@ -26,7 +26,7 @@ const DRIFT: f64 = 0.25;
 /// … and it must be a climb, so many of its standard errors steep. A single step, as another program makes it that comes
 /// or goes, is at most 7.4 in 20 intervals; noise beyond 4 is 1 in 1000.
 const CLEAR: f64 = 8.0;
-/// Others may use this share of the cores before it is worth a word.
+/// Interference may use this share of the cores before it is worth a word.
 const TOLERATED_SHARE: f64 = 0.05;
 /// Clock sources that are read without a system call, in some 20 ns: of x86, of its hypervisors, and of ARM.
 const QUICK_CLOCKS: [&str; 5] =
@@ -53,7 +53,7 @@ pub struct Facts {
     pub drift: Option<Trend>,
     pub clock_source: Option<String>,
     /// What others took of the cores in use.
-    pub others: Option<Others>,
+    pub others: Option<Interference>,
     /// The counted window's length, and its length had nobody interrupted.
     pub duration: Nanos,
     pub planned: Nanos,
@@ -73,7 +73,7 @@ pub struct Facts {
 
 /// Time of the cores in use that went elsewhere, within the counted time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Others {
+pub struct Interference {
     /// All the time of these cores.
     pub capacity: Nanos,
     /// Used by other programs than the generator and the server: at least, and at most. They differ where the kernel does
@@ -183,7 +183,7 @@ fn hypervisor(facts: &Facts) -> Option<Reason> {
 }
 
 /// The share, where it is worth a word.
-fn intolerable(facts: &Facts, pick: fn(&Others) -> Nanos) -> Option<f64> {
+fn intolerable(facts: &Facts, pick: fn(&Interference) -> Nanos) -> Option<f64> {
     let others = facts.others.as_ref()?;
     let share = pick(others).0 as f64 / others.capacity.0.max(1) as f64;
     (share > TOLERATED_SHARE).then(|| share.min(1.0))
@@ -360,8 +360,8 @@ mod tests {
         Some(Trend { mean: 1.0, slope: drift / 19.0, t, values: 20 })
     }
 
-    fn others(programs: [u64; 2], hypervisor: u64) -> Option<Others> {
-        Some(Others { capacity: Nanos(100), programs: programs.map(Nanos), hypervisor: Nanos(hypervisor) })
+    fn others(programs: [u64; 2], hypervisor: u64) -> Option<Interference> {
+        Some(Interference { capacity: Nanos(100), programs: programs.map(Nanos), hypervisor: Nanos(hypervisor) })
     }
 
     #[test]

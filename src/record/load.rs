@@ -67,6 +67,9 @@ pub struct LoadReport {
     /// reports, of 2026-11-24, have it of those requests only for which a connection was free. Open loop only.
     #[serde(default)]
     pub timer_error_ns: Option<LatencyRecord>,
+    /// What the protocol measures beyond that, by name: histograms in the form of `histogram`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub series: BTreeMap<String, String>,
     /// How the warm-up ended; `None` where none was asked for.
     #[serde(default)]
     pub steady: Option<SteadyRecord>,
@@ -115,7 +118,7 @@ impl LoadReport {
 
     /// What a comparison compares, more being better: of a closed loop the throughput; of an open loop, whose throughput
     /// is what was asked for, how many p99 response times go into a second.
-    pub fn speed(&self) -> f64 {
+    pub fn score(&self) -> f64 {
         self.response_ns.map_or(self.throughput_per_s, |response| 1e9 / response.p99 as f64)
     }
 

@@ -3,7 +3,7 @@
 
 use crate::cli::live::Live;
 use crate::cli::told;
-use crate::load::{Config, Progress, Stage, Waited};
+use crate::load::{Config, LatencySnapshot, Progress, RunStage};
 use crate::units::{Nanos, counted};
 
 /// In a pipe, shorter runs say nothing until their report.
@@ -40,7 +40,7 @@ impl LiveLine {
             Way::Lines if span.is_some() => told::say(format_args!("{}", text())),
             Way::Lines | Way::Nobody => {}
         }
-        if progress.stage == Stage::Measure {
+        if progress.stage == RunStage::Measure {
             self.begun.get_or_insert(progress);
         }
         self.previous = Some(progress);
@@ -48,7 +48,7 @@ impl LiveLine {
 
     /// What a rate can be told of: a stretch of measuring, from the look before.
     fn span(&self, progress: &Progress) -> Option<Span> {
-        let measured = |look: &Progress| look.stage == Stage::Measure;
+        let measured = |look: &Progress| look.stage == RunStage::Measure;
         let previous = self.previous.as_ref().filter(|previous| measured(previous) && measured(progress))?;
         Some(Span {
             measured: progress.at.since(self.begun.as_ref().unwrap_or(previous).at),
@@ -70,16 +70,16 @@ struct Span {
 fn describe(progress: &Progress, span: Option<&Span>, connections: usize) -> String {
     let errors = troubles(progress);
     match (progress.stage, span) {
-        (Stage::Connect, _) => format!("connecting: {} of {connections} answered{errors}", progress.admitted),
-        (Stage::WarmUp, _) => format!("warming up{errors}"),
-        (Stage::Measure, None) => format!("measuring{errors}"),
-        (Stage::Measure, Some(span)) => {
+        (RunStage::Connect, _) => format!("connecting: {} of {connections} answered{errors}", progress.admitted),
+        (RunStage::WarmUp, _) => format!("warming up{errors}"),
+        (RunStage::Measure, None) => format!("measuring{errors}"),
+        (RunStage::Measure, Some(span)) => {
             let (seconds, rate) = (span.measured.as_secs_f64(), rate(span));
             let latency = progress.latency.map(waited).unwrap_or_default();
             format!("{seconds:.0}s: {rate:.0}/s{errors}{latency}, {}", counted(progress.counted, "request"))
         }
-        (Stage::Account, _) => format!("counting switches and system calls{errors}"),
-        (Stage::Drain, _) => format!("waiting for the last answers{errors}"),
+        (RunStage::Account, _) => format!("counting switches and system calls{errors}"),
+        (RunStage::Drain, _) => format!("waiting for the last answers{errors}"),
     }
 }
 
@@ -89,8 +89,8 @@ fn troubles(progress: &Progress) -> String {
     some(progress.errors, counted(progress.errors, "error")) + &some(progress.overdue, overdue)
 }
 
-fn waited(latency: Waited) -> String {
-    let Waited { p50, p99, max } = latency;
+fn waited(latency: LatencySnapshot) -> String {
+    let LatencySnapshot { p50, p99, max } = latency;
     format!(", so far p50 {} p99 {} max {}", Nanos(p50), Nanos(p99), Nanos(max))
 }
 
@@ -103,7 +103,7 @@ fn rate(span: &Span) -> f64 {
 mod tests {
     use super::*;
 
-    fn look(stage: Stage, seconds: u64, counted: u64) -> Progress {
+    fn look(stage: RunStage, seconds: u64, counted: u64) -> Progress {
         let at = Nanos::from_secs(seconds);
         Progress { stage, at, admitted: 4, counted, errors: 0, overdue: 0, latency: None }
     }
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_that_of_the_measuring_since_the_line_before() {
-        use Stage::{Connect, Drain, Measure, WarmUp};
+        use RunStage::{Connect, Drain, Measure, WarmUp};
         let looks =
             [(Connect, 0, 0), (WarmUp, 5, 0), (Measure, 7, 0), (Measure, 8, 500), (Measure, 10, 900), (Drain, 11, 950)];
         let expected = [
@@ -137,12 +137,12 @@ mod tests {
 
     #[test]
     fn what_went_wrong_comes_before_what_was_measured() {
-        let begin = look(Stage::Measure, 1, 0);
-        let latency = Some(Waited { p50: 20_000, p99: 300_000, max: 5_000_000 });
-        let known = Progress { latency, errors: 1, overdue: 7, ..look(Stage::Measure, 3, 400) };
+        let begin = look(RunStage::Measure, 1, 0);
+        let latency = Some(LatencySnapshot { p50: 20_000, p99: 300_000, max: 5_000_000 });
+        let known = Progress { latency, errors: 1, overdue: 7, ..look(RunStage::Measure, 3, 400) };
         let text = "2s: 200/s, 1 error, 7 lost or late, so far p50 20us p99 300us max 5ms, 400 requests";
         assert_eq!(shown(&[begin, known])[1], text);
-        let failing = Progress { errors: 2, ..look(Stage::Connect, 1, 0) };
+        let failing = Progress { errors: 2, ..look(RunStage::Connect, 1, 0) };
         assert_eq!(shown(&[failing])[0], "connecting: 4 of 9 answered, 2 errors");
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! # The contract
 //!
-//! An engine belongs to one thread, which makes it there and calls it in turns: `wait` once (while spinning: until it
-//! says that something happened), `events` once, then any number of `open` and `send`.
+//! In each turn (see [`crate::load::engine::Engine`]) it is called once for `events`, then any number of times for `open` and
+//! `send`.
 //!
 //! - Sockets are numbers below the count given at the start; each is opened once, with a socket that is connected.
-//! - From then on every datagram that arrives is told with [`Event::Datagram`], empty ones too, super-packets in their
+//! - From then on every datagram that arrives is notified with [`Event::Datagram`], empty ones too, super-packets in their
 //!   parts. One that is longer than those sent is told as one byte too long at least, never as shorter.
 //! - `send` takes the first of the datagrams offered, as many as it can at once, and says how many. It tells 0 where the
 //!   kernel takes none now: then [`Event::Writable`] follows. What it takes it sends, each once, in order.
@@ -22,7 +22,7 @@
 pub mod epoll;
 pub mod uring;
 
-use crate::load::engine::{EngineError, Wait};
+use crate::load::engine::{Engine, EngineConfig};
 use crate::sys::datagram::{gso, set_gro};
 use socket2::Socket;
 use std::io;
@@ -30,7 +30,7 @@ use std::io;
 /// What happened on a socket.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Datagrams were received just now; they follow. Told where [`Engine::RECEIVES_WHILE_TELLING`].
+    /// Datagrams were received just now; they follow. Notified where [`Engine::RECEIVES_IN_EVENTS`].
     Batch,
     Datagram(&'a [u8]),
     /// More may be sent.
@@ -45,25 +45,9 @@ pub struct Refused {
     pub error: io::Error,
 }
 
-/// What an engine prepares for.
-#[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    /// Sockets of this thread.
-    pub sockets: usize,
-    /// Bytes of the largest datagram that is sent and, if all is well, that arrives; where super-packets are sent, of every
-    /// datagram.
-    pub size: usize,
-    /// Most datagrams in flight per socket.
-    pub depth: usize,
-    /// Most datagrams of one super-packet; 1 sends none.
-    pub segments: usize,
-    /// Whether `wait` will often be called to only look.
-    pub spins: bool,
-}
-
 /// Sends and receives, super-packets counted once.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Traffic {
+pub struct IoStats {
     pub sends: u64,
     pub receives: u64,
     /// Datagrams received.
@@ -72,47 +56,49 @@ pub struct Traffic {
     pub unsegmented: Option<i32>,
 }
 
-/// See the module's head for the contract.
-pub trait Engine: Sized {
-    /// Datagrams are received while `events` runs, not by the `wait` before it: each batch has an instant of its own.
-    const RECEIVES_WHILE_TELLING: bool;
+impl IoStats {
+    pub fn plus(self, other: IoStats) -> IoStats {
+        IoStats {
+            sends: self.sends + other.sends,
+            receives: self.receives + other.receives,
+            answers: self.answers + other.answers,
+            unsegmented: self.unsegmented.or(other.unsegmented),
+        }
+    }
+}
 
-    fn new(setup: &Setup) -> Result<Self, EngineError>;
+/// Writes the datagram with an index among those offered to its room, and says how long it is.
+pub trait Writer: FnMut(usize, &mut [u8]) -> usize {}
 
+impl<F: FnMut(usize, &mut [u8]) -> usize> Writer for F {}
+
+/// See the module's description for the contract.
+pub trait DatagramEngine: Engine {
     fn open(&mut self, number: usize, socket: Socket) -> io::Result<()>;
 
-    /// Offers `count` datagrams, at least one; `write` writes the one with the index to its room of `size` bytes, and says
-    /// how long it is.
-    fn send(
-        &mut self,
-        number: usize,
-        count: usize,
-        write: impl FnMut(usize, &mut [u8]) -> usize,
-    ) -> Result<usize, Refused>;
+    /// Offers `count` datagrams, at least one, each with room of `size` bytes.
+    fn send(&mut self, number: usize, count: usize, write: impl Writer) -> Result<usize, Refused>;
 
     fn socket(&self, number: usize) -> Option<&Socket>;
 
-    /// Whether there is something for `events` to tell.
-    fn wait(&mut self, wait: Wait) -> io::Result<bool>;
+    fn events(&mut self, notify: impl FnMut(usize, Event<'_>));
 
-    fn events(&mut self, tell: impl FnMut(usize, Event<'_>));
-
-    fn traffic(&self) -> Traffic;
+    fn io_stats(&self) -> IoStats;
 }
 
 /// Lets a socket send and receive super-packets where they are asked for. Whether it sends them; where the kernel cannot,
-/// `traffic` keeps why.
-pub fn prepare_segments(socket: &Socket, setup: &Setup, traffic: &mut Traffic) -> bool {
-    if setup.segments <= 1 {
+/// `stats` keeps why.
+pub fn prepare_segments(socket: &Socket, config: &EngineConfig, stats: &mut IoStats) -> bool {
+    if config.segments <= 1 {
         return false;
     }
     // Where the kernel cannot, they arrive in parts.
     let _ = set_gro(socket);
-    let size = u16::try_from(setup.size).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE));
+    let size = u16::try_from(config.size).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE));
     match size.and_then(|size| gso::set_gso(socket, size)) {
         Ok(()) => true,
         Err(error) => {
-            traffic.unsegmented = error.raw_os_error();
+            stats.unsegmented = error.raw_os_error();
             false
         }
     }
@@ -129,27 +115,31 @@ mod tests {
     use super::epoll::EpollEngine;
     use super::uring::UringEngine;
     use super::*;
+    use crate::load::engine::Wait;
     use crate::units::Nanos;
     use std::net::UdpSocket;
     use std::time::Duration;
 
-    const SETUP: Setup = Setup { sockets: 1, size: 50, depth: 8, segments: 4, spins: false };
+    fn config() -> EngineConfig {
+        let target = "udp://127.0.0.1:1".parse().unwrap();
+        EngineConfig { target, sockets: 1, size: 50, depth: 8, segments: 4, spins: false }
+    }
 
     /// An engine with a socket that is prepared so, and its peer.
-    fn connected<E: Engine>(setup: &Setup, prepare: impl FnOnce(&Socket)) -> (E, UdpSocket) {
+    fn connected<E: DatagramEngine>(config: &EngineConfig, prepare: impl FnOnce(&Socket)) -> (E, UdpSocket) {
         let [own, peer] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         own.connect(peer.local_addr().unwrap()).unwrap();
         peer.connect(own.local_addr().unwrap()).unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let own = Socket::from(own);
         prepare(&own);
-        let mut engine = E::new(setup).unwrap();
+        let mut engine = E::new(config).unwrap();
         engine.open(0, own).unwrap();
         (engine, peer)
     }
 
     /// Offers datagrams whose bytes are their numbers until all are taken.
-    fn send(engine: &mut impl Engine, numbers: std::ops::Range<u8>, len: impl Fn(u8) -> usize) {
+    fn send(engine: &mut impl DatagramEngine, numbers: std::ops::Range<u8>, len: impl Fn(u8) -> usize) {
         let mut next = numbers.start;
         while next < numbers.end {
             let write = |index: usize, room: &mut [u8]| {
@@ -163,7 +153,7 @@ mod tests {
     }
 
     /// Turns until so many datagrams came; the first byte and the length of each.
-    fn receive(engine: &mut impl Engine, count: usize) -> Vec<(u8, usize)> {
+    fn receive(engine: &mut impl DatagramEngine, count: usize) -> Vec<(u8, usize)> {
         let mut got = Vec::new();
         for _ in 0..1000 {
             if got.len() >= count {
@@ -180,7 +170,12 @@ mod tests {
     }
 
     /// Sends the datagrams, of which each has its length, and takes in what the peer sends back: the same.
-    fn assert_echoed(engine: &mut impl Engine, peer: &UdpSocket, numbers: std::ops::Range<u8>, len: fn(u8) -> usize) {
+    fn assert_echoed(
+        engine: &mut impl DatagramEngine,
+        peer: &UdpSocket,
+        numbers: std::ops::Range<u8>,
+        len: fn(u8) -> usize,
+    ) {
         send(engine, numbers.clone(), len);
         let echo = std::thread::scope(|scope| {
             let echoing = scope.spawn(|| {
@@ -197,16 +192,16 @@ mod tests {
         assert_eq!(echo, numbers.map(|number| (number, len(number))).collect::<Vec<_>>());
     }
 
-    fn goes_on_without_super_packets<E: Engine>() {
-        let (mut engine, peer) = connected::<E>(&SETUP, |own| gso::refuse_segments(own).unwrap());
+    fn goes_on_without_super_packets<E: DatagramEngine>() {
+        let (mut engine, peer) = connected::<E>(&config(), |own| gso::refuse_segments(own).unwrap());
         for numbers in [0..7, 7..9] {
-            assert_echoed(&mut engine, &peer, numbers, |_| SETUP.size);
+            assert_echoed(&mut engine, &peer, numbers, |_| config().size);
         }
-        assert_eq!((engine.traffic().unsegmented, engine.traffic().sends), (Some(libc::EINVAL), 9));
+        assert_eq!((engine.io_stats().unsegmented, engine.io_stats().sends), (Some(libc::EINVAL), 9));
     }
 
-    fn sends_each_as_long_as_it_is<E: Engine>() {
-        let (mut engine, peer) = connected::<E>(&Setup { segments: 1, ..SETUP }, |_| ());
+    fn sends_each_as_long_as_it_is<E: DatagramEngine>() {
+        let (mut engine, peer) = connected::<E>(&EngineConfig { segments: 1, ..config() }, |_| ());
         for numbers in [0..8, 8..16, 16..24] {
             assert_echoed(&mut engine, &peer, numbers, |number| [50, 1, 17][usize::from(number) % 3]);
         }
@@ -222,7 +217,7 @@ mod tests {
     }
 
     /// Offers three datagrams that the kernel has no memory for.
-    fn loses_what_there_is_no_memory_for<E: Engine>() {
+    fn loses_what_there_is_no_memory_for<E: DatagramEngine>() {
         if !crate::sys::loopbacks().contains(&"[::1]:0") {
             return;
         }
@@ -230,7 +225,7 @@ mod tests {
         own.connect(peer.local_addr().unwrap()).unwrap();
         let own = Socket::from(own);
         gso::starve_long_sends(&own).unwrap();
-        let mut engine = E::new(&Setup { size: 8000, segments: 1, ..SETUP }).unwrap();
+        let mut engine = E::new(&EngineConfig { size: 8000, segments: 1, ..config() }).unwrap();
         engine.open(0, own).unwrap();
         let mut lost = match engine.send(0, 3, |_, room| {
             room.fill(7);
@@ -253,7 +248,7 @@ mod tests {
             });
             assert!(lost <= 1, "it is tried again");
         }
-        assert_eq!((lost, engine.traffic().sends), (1, 0));
+        assert_eq!((lost, engine.io_stats().sends), (1, 0));
     }
 
     #[test]

@@ -1,30 +1,28 @@
 //! Load by datagrams: every request is one, sent on a connected socket with an address of its own; the network may lose,
 //! delay, duplicate and reorder them, and each of these is counted apart.
 //!
-//! From the inside out: `reorder` and `tracker` (one socket's requests: what an
-//! answer is), `swarm` (one thread's sockets), `engine` (I/O: epoll or io_uring), `socket` (how one is made), `crew` (a
-//! swarm on its engine), `outcome` (figures and rules of the report). Only `engine` and `socket` touch sockets, nothing
-//! reads the clock but `crew`, where it is told to.
+//! From the inside out: `reorder` and `tracker` (one socket's requests: what an answer is), `pool` (one thread's sockets),
+//! `engine` (I/O: epoll or io_uring), `socket` (how one is made), `stats` and `report` (figures and rules of the report).
+//! Only `engine` and `socket` touch sockets.
 
-mod crew;
-mod engine;
-mod outcome;
+pub mod engine;
+mod pool;
 mod reorder;
+mod report;
 mod socket;
-mod swarm;
+pub mod stats;
 mod tracker;
 
-pub use crew::Datagrams;
-pub use engine::{Engine, Setup, epoll::EpollEngine, uring::UringEngine};
-pub use outcome::{Tally, invalid, record, silent, unsegmented, warnings};
-pub use swarm::Orders;
+pub use engine::{epoll::EpollEngine, uring::UringEngine};
+pub use pool::SocketPool;
+pub use report::{invalid, record, silent, unsegmented, warnings};
 
+use super::Config;
 use super::protocols::DatagramProtocol;
-use super::{Config, fleet};
 use crate::record::Reason;
 use crate::sys::datagram::drops_at;
 use crate::sys::datagram::gso::MAX_SEGMENTS;
-use crate::units::{Address, SocketLocation};
+use crate::units::{Address, SocketLocation, Transport};
 use std::net::{SocketAddr, UdpSocket};
 
 /// What a valid run may lose unless told otherwise.
@@ -56,16 +54,10 @@ pub fn max_size(target: &Address) -> u64 {
     }
 }
 
-/// What a thread's engine prepares for.
-pub fn setup(config: &Config, sockets: usize, spins: bool, usual_depth: u64) -> Setup {
-    let size = config.largest_size().0 as usize;
-    Setup { sockets, size, depth: usual_depth as usize, segments: segments(config), spins }
-}
-
 /// Most datagrams of one super-packet; 1 where none are sent.
-fn segments(config: &Config) -> usize {
+pub fn segments(config: &Config) -> usize {
     let is_udp = matches!(config.target.location, SocketLocation::Ip { .. });
-    if !is_udp || config.mix.is_some() {
+    if config.target.transport != Transport::Datagram || !is_udp || config.mix.is_some() {
         return 1;
     }
     let fit = max_size(&config.target) / config.size.0.max(1);
@@ -76,20 +68,6 @@ fn segments(config: &Config) -> usize {
 pub fn too_large_for_gso(config: &Config) -> Option<Reason> {
     (config.datagrams.gso > 1 && segments(config) == 1)
         .then(|| Reason::GsoTooLarge { size: config.size.0, most: max_size(&config.target) })
-}
-
-/// What a thread's sockets have to do: what `load` says of its connections.
-pub fn orders(config: &Config, load: &fleet::Orders) -> Orders {
-    Orders {
-        target: config.target.clone(),
-        sockets: load.connections,
-        first: load.first,
-        depth: load.depth,
-        timeout: load.timeout,
-        admit_at_once: load.admit_at_once,
-        client: load.client,
-        pacer: load.pacer,
-    }
 }
 
 /// What the kernel has dropped so far at the target's sockets. `None` where they are not on this machine.

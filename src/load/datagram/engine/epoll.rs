@@ -1,14 +1,14 @@
 //! The readiness engine: epoll, level-triggered, one recvmmsg(2) per readiness and one sendmmsg(2) per send.
 
-use super::{Engine, Event, Refused, Setup, Traffic, prepare_segments, refuses_segments};
-use crate::load::engine::{EngineError, Wait};
+use super::{DatagramEngine, Event, IoStats, Refused, Writer, prepare_segments, refuses_segments};
+use crate::load::engine::{Engine, EngineConfig, EngineError, Wait};
 use crate::sys::datagram::{BATCH, RecvBatch, SendBatch, gso, parts};
 use crate::sys::epoll::{Epoll, Events, Interest};
 use crate::sys::socket::is_transient;
 use socket2::Socket;
 use std::io;
 
-/// Most sockets that one wait tells of.
+/// Most sockets that one wait reports.
 const MAX_EVENTS: usize = 1024;
 /// Memory for what one call sends.
 const SEND_MEMORY: usize = 1 << 20;
@@ -16,14 +16,14 @@ const SEND_MEMORY: usize = 1 << 20;
 pub struct EpollEngine {
     epoll: Epoll,
     events: Events,
-    sockets: Vec<Option<Seat>>,
-    setup: Setup,
+    sockets: Vec<Option<ClientSocket>>,
+    config: EngineConfig,
     inbox: RecvBatch,
     outbox: SendBatch,
-    traffic: Traffic,
+    stats: IoStats,
 }
 
-struct Seat {
+struct ClientSocket {
     socket: Socket,
     /// The kernel takes no more for now; writability is asked for.
     blocked: bool,
@@ -32,129 +32,126 @@ struct Seat {
 }
 
 /// Room that one receive needs: for a super-packet, or for a byte more than is expected so that it shows.
-fn room(setup: &Setup) -> usize {
-    if setup.segments > 1 { gso::MAX_SUPER_PACKET.next_power_of_two() } else { setup.size + 1 }
+fn room(config: &EngineConfig) -> usize {
+    if config.segments > 1 { gso::MAX_SUPER_PACKET.next_power_of_two() } else { config.size + 1 }
 }
 
 /// Most datagrams that one call sends.
-fn most(setup: &Setup) -> usize {
-    match setup.segments {
-        1 => (SEND_MEMORY / setup.size).clamp(1, BATCH).min(setup.depth),
+fn most(config: &EngineConfig) -> usize {
+    match config.segments {
+        1 => (SEND_MEMORY / config.size).clamp(1, BATCH).min(config.depth),
         segments => segments,
     }
 }
 
 impl Engine for EpollEngine {
-    const RECEIVES_WHILE_TELLING: bool = true;
+    const RECEIVES_IN_EVENTS: bool = true;
 
-    fn new(setup: &Setup) -> Result<EpollEngine, EngineError> {
+    fn new(config: &EngineConfig) -> Result<EpollEngine, EngineError> {
         Ok(EpollEngine {
             epoll: Epoll::new().map_err(EngineError::Epoll)?,
-            events: Events::with_capacity(setup.sockets.min(MAX_EVENTS)),
-            sockets: (0..setup.sockets).map(|_| None).collect(),
-            inbox: RecvBatch::new(room(setup)),
-            outbox: SendBatch::new(most(setup), setup.size),
-            setup: *setup,
-            traffic: Traffic::default(),
+            events: Events::with_capacity(config.sockets.min(MAX_EVENTS)),
+            sockets: (0..config.sockets).map(|_| None).collect(),
+            inbox: RecvBatch::new(room(config)),
+            outbox: SendBatch::new(most(config), config.size),
+            config: config.clone(),
+            stats: IoStats::default(),
         })
-    }
-
-    fn open(&mut self, number: usize, socket: Socket) -> io::Result<()> {
-        let segmented = prepare_segments(&socket, &self.setup, &mut self.traffic);
-        self.epoll.add(&socket, Interest::READ, number as u64)?;
-        self.sockets[number] = Some(Seat { socket, blocked: false, segmented });
-        Ok(())
-    }
-
-    #[inline]
-    fn send(
-        &mut self,
-        number: usize,
-        count: usize,
-        mut write: impl FnMut(usize, &mut [u8]) -> usize,
-    ) -> Result<usize, Refused> {
-        let EpollEngine { epoll, sockets, outbox, traffic, .. } = self;
-        let refused = |datagrams| move |error| Refused { datagrams, error };
-        let Some(seat) = &mut sockets[number] else { return Err(refused(0)(io::ErrorKind::NotConnected.into())) };
-        let count = count.min(outbox.capacity());
-        (0..count).for_each(|index| outbox.put(index, |room| write(index, room)));
-        match seat.send(outbox, count, traffic) {
-            Err(error) if is_transient(&error) => {
-                seat.blocked = true;
-                let watched = epoll.modify(&seat.socket, Interest::READ.and(Interest::WRITE), number as u64);
-                watched.map(|()| 0).map_err(refused(0))
-            }
-            outcome => outcome.map_err(refused(if seat.segmented { count } else { 1 })),
-        }
-    }
-
-    fn socket(&self, number: usize) -> Option<&Socket> {
-        self.sockets[number].as_ref().map(|seat| &seat.socket)
     }
 
     fn wait(&mut self, wait: Wait) -> io::Result<bool> {
         Ok(self.epoll.wait(&mut self.events, Some(wait.timeout()))? > 0)
     }
+}
 
-    fn events(&mut self, mut tell: impl FnMut(usize, Event<'_>)) {
-        let EpollEngine { epoll, events, sockets, inbox, traffic, .. } = self;
+impl DatagramEngine for EpollEngine {
+    fn open(&mut self, number: usize, socket: Socket) -> io::Result<()> {
+        let segmented = prepare_segments(&socket, &self.config, &mut self.stats);
+        self.epoll.add(&socket, Interest::READ, number as u64)?;
+        self.sockets[number] = Some(ClientSocket { socket, blocked: false, segmented });
+        Ok(())
+    }
+
+    #[inline]
+    fn send(&mut self, number: usize, count: usize, mut write: impl Writer) -> Result<usize, Refused> {
+        let EpollEngine { epoll, sockets, outbox, stats, .. } = self;
+        let refused = |datagrams| move |error| Refused { datagrams, error };
+        let Some(client) = &mut sockets[number] else { return Err(refused(0)(io::ErrorKind::NotConnected.into())) };
+        let count = count.min(outbox.capacity());
+        (0..count).for_each(|index| outbox.put(index, |room| write(index, room)));
+        match client.send(outbox, count, stats) {
+            Err(error) if is_transient(&error) => {
+                client.blocked = true;
+                let watched = epoll.modify(&client.socket, Interest::READ.and(Interest::WRITE), number as u64);
+                watched.map(|()| 0).map_err(refused(0))
+            }
+            outcome => outcome.map_err(refused(if client.segmented { count } else { 1 })),
+        }
+    }
+
+    fn socket(&self, number: usize) -> Option<&Socket> {
+        self.sockets[number].as_ref().map(|client| &client.socket)
+    }
+
+    fn events(&mut self, mut notify: impl FnMut(usize, Event<'_>)) {
+        let EpollEngine { epoll, events, sockets, inbox, stats, .. } = self;
         for ready in events.iter() {
             let number = ready.key as usize;
-            let Some(seat) = &mut sockets[number] else { continue };
-            if seat.blocked && ready.writable() {
-                seat.blocked = false;
-                match epoll.modify(&seat.socket, Interest::READ, ready.key) {
-                    Ok(()) => tell(number, Event::Writable),
-                    Err(error) => tell(number, Event::Failed(error)),
+            let Some(client) = &mut sockets[number] else { continue };
+            if client.blocked && ready.writable() {
+                client.blocked = false;
+                match epoll.modify(&client.socket, Interest::READ, ready.key) {
+                    Ok(()) => notify(number, Event::Writable),
+                    Err(error) => notify(number, Event::Failed(error)),
                 }
             }
             if ready.readable() {
-                receive(&seat.socket, inbox, traffic, |event| tell(number, event));
+                receive(&client.socket, inbox, stats, |event| notify(number, event));
             }
         }
     }
 
-    fn traffic(&self) -> Traffic {
-        self.traffic
+    fn io_stats(&self) -> IoStats {
+        self.stats
     }
 }
 
-impl Seat {
+impl ClientSocket {
     #[inline]
-    fn send(&mut self, outbox: &mut SendBatch, count: usize, traffic: &mut Traffic) -> io::Result<usize> {
+    fn send(&mut self, outbox: &mut SendBatch, count: usize, stats: &mut IoStats) -> io::Result<usize> {
         if self.segmented {
             match outbox.send_as_one(&self.socket, count) {
-                Err(error) if refuses_segments(&error) => self.end_segments(&error, traffic)?,
+                Err(error) if refuses_segments(&error) => self.end_segments(&error, stats)?,
                 outcome => {
-                    traffic.sends += u64::from(outcome.is_ok());
+                    stats.sends += u64::from(outcome.is_ok());
                     return outcome;
                 }
             }
         }
         let sent = outbox.send(&self.socket, count)?;
-        traffic.sends += sent as u64;
+        stats.sends += sent as u64;
         Ok(sent)
     }
 
     #[cold]
-    fn end_segments(&mut self, error: &io::Error, traffic: &mut Traffic) -> io::Result<()> {
+    fn end_segments(&mut self, error: &io::Error, stats: &mut IoStats) -> io::Result<()> {
         self.segmented = false;
-        traffic.unsegmented = error.raw_os_error();
+        stats.unsegmented = error.raw_os_error();
         gso::set_gso(&self.socket, 0)
     }
 }
 
-fn receive(socket: &Socket, inbox: &mut RecvBatch, traffic: &mut Traffic, mut tell: impl FnMut(Event<'_>)) {
+fn receive(socket: &Socket, inbox: &mut RecvBatch, stats: &mut IoStats, mut notify: impl FnMut(Event<'_>)) {
     match inbox.receive(socket) {
         Ok(count) => {
-            traffic.receives += count as u64;
-            tell(Event::Batch);
+            stats.receives += count as u64;
+            notify(Event::Batch);
             for part in inbox.parts().0.messages().flat_map(|got| parts(got.payload, got.segment)) {
-                traffic.answers += 1;
-                tell(Event::Datagram(part));
+                stats.answers += 1;
+                notify(Event::Datagram(part));
             }
         }
         Err(error) if is_transient(&error) => {}
-        Err(error) => tell(Event::Failed(error)),
+        Err(error) => notify(Event::Failed(error)),
     }
 }

@@ -1,7 +1,8 @@
 //! An engine without a kernel, on virtual time: one server with one queue, that takes so long for each request and may
-//! stall. What a fleet measures of it can be computed beforehand.
+//! stall. What a pool measures of it can be computed beforehand.
 
-use super::{Done, Engine, EngineError, Event, Setup, Wait};
+use super::{Done, Event, StreamEngine};
+use crate::load::engine::{Engine, EngineConfig, EngineError, Wait};
 use crate::units::Nanos;
 use std::collections::VecDeque;
 use std::io;
@@ -23,17 +24,17 @@ pub struct Sim {
     free_at: Nanos,
     /// Answers under way, in order of time.
     answers: VecDeque<(Nanos, usize, &'static [u8])>,
-    news: Vec<(usize, News)>,
+    controls: Vec<(usize, Control)>,
 }
 
-enum News {
+enum Control {
     Connected,
     Ended,
 }
 
 impl Sim {
     pub fn new(serving: Serving) -> Sim {
-        Sim { now: Nanos::ZERO, serving, free_at: Nanos::ZERO, answers: VecDeque::new(), news: Vec::new() }
+        Sim { now: Nanos::ZERO, serving, free_at: Nanos::ZERO, answers: VecDeque::new(), controls: Vec::new() }
     }
 
     /// Time passes.
@@ -43,7 +44,7 @@ impl Sim {
 
     /// When something happens next.
     pub fn next_event(&self) -> Option<Nanos> {
-        if self.news.is_empty() { self.answers.front().map(|(at, ..)| *at) } else { Some(self.now) }
+        if self.controls.is_empty() { self.answers.front().map(|(at, ..)| *at) } else { Some(self.now) }
     }
 
     /// When a request is served that comes to the server at `begin`.
@@ -54,14 +55,20 @@ impl Sim {
 }
 
 impl Engine for Sim {
-    const RECEIVES_WHILE_TELLING: bool = false;
+    const RECEIVES_IN_EVENTS: bool = false;
 
-    fn new(setup: &Setup) -> Result<Sim, EngineError> {
-        Ok(Sim::new(Serving { size: setup.window as usize, time: Nanos(1), stall: Nanos::ZERO }))
+    fn new(config: &EngineConfig) -> Result<Sim, EngineError> {
+        Ok(Sim::new(Serving { size: config.size, time: Nanos(1), stall: Nanos::ZERO }))
     }
 
+    fn wait(&mut self, _: Wait) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
+impl StreamEngine for Sim {
     fn connect(&mut self, connection: usize) -> io::Result<()> {
-        self.news.push((connection, News::Connected));
+        self.controls.push((connection, Control::Connected));
         Ok(())
     }
 
@@ -74,29 +81,25 @@ impl Engine for Sim {
     }
 
     fn finish(&mut self, connection: usize) {
-        self.news.push((connection, News::Ended));
+        self.controls.push((connection, Control::Ended));
     }
 
     fn close(&mut self, _: usize) -> Done<()> {
         Done::Now(())
     }
 
-    fn wait(&mut self, _: Wait) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    fn events(&mut self, mut tell: impl FnMut(usize, Event<'_>)) {
-        for (connection, news) in std::mem::take(&mut self.news) {
-            match news {
-                News::Connected => tell(connection, Event::Connected),
-                News::Ended => tell(connection, Event::Ended),
+    fn events(&mut self, mut notify: impl FnMut(usize, Event<'_>)) {
+        for (connection, controls) in std::mem::take(&mut self.controls) {
+            match controls {
+                Control::Connected => notify(connection, Event::Connected),
+                Control::Ended => notify(connection, Event::Ended),
             }
         }
         while let Some(&(at, connection, bytes)) = self.answers.front()
             && at <= self.now
         {
             self.answers.pop_front();
-            tell(connection, Event::Received(bytes));
+            notify(connection, Event::Received(bytes));
         }
     }
 }

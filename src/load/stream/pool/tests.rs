@@ -1,15 +1,14 @@
-//! The fleet on an engine without a kernel: an echo that delivers in random pieces and, where told, breaks.
+//! A pool on an engine without a kernel: an echo that delivers in random pieces and, where told, breaks.
 
 use super::*;
-use crate::load::engine::{EngineError, Setup, Wait};
+use crate::load::driver::Driver;
+use crate::load::engine::{Engine, EngineConfig, EngineError, Wait};
+use crate::load::shared::Shared;
 use crate::protocol::echo::client::EchoStream;
-use crate::protocol::pattern::Pattern;
 use crate::protocol::size_distribution::SizeDistribution;
 use proptest::prelude::*;
 use std::collections::VecDeque;
-use std::sync::LazyLock;
 
-static PATTERN: LazyLock<Pattern> = LazyLock::new(|| Pattern::leak(5));
 const TURN: Nanos = Nanos(50_000);
 /// Turns after which a run that has not ended hangs.
 const MANY_TURNS: u32 = 200_000;
@@ -64,30 +63,30 @@ impl Sim {
         happens
     }
 
-    fn deliver(&mut self, index: usize, tell: &mut impl FnMut(usize, Event<'_>)) {
+    fn deliver(&mut self, index: usize, notify: &mut impl FnMut(usize, Event<'_>)) {
         if std::mem::take(&mut self.wires[index].closing) {
             self.wires[index] = Wire::default();
-            return tell(index, Event::Closed);
+            return notify(index, Event::Closed);
         }
         if !self.wires[index].connected {
             return;
         }
         if !std::mem::replace(&mut self.wires[index].announced, true) {
-            return tell(index, Event::Connected);
+            return notify(index, Event::Connected);
         }
         if let Some(len) = self.wires[index].pending.take() {
-            tell(index, Event::Sent(len));
+            notify(index, Event::Sent(len));
         }
         match self.wires[index].bytes.len() as u64 {
-            0 if self.wires[index].finished => tell(index, Event::Ended),
+            0 if self.wires[index].finished => notify(index, Event::Ended),
             0 => {}
-            available => self.deliver_bytes(index, available, tell),
+            available => self.deliver_bytes(index, available, notify),
         }
     }
 
-    fn deliver_bytes(&mut self, index: usize, available: u64, tell: &mut impl FnMut(usize, Event<'_>)) {
+    fn deliver_bytes(&mut self, index: usize, available: u64, notify: &mut impl FnMut(usize, Event<'_>)) {
         if self.fault(self.faults.reset) {
-            return tell(index, Event::Failed(io::ErrorKind::ConnectionReset.into()));
+            return notify(index, Event::Failed(io::ErrorKind::ConnectionReset.into()));
         }
         let len = 1 + self.random(available) as usize;
         let mut bytes: Vec<u8> = self.wires[index].bytes.drain(..len).collect();
@@ -95,17 +94,23 @@ impl Sim {
             let at = self.random(len as u64) as usize;
             bytes[at] ^= 1;
         }
-        tell(index, Event::Received(&bytes));
+        notify(index, Event::Received(&bytes));
     }
 }
 
 impl Engine for Sim {
-    const RECEIVES_WHILE_TELLING: bool = false;
+    const RECEIVES_IN_EVENTS: bool = false;
 
-    fn new(_: &Setup) -> Result<Sim, EngineError> {
-        Ok(Sim::new(0, 1, Faults::default()))
+    fn new(_: &EngineConfig) -> Result<Sim, EngineError> {
+        unreachable!("made by the test")
     }
 
+    fn wait(&mut self, _: Wait) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
+impl StreamEngine for Sim {
     fn connect(&mut self, index: usize) -> io::Result<()> {
         assert!(!self.wires[index].connected && !self.wires[index].closing, "only a free one may be connected");
         self.wires[index].connected = true;
@@ -141,64 +146,55 @@ impl Engine for Sim {
         }
     }
 
-    fn wait(&mut self, _: Wait) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    fn events(&mut self, mut tell: impl FnMut(usize, Event<'_>)) {
+    fn events(&mut self, mut notify: impl FnMut(usize, Event<'_>)) {
         for index in 0..self.wires.len() {
             if self.random(3) > 0 {
-                self.deliver(index, &mut tell);
+                self.deliver(index, &mut notify);
             }
         }
     }
 }
 
-fn orders(connections: usize, size: u64, depth: u64) -> Orders {
-    Orders {
-        connections,
-        first: 0,
-        all: connections,
-        active: connections,
-        depth,
-        connect_per_request: false,
-        timeout: Nanos::from_millis(20),
-        connect_timeout: Nanos::from_millis(20),
-        admit_at_once: 2,
-        client: ClientConfig { pattern: *PATTERN, sizes: SizeDistribution::All(size), seed: 1 },
-        pacer: Pacer::ClosedLoop,
-    }
+fn plan(connections: usize, size: u64, depth: u64) -> ThreadPlan {
+    let timeout = Nanos::from_millis(20);
+    let plan = ThreadPlan::for_test(connections, SizeDistribution::All(size), depth);
+    ThreadPlan { timeout, connect_timeout: timeout, admit_at_once: 2, ..plan }
 }
 
-/// Drives a fleet to its end as a worker would, and opens the window when all are admitted.
-fn drive(orders: Orders, shared: &Shared, sim: &mut Sim, window: Nanos) -> Haul {
-    let mut fleet = Fleet::<EchoStream>::new(orders, shared);
+fn driver<'a>(plan: &ThreadPlan, sim: Sim, shared: &'a Shared) -> Driver<'a, ConnectionPool<EchoStream>, Sim> {
+    Driver::new(plan, ConnectionPool::new(plan.clone()), sim, shared)
+}
+
+/// Drives a pool to its end as a thread would, and opens the window when all are admitted.
+fn drive(plan: &ThreadPlan, shared: &Shared, sim: Sim, window: Nanos) -> (ThreadResult, Sim) {
+    let mut driver = driver(plan, sim, shared);
     let mut now = TURN;
     let mut open = false;
     for _ in 0..MANY_TURNS {
-        fleet.check_deadlines(now);
-        fleet.advance(sim, now);
-        if fleet.finished() {
-            return fleet.into_haul();
+        driver.check_deadlines(now);
+        driver.advance(now);
+        if driver.finished() {
+            return driver.finish();
         }
         now = now + TURN;
-        if !open && shared.admitted() == orders.connections {
+        if !open && shared.admitted() == plan.connections {
             open = true;
             shared.open_window(now, now + window);
         }
-        fleet.begin_turn(now);
-        sim.events(|index, event| fleet.on_event(index, event));
+        driver.begin_tick(now);
+        driver.take_in(Clock::start());
     }
-    panic!("the fleet never ended: {fleet:?}");
+    panic!("the run never ended: {:?}", driver.pool);
 }
 
 /// Faults begin with the run: in the admission they would end it.
-fn drive_with_faults(orders: Orders, seed: u64, faults: Faults) -> (Haul, u64) {
+fn drive_with_faults(plan: &ThreadPlan, seed: u64, faults: Faults) -> (ThreadResult, u64) {
     let shared = Shared::new(None, std::thread::current());
     // A connection that fails rests for 100 ms: long enough that not all of its first requests fail.
     shared.open_window(Nanos::ZERO, Nanos::from_millis(1500));
-    let mut sim = Sim::new(orders.connections, seed, faults);
-    (drive(orders, &shared, &mut sim, Nanos::from_secs(2)), sim.broken)
+    let sim = Sim::new(plan.connections, seed, faults);
+    let (result, sim) = drive(plan, &shared, sim, Nanos::from_secs(2));
+    (result, sim.broken)
 }
 
 proptest! {
@@ -211,10 +207,12 @@ proptest! {
     ) {
         let connections = active + if alone { 0 } else { idle };
         let shared = Shared::new(Some(requests), std::thread::current());
-        let orders = Orders { active, connect_per_request: alone, ..orders(connections, size, if alone { 1 } else { depth }) };
-        let mut sim = Sim::new(connections, seed, Faults::default());
-        let haul = drive(Orders { timeout: Nanos::from_secs(60), ..orders }, &shared, &mut sim, Nanos::from_secs(60));
-        prop_assert_eq!((haul.recorder.requests(), haul.recorder.error_count()), (requests, 0));
+        let depth = if alone { 1 } else { depth };
+        let timeout = Nanos::from_secs(60);
+        let plan = ThreadPlan { active, connect_per_request: alone, timeout, ..plan(connections, size, depth) };
+        let sim = Sim::new(connections, seed, Faults::default());
+        let (result, sim) = drive(&plan, &shared, sim, Nanos::from_secs(60));
+        prop_assert_eq!((result.recorder.requests(), result.recorder.error_count()), (requests, 0));
         prop_assert_eq!(shared.admitted(), connections);
         if !alone {
             // Silent ones: before and after.
@@ -224,32 +222,32 @@ proptest! {
     }
 
     #[test]
-    fn every_fault_is_one_error_and_the_fleet_goes_on(
+    fn every_fault_is_one_error_and_the_load_goes_on(
         connections in 1usize..6, depth in 1u64..4, reset in 20u64..200, flip in 20u64..200, seed: u64,
     ) {
-        let orders = Orders { timeout: Nanos::from_secs(60), ..orders(connections, 30, depth) };
-        let (haul, broken) = drive_with_faults(orders, seed, Faults { reset, flip, swallow: 0 });
-        let errors = haul.recorder.errors_by_kind();
-        prop_assert_eq!(errors["reset"] + errors["corrupt"], haul.recorder.error_count());
+        let plan = ThreadPlan { timeout: Nanos::from_secs(60), ..plan(connections, 30, depth) };
+        let (result, broken) = drive_with_faults(&plan, seed, Faults { reset, flip, swallow: 0 });
+        let errors = result.recorder.errors_by_kind();
+        prop_assert_eq!(errors["reset"] + errors["corrupt"], result.recorder.error_count());
         // Faults on connections that owe nothing, at the very end, are none.
-        prop_assert!(haul.recorder.error_count() <= broken && haul.recorder.error_count() + 2 * connections as u64 >= broken);
-        prop_assert!(broken > 0 && haul.recorder.requests() > 0);
+        prop_assert!(result.recorder.error_count() <= broken && result.recorder.error_count() + 2 * connections as u64 >= broken);
+        prop_assert!(broken > 0 && result.recorder.requests() > 0);
     }
 }
 
 #[test]
 fn an_answer_that_never_comes_is_a_timeout() {
-    let (haul, broken) = drive_with_faults(orders(3, 10, 1), 9, Faults { swallow: 50, ..Faults::default() });
-    let errors = haul.recorder.errors_by_kind();
+    let (result, broken) = drive_with_faults(&plan(3, 10, 1), 9, Faults { swallow: 50, ..Faults::default() });
+    let errors = result.recorder.errors_by_kind();
     assert!(broken > 0 && errors["timeout"] > 0, "{broken} {errors:?}");
 }
 
 #[test]
 fn a_wrong_first_answer_ends_everything() {
     let shared = Shared::new(None, std::thread::current());
-    let mut sim = Sim::new(4, 3, Faults { flip: 1, ..Faults::default() });
-    let haul = drive(orders(4, 10, 1), &shared, &mut sim, Nanos::from_secs(1));
-    assert!(haul.recorder.errors_by_kind()["corrupt"] > 0 && shared.abandoned());
+    let sim = Sim::new(4, 3, Faults { flip: 1, ..Faults::default() });
+    let (result, _) = drive(&plan(4, 10, 1), &shared, sim, Nanos::from_secs(1));
+    assert!(result.recorder.errors_by_kind()["corrupt"] > 0 && shared.abandoned());
     assert!(matches!(shared.take_failure(), Some(StartFailure::Answer)));
 }
 
@@ -257,20 +255,22 @@ fn a_wrong_first_answer_ends_everything() {
 fn a_chunk_that_is_received_later_in_a_turn_is_done_later() {
     let shared = Shared::new(None, std::thread::current());
     shared.open_window(Nanos::ZERO, Nanos(10_000));
-    let mut sim = Sim::new(3, 1, Faults::default());
-    let mut fleet = Fleet::<EchoStream>::new(orders(3, 10, 1), &shared);
-    fleet.begin_turn(Nanos(1));
-    fleet.advance(&mut sim, Nanos(1));
-    (0..3).for_each(|index| fleet.on_event(index, Event::Connected));
-    fleet.advance(&mut sim, Nanos(1));
-    fleet.begin_turn(Nanos(100));
-    for (index, done) in [(0, 1_000), (1, 5_000), (2, 20_000)] {
-        fleet.refresh(Nanos(done));
-        fleet.on_event(index, Event::Received(PATTERN.stream(index as u64).slice(0, 10)));
+    let plan = plan(3, 10, 1);
+    let pattern = plan.client.pattern;
+    let mut driver = driver(&plan, Sim::new(3, 1, Faults::default()), &shared);
+    driver.begin_tick(Nanos(1));
+    driver.advance(Nanos(1));
+    (0..3).for_each(|number| driver.pool.on_event(&mut driver.context, number, Event::Connected));
+    driver.advance(Nanos(1));
+    driver.begin_tick(Nanos(100));
+    for (number, done) in [(0, 1_000), (1, 5_000), (2, 20_000)] {
+        driver.context.refresh(Nanos(done));
+        let bytes = pattern.stream(number as u64).slice(0, 10);
+        driver.pool.on_event(&mut driver.context, number, Event::Received(bytes));
     }
     // The last one came after the counted window.
     assert_eq!(shared.answers(), 3);
-    let recorder = fleet.into_haul().recorder;
+    let recorder = driver.finish().0.recorder;
     assert_eq!((recorder.requests(), recorder.service().min(), recorder.last_done()), (2, 999, Nanos(5_000)));
 }
 
@@ -279,24 +279,24 @@ fn a_chunk_that_is_received_later_in_a_turn_is_done_later() {
 fn deadlines_are_checked_when_a_pause_ends_and_not_before() {
     let shared = Shared::new(None, std::thread::current());
     shared.open_window(Nanos::ZERO, Nanos::from_secs(1));
-    let mut sim = Sim::new(2, 1, Faults::default());
-    let mut fleet = Fleet::<EchoStream>::new(orders(2, 10, 1), &shared);
-    fleet.begin_turn(Nanos(1));
-    fleet.advance(&mut sim, Nanos(1));
-    assert_eq!(fleet.next_deadline(), None);
-    fleet.on_event(0, Event::Failed(io::ErrorKind::ConnectionRefused.into()));
+    let mut driver = driver(&plan(2, 10, 1), Sim::new(2, 1, Faults::default()), &shared);
+    driver.begin_tick(Nanos(1));
+    driver.advance(Nanos(1));
+    assert_eq!(driver.next_deadline(), None);
+    driver.pool.on_event(&mut driver.context, 0, Event::Failed(io::ErrorKind::ConnectionRefused.into()));
     let resumed = Nanos(1) + RECONNECT_PAUSE;
     for _ in 0..2 {
-        fleet.advance(&mut sim, Nanos(2));
-        sim.wires[0].closing = false;
-        fleet.on_event(0, Event::Closed);
-        fleet.advance(&mut sim, Nanos(2));
-        assert_eq!(fleet.next_deadline(), Some(resumed));
-        fleet.check_deadlines(Nanos(3));
+        driver.advance(Nanos(2));
+        driver.engine.wires[0].closing = false;
+        driver.pool.on_event(&mut driver.context, 0, Event::Closed);
+        driver.advance(Nanos(2));
+        assert_eq!(driver.next_deadline(), Some(resumed));
+        driver.check_deadlines(Nanos(3));
     }
-    fleet.check_deadlines(resumed);
-    assert_eq!((fleet.next_deadline(), fleet.connections[0].state), (None, State::Idle { not_before: resumed }));
-    fleet.begin_turn(resumed);
-    fleet.advance(&mut sim, resumed);
-    assert_eq!(fleet.connections[0].state, State::Connecting { since: resumed });
+    driver.check_deadlines(resumed);
+    let state = driver.pool.connections[0].state;
+    assert_eq!((driver.next_deadline(), state), (None, State::Idle { not_before: resumed }));
+    driver.begin_tick(resumed);
+    driver.advance(resumed);
+    assert_eq!(driver.pool.connections[0].state, State::Connecting { since: resumed });
 }

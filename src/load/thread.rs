@@ -1,9 +1,10 @@
 //! One generator thread: turns of wait, take in, send. The loop is the same for streams and datagrams and for every
-//! engine; what is measured and moved is in the [`Crew`].
+//! engine; what is measured and moved is the [`Driver`]'s.
 
-use super::engine::{EngineError, Wait};
-use super::fleet::Haul;
+use super::driver::{Driver, Pool};
+use super::engine::{Engine, EngineError, Wait};
 use super::shared::Shared;
+use super::thread_result::ThreadResult;
 use crate::clock::Clock;
 use crate::sys::accounting;
 use crate::sys::affinity::{self, AffinityError};
@@ -34,7 +35,7 @@ pub enum WorkerError {
 
 /// How a thread waits for the instant of a request that is to come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Timer {
+pub enum WaitMode {
     /// Sleep until shortly before, then look at the clock: exact, and idle at low rates.
     #[default]
     Hybrid,
@@ -44,89 +45,51 @@ pub enum Timer {
     Spin,
 }
 
-impl Timer {
+impl WaitMode {
     pub fn name(self) -> &'static str {
         match self {
-            Timer::Hybrid => "hybrid",
-            Timer::Sleep => "sleep",
-            Timer::Spin => "spin",
+            WaitMode::Hybrid => "hybrid",
+            WaitMode::Sleep => "sleep",
+            WaitMode::Spin => "spin",
         }
     }
 
     /// How long before the instant sleeping ends.
     fn margin(self) -> Nanos {
         match self {
-            Timer::Hybrid => HYBRID_MARGIN,
-            Timer::Sleep => Nanos::ZERO,
-            Timer::Spin => Nanos(u64::MAX),
+            WaitMode::Hybrid => HYBRID_MARGIN,
+            WaitMode::Sleep => Nanos::ZERO,
+            WaitMode::Spin => Nanos(u64::MAX),
         }
     }
 }
 
 /// How one thread runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Post {
+pub struct ThreadOptions {
     /// Core to run on.
     pub core: Option<usize>,
     /// How long to look for completions before sleeping.
     pub spin: Nanos,
-    pub timer: Timer,
-}
-
-/// What a thread drives, turn by turn: its connections or sockets, and the engine that moves their bytes. It reads no
-/// clock but the one that `take_in` is given.
-pub trait Crew {
-    /// Looks for what is overdue and for pauses that have passed.
-    fn check_deadlines(&mut self, now: Nanos);
-
-    /// When deadlines are to be checked sooner than they regularly are: something is overdue then, or a pause over.
-    fn next_deadline(&self) -> Option<Nanos>;
-
-    /// The next instant at which a request is due. `None` where only an event lets it go on, as in a closed loop.
-    fn next_send(&self) -> Option<Nanos> {
-        None
-    }
-
-    /// Updates the live line's figures.
-    fn publish(&mut self);
-
-    /// Sends what is to be sent; all of it counts as sent at `now`, which was read just before.
-    fn advance(&mut self, now: Nanos);
-
-    /// Whether the thread is at its end.
-    fn finished(&self) -> bool;
-
-    /// Whether there is something to take in.
-    fn wait(&mut self, wait: Wait) -> io::Result<bool>;
-
-    /// A wait is over; `done` was read right after it.
-    fn begin_turn(&mut self, done: Nanos);
-
-    /// Takes in what that wait found.
-    fn take_in(&mut self, clock: Clock);
-
-    /// Whether answers count now.
-    fn counting(&self) -> bool;
-
-    fn into_haul(self) -> Haul;
+    pub wait: WaitMode,
 }
 
 /// Runs a thread's part from connecting to the last answer. An error stops the other threads too.
-pub fn run<C: Crew>(
-    post: Post,
-    make: impl FnOnce() -> Result<C, EngineError>,
+pub fn run<'a, P: Pool<E>, E: Engine>(
+    options: ThreadOptions,
+    make: impl FnOnce() -> Result<Driver<'a, P, E>, EngineError>,
     shared: &Shared,
     clock: Clock,
-) -> Result<Haul, WorkerError> {
-    let haul = prepare(post, make).and_then(|crew| turns(crew, post, clock));
-    if haul.is_err() {
+) -> Result<ThreadResult, WorkerError> {
+    let result = prepare(options, make).and_then(|driver| turns(driver, options, clock));
+    if result.is_err() {
         shared.abandon();
     }
-    haul
+    result
 }
 
-fn prepare<C>(post: Post, make: impl FnOnce() -> Result<C, EngineError>) -> Result<C, WorkerError> {
-    if let Some(core) = post.core {
+fn prepare<D>(options: ThreadOptions, make: impl FnOnce() -> Result<D, EngineError>) -> Result<D, WorkerError> {
+    if let Some(core) = options.core {
         affinity::pin_current_thread(core)?;
     }
     // Where it is refused wake-ups come later; the timer's error, which is reported, then tells.
@@ -134,25 +97,29 @@ fn prepare<C>(post: Post, make: impl FnOnce() -> Result<C, EngineError>) -> Resu
     Ok(make()?)
 }
 
-fn turns<C: Crew>(mut crew: C, post: Post, clock: Clock) -> Result<Haul, WorkerError> {
+fn turns<P: Pool<E>, E: Engine>(
+    mut driver: Driver<'_, P, E>,
+    options: ThreadOptions,
+    clock: Clock,
+) -> Result<ThreadResult, WorkerError> {
     let mut usage = Usage::default();
     let mut next_check = Nanos::ZERO;
     loop {
         let now = clock.now();
-        if now >= next_check || crew.next_deadline().is_some_and(|deadline| now >= deadline) {
-            crew.check_deadlines(now);
-            crew.publish();
+        if now >= next_check || driver.next_deadline().is_some_and(|deadline| now >= deadline) {
+            driver.check_deadlines(now);
             next_check = now + DEADLINE_CHECK;
         }
-        crew.advance(now);
-        if crew.finished() {
-            return Ok(Haul { busy: usage.share(), ..crew.into_haul() });
+        driver.advance(now);
+        if driver.finished() {
+            let (result, _) = driver.finish();
+            return Ok(ThreadResult { busy: usage.share(), ..result });
         }
-        wait(&mut crew, post, clock, now).map_err(WorkerError::Wait)?;
+        wait(&mut driver, options, clock, now).map_err(WorkerError::Wait)?;
         let done = clock.now();
-        crew.begin_turn(done);
-        usage.note(crew.counting(), done);
-        crew.take_in(clock);
+        driver.begin_tick(done);
+        usage.note(driver.counting(), done);
+        driver.take_in(clock);
     }
 }
 
@@ -197,25 +164,37 @@ impl Usage {
 
 /// Waits for events, the next request or the next deadline; `now` was read in this turn.
 #[inline]
-fn wait(crew: &mut impl Crew, post: Post, clock: Clock, now: Nanos) -> io::Result<()> {
-    let deadline = crew.next_deadline().unwrap_or(Nanos(u64::MAX));
-    match crew.next_send() {
-        Some(next) => wait_until(next.min(deadline), post.timer, |wait| crew.wait(wait), || clock.now()),
-        None => wait_for_events(crew, post.spin, clock, deadline.since(now).min(TICK)),
+fn wait<P: Pool<E>, E: Engine>(
+    driver: &mut Driver<'_, P, E>,
+    options: ThreadOptions,
+    clock: Clock,
+    now: Nanos,
+) -> io::Result<()> {
+    let (deadline, next_send) = (driver.next_deadline(), driver.next_send());
+    let look = |wait| driver.wait(wait);
+    match next_send {
+        Some(next) => wait_until(next.min(deadline.unwrap_or(next)), options.wait, look, || clock.now()),
+        None => wait_for_events(options.spin, longest_sleep(deadline, now), look, || clock.now()),
     }
+}
+
+/// Phases change without anything arriving.
+#[inline]
+fn longest_sleep(deadline: Option<Nanos>, now: Nanos) -> Nanos {
+    deadline.map_or(TICK, |deadline| deadline.since(now).min(TICK))
 }
 
 /// Waits for events until `next`: asleep, and from the timer's margin on awake.
 #[inline]
 fn wait_until(
     next: Nanos,
-    timer: Timer,
+    mode: WaitMode,
     mut look: impl FnMut(Wait) -> io::Result<bool>,
     now: impl Fn() -> Nanos,
 ) -> io::Result<()> {
     let begun = now();
     let end = next.min(begun + TICK);
-    let asleep = end.since(begun).since(timer.margin());
+    let asleep = end.since(begun).since(mode.margin());
     if asleep > Nanos::ZERO && (look(Wait::AtMost(asleep))? || now() >= end) {
         return Ok(());
     }
@@ -225,41 +204,43 @@ fn wait_until(
 
 /// Looks for events for `spin`, then sleeps until there are some, for at most `longest`.
 #[inline]
-fn wait_for_events(crew: &mut impl Crew, spin: Nanos, clock: Clock, longest: Nanos) -> io::Result<()> {
+fn wait_for_events(
+    spin: Nanos,
+    longest: Nanos,
+    mut look: impl FnMut(Wait) -> io::Result<bool>,
+    now: impl Fn() -> Nanos,
+) -> io::Result<()> {
     if spin > Nanos::ZERO {
-        let begun = clock.now();
-        while clock.now().since(begun) < spin {
-            if crew.wait(Wait::Poll)? {
+        let begun = now();
+        while now().since(begun) < spin {
+            if look(Wait::Poll)? {
                 return Ok(());
             }
         }
     }
-    crew.wait(Wait::AtMost(longest)).map(drop)
+    look(Wait::AtMost(longest)).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::engine::{Done, Engine, Event, Setup};
-    use crate::load::fleet::Orders;
-    use crate::load::pacer::Pacer;
-    use crate::load::streams::Streams;
-    use crate::load::target::Target;
-    use crate::protocol::client::ClientConfig;
+    use crate::load::engine::EngineConfig;
+    use crate::load::plan::ThreadPlan;
+    use crate::load::stream::ConnectionPool;
+    use crate::load::stream::engine::{Done, Event, StreamEngine};
     use crate::protocol::echo::client::EchoStream;
-    use crate::protocol::pattern::Pattern;
     use crate::protocol::size_distribution::SizeDistribution;
     use std::cell::Cell;
 
     const RECEIVE_TIME: Nanos = Nanos::from_millis(2);
 
     /// Echoes, and takes its time to receive.
-    #[derive(Default)]
     struct SlowReceiver {
-        /// Events to tell, one per connection.
+        /// Events to come, one per connection.
         next: Vec<Option<Next>>,
     }
 
+    #[derive(Clone)]
     enum Next {
         Connected,
         Echo(&'static [u8]),
@@ -267,12 +248,18 @@ mod tests {
     }
 
     impl Engine for SlowReceiver {
-        const RECEIVES_WHILE_TELLING: bool = true;
+        const RECEIVES_IN_EVENTS: bool = true;
 
-        fn new(setup: &Setup) -> Result<SlowReceiver, EngineError> {
-            Ok(SlowReceiver { next: (0..setup.connections).map(|_| None).collect() })
+        fn new(config: &EngineConfig) -> Result<SlowReceiver, EngineError> {
+            Ok(SlowReceiver { next: (0..config.sockets).map(|_| None).collect() })
         }
 
+        fn wait(&mut self, _: Wait) -> io::Result<bool> {
+            Ok(true)
+        }
+    }
+
+    impl StreamEngine for SlowReceiver {
         fn connect(&mut self, connection: usize) -> io::Result<()> {
             self.next[connection] = Some(Next::Connected);
             Ok(())
@@ -291,19 +278,15 @@ mod tests {
             Done::Now(())
         }
 
-        fn wait(&mut self, _: Wait) -> io::Result<bool> {
-            Ok(true)
-        }
-
-        fn events(&mut self, mut tell: impl FnMut(usize, Event<'_>)) {
+        fn events(&mut self, mut notify: impl FnMut(usize, Event<'_>)) {
             for (connection, next) in self.next.iter_mut().enumerate() {
                 match next.take() {
-                    Some(Next::Connected) => tell(connection, Event::Connected),
+                    Some(Next::Connected) => notify(connection, Event::Connected),
                     Some(Next::Echo(bytes)) => {
                         std::thread::sleep(RECEIVE_TIME.duration());
-                        tell(connection, Event::Received(bytes));
+                        notify(connection, Event::Received(bytes));
                     }
-                    Some(Next::Ended) => tell(connection, Event::Ended),
+                    Some(Next::Ended) => notify(connection, Event::Ended),
                     None => {}
                 }
             }
@@ -312,7 +295,7 @@ mod tests {
 
     /// Waits for an instant on virtual time, where a sleep ends `late` and a look takes a microsecond. What was slept, how
     /// often was looked, and when it was over.
-    fn waited(next: u64, timer: Timer, late: u64, event_at: u64) -> (Vec<u64>, u64, u64) {
+    fn waited(next: u64, timer: WaitMode, late: u64, event_at: u64) -> (Vec<u64>, u64, u64) {
         let (now, looks) = (Cell::new(1_000_000), Cell::new(0));
         let mut slept = Vec::new();
         let look = |wait| {
@@ -337,72 +320,30 @@ mod tests {
         const NEVER: u64 = u64::MAX;
         let next = 1_200_000;
         // Late by 30 us: hybrid makes up for it, sleep does not, spin never slept.
-        assert_eq!(waited(next, Timer::Hybrid, 30_000, NEVER), (vec![150_000], 20, next));
-        assert_eq!(waited(next, Timer::Sleep, 30_000, NEVER), (vec![200_000], 0, next + 30_000));
-        assert_eq!(waited(next, Timer::Spin, 30_000, NEVER), (vec![], 200, next));
+        assert_eq!(waited(next, WaitMode::Hybrid, 30_000, NEVER), (vec![150_000], 20, next));
+        assert_eq!(waited(next, WaitMode::Sleep, 30_000, NEVER), (vec![200_000], 0, next + 30_000));
+        assert_eq!(waited(next, WaitMode::Spin, 30_000, NEVER), (vec![], 200, next));
         // Later than hybrid expects.
-        assert_eq!(waited(next, Timer::Hybrid, 70_000, NEVER), (vec![150_000], 0, next + 20_000));
+        assert_eq!(waited(next, WaitMode::Hybrid, 70_000, NEVER), (vec![150_000], 0, next + 20_000));
         // An event ends it.
-        assert_eq!(waited(next, Timer::Hybrid, 0, 1_100_000), (vec![150_000], 0, 1_100_000));
-        assert_eq!(waited(next, Timer::Spin, 0, 1_100_000), (vec![], 100, 1_100_000));
+        assert_eq!(waited(next, WaitMode::Hybrid, 0, 1_100_000), (vec![150_000], 0, 1_100_000));
+        assert_eq!(waited(next, WaitMode::Spin, 0, 1_100_000), (vec![], 100, 1_100_000));
         // What is due already: one look, so that events and what was submitted get their turn.
-        for timer in [Timer::Hybrid, Timer::Sleep, Timer::Spin] {
+        for timer in [WaitMode::Hybrid, WaitMode::Sleep, WaitMode::Spin] {
             assert_eq!(waited(900_000, timer, 0, NEVER), (vec![], 1, 1_001_000));
         }
         // Never longer than a tick: phases change.
-        assert_eq!(waited(NEVER, Timer::Sleep, 0, NEVER), (vec![TICK.0], 0, 1_000_000 + TICK.0));
-    }
-
-    /// At which nothing ever happens.
-    struct Idle {
-        deadline: Option<Nanos>,
-        longest: Nanos,
-    }
-
-    impl Crew for Idle {
-        fn check_deadlines(&mut self, _: Nanos) {}
-
-        fn next_deadline(&self) -> Option<Nanos> {
-            self.deadline
-        }
-
-        fn publish(&mut self) {}
-
-        fn advance(&mut self, _: Nanos) {}
-
-        fn finished(&self) -> bool {
-            false
-        }
-
-        fn wait(&mut self, wait: Wait) -> io::Result<bool> {
-            self.longest = Nanos(wait.timeout().as_nanos() as u64);
-            Ok(false)
-        }
-
-        fn begin_turn(&mut self, _: Nanos) {}
-
-        fn take_in(&mut self, _: Clock) {}
-
-        fn counting(&self) -> bool {
-            false
-        }
-
-        fn into_haul(self) -> Haul {
-            unreachable!("it never ends")
-        }
+        assert_eq!(waited(NEVER, WaitMode::Sleep, 0, NEVER), (vec![TICK.0], 0, 1_000_000 + TICK.0));
     }
 
     #[test]
     fn nobody_sleeps_beyond_the_next_deadline() {
-        let post = Post { core: None, spin: Nanos::ZERO, timer: Timer::Hybrid };
         let now = Nanos::from_secs(1);
         let ms = Nanos::from_millis;
         for (deadline, longest) in
             [(None, TICK), (Some(now + ms(50)), TICK), (Some(now + ms(1)), ms(1)), (Some(ms(999)), Nanos::ZERO)]
         {
-            let mut crew = Idle { deadline, longest: Nanos(u64::MAX) };
-            wait(&mut crew, post, Clock::start(), now).unwrap();
-            assert_eq!(crew.longest, longest, "{deadline:?}");
+            assert_eq!(longest_sleep(deadline, now), longest, "{deadline:?}");
         }
     }
 
@@ -425,31 +366,18 @@ mod tests {
 
     #[test]
     fn receiving_is_part_of_the_latency() {
-        let connections = 2;
-        let target = Target::new(&"127.0.0.1:1".parse().unwrap()).unwrap();
-        let orders = Orders {
-            connections,
-            first: 0,
-            all: connections,
-            active: connections,
-            depth: 1,
-            connect_per_request: false,
-            timeout: Nanos::from_secs(10),
-            connect_timeout: Nanos::from_secs(10),
-            admit_at_once: connections,
-            client: ClientConfig { pattern: Pattern::leak(1), sizes: SizeDistribution::All(8), seed: 1 },
-            pacer: Pacer::ClosedLoop,
-        };
-        let setup = Setup { target, connections, window: 8, spins: false };
-        let post = Post { core: None, spin: Nanos::ZERO, timer: Timer::Hybrid };
+        let plan = ThreadPlan::for_test(2, SizeDistribution::All(8), 1);
+        let options = ThreadOptions { core: None, spin: Nanos::ZERO, wait: WaitMode::Hybrid };
         let shared = Shared::new(Some(4), std::thread::current());
         shared.open_window(Nanos::ZERO, Nanos::from_secs(60));
-        let haul =
-            run(post, || Streams::<EchoStream, SlowReceiver>::new(&setup, orders, &shared), &shared, Clock::start())
-                .unwrap();
-        let service = haul.recorder.service();
+        let make = || {
+            let pool = ConnectionPool::<EchoStream>::new(plan.clone());
+            Ok(Driver::new(&plan, pool, SlowReceiver { next: vec![None, None] }, &shared))
+        };
+        let result = run(options, make, &shared, Clock::start()).unwrap();
+        let service = result.recorder.service();
         assert_eq!(service.len(), 4);
-        assert!(haul.busy.is_some_and(|busy| busy > 0.0 && busy < 0.9), "mostly asleep: {:?}", haul.busy);
+        assert!(result.busy.is_some_and(|busy| busy > 0.0 && busy < 0.9), "mostly asleep: {:?}", result.busy);
         assert!(service.min() >= RECEIVE_TIME.0 * 99 / 100, "{}", service.min());
         assert!(service.max() >= 2 * RECEIVE_TIME.0 * 99 / 100, "the second waits for the first: {}", service.max());
     }

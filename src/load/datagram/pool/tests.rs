@@ -1,21 +1,20 @@
-//! The swarm on an engine without a kernel, on virtual time: an echo that takes its time for each datagram.
+//! A pool on an engine without a kernel, on virtual time: an echo that takes its time for each datagram.
 
 use super::*;
-use crate::load::datagram::engine::{Refused, Setup, Traffic};
-use crate::load::engine::{EngineError, Wait};
-use crate::load::measures::{Measures, Paced};
-use crate::load::pacer::{Pace, Plan};
+use crate::load::datagram::engine::{IoStats, Writer};
+use crate::load::driver::Driver;
+use crate::load::engine::{Engine, EngineConfig, EngineError, Wait};
+use crate::load::histograms::{Histograms, RESPONSE, TIMER_ERROR};
+use crate::load::pacer::{Pace, Pacer, Plan};
 use crate::load::timeline::Timeline;
 use crate::protocol::echo::client::EchoDatagrams;
-use crate::protocol::pattern::Pattern;
 use crate::protocol::size_distribution::SizeDistribution;
-use crate::units::SizeMix;
+use crate::units::{Address, SizeMix};
 use proptest::prelude::*;
 use socket2::Socket;
 use std::net::UdpSocket;
 use std::sync::LazyLock;
 
-static PATTERN: LazyLock<Pattern> = LazyLock::new(|| Pattern::leak(5));
 /// What the sockets are connected to; nothing is sent to it.
 static TARGET: LazyLock<UdpSocket> = LazyLock::new(|| UdpSocket::bind("127.0.0.1:0").unwrap());
 const TICK: Nanos = Nanos::from_millis(10);
@@ -38,9 +37,9 @@ struct Sim {
 }
 
 impl Sim {
-    fn new(orders: &Orders, least: u64, spread: u64) -> Sim {
+    fn new(plan: &ThreadPlan, least: u64, spread: u64) -> Sim {
         let random = crate::stats::Random::new(spread);
-        let largest = orders.client.sizes.largest() as usize;
+        let largest = plan.client.sizes.largest() as usize;
         let first = Nanos::from_millis(1);
         Sim {
             now: Nanos::ZERO,
@@ -62,22 +61,23 @@ impl Sim {
 }
 
 impl Engine for Sim {
-    const RECEIVES_WHILE_TELLING: bool = false;
+    const RECEIVES_IN_EVENTS: bool = false;
 
-    fn new(_: &Setup) -> Result<Sim, EngineError> {
+    fn new(_: &EngineConfig) -> Result<Sim, EngineError> {
         unreachable!("made by the test")
     }
 
+    fn wait(&mut self, _: Wait) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
+impl DatagramEngine for Sim {
     fn open(&mut self, _: usize, _: Socket) -> io::Result<()> {
         Ok(())
     }
 
-    fn send(
-        &mut self,
-        number: usize,
-        count: usize,
-        mut write: impl FnMut(usize, &mut [u8]) -> usize,
-    ) -> Result<usize, Refused> {
+    fn send(&mut self, number: usize, count: usize, mut write: impl Writer) -> Result<usize, Refused> {
         let taken = count.min(1 + self.random.below(3));
         for index in 0..taken {
             let mut datagram = vec![0; self.largest];
@@ -98,34 +98,27 @@ impl Engine for Sim {
         None
     }
 
-    fn wait(&mut self, _: Wait) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    fn events(&mut self, mut tell: impl FnMut(usize, Event<'_>)) {
+    fn events(&mut self, mut notify: impl FnMut(usize, Event<'_>)) {
         self.answers.sort_by_key(|(at, ..)| *at);
         let due = self.answers.partition_point(|(at, ..)| *at <= self.now);
         for (_, number, datagram) in self.answers.drain(..due) {
-            tell(number, Event::Datagram(&datagram));
+            notify(number, Event::Datagram(&datagram));
         }
     }
 
-    fn traffic(&self) -> Traffic {
-        Traffic::default()
+    fn io_stats(&self) -> IoStats {
+        IoStats::default()
     }
 }
 
-fn orders(sockets: usize, depth: u64, sizes: SizeDistribution) -> Orders {
-    Orders {
-        target: Address::udp(TARGET.local_addr().unwrap()),
-        sockets,
-        first: 0,
-        depth,
-        timeout: Nanos::from_secs(5),
-        admit_at_once: 3,
-        client: ClientConfig { pattern: *PATTERN, sizes, seed: 9 },
-        pacer: Pacer::ClosedLoop,
-    }
+fn plan(sockets: usize, depth: u64, sizes: SizeDistribution) -> ThreadPlan {
+    let target = Address::udp(TARGET.local_addr().unwrap());
+    let timeout = Nanos::from_secs(5);
+    ThreadPlan { target, timeout, admit_at_once: 3, ..ThreadPlan::for_test(sockets, sizes, depth) }
+}
+
+fn driver<'a>(plan: &ThreadPlan, sim: Sim, shared: &'a Shared) -> Driver<'a, SocketPool<EchoDatagrams>, Sim> {
+    Driver::new(plan, SocketPool::new(plan.clone()), sim, shared)
 }
 
 fn at_rate(rate: &str) -> Pacer {
@@ -133,35 +126,34 @@ fn at_rate(rate: &str) -> Pacer {
     Pacer::Open(Plan { pace, thread: 0, threads: 1, planned: Nanos::from_secs(10), seed: 3 })
 }
 
-/// Drives a swarm to its end as a worker would; for the first `frozen` of every second the thread does nothing.
-fn drive(orders: Orders, shared: &Shared, sim: &mut Sim, window: Nanos, frozen: Nanos) -> Haul {
-    let sockets = orders.sockets;
-    let mut swarm = Swarm::<EchoDatagrams>::new(orders, shared);
+/// Drives a pool to its end as a thread would; for the first `frozen` of every second the thread does nothing.
+fn drive(plan: &ThreadPlan, shared: &Shared, sim: Sim, window: Nanos, frozen: Nanos) -> (ThreadResult, Sim) {
+    let mut driver = driver(plan, sim, shared);
     let mut now = Nanos(1);
     loop {
-        if swarm.next_deadline().is_some_and(|deadline| now >= deadline) {
-            swarm.check_deadlines(now);
+        if driver.next_deadline().is_some_and(|deadline| now >= deadline) {
+            driver.check_deadlines(now);
         }
-        swarm.advance(sim, now);
-        if swarm.finished() {
-            return swarm.into_haul(sim);
+        driver.advance(now);
+        if driver.finished() {
+            return driver.finish();
         }
-        let next = swarm.next_send().into_iter().chain(sim.next_event()).fold(now + TICK, Nanos::min);
+        let next = driver.next_send().into_iter().chain(driver.engine.next_event()).fold(now + TICK, Nanos::min);
         now = next.max(now + Nanos(1));
         now = now + Nanos(frozen.0.saturating_sub(now.0 % SECOND.0));
-        if shared.admitted() == sockets && shared.start() == Nanos(u64::MAX) {
-            shared.open_window(sim.first, sim.first + window);
+        if shared.admitted() == plan.connections && shared.start() == Nanos(u64::MAX) {
+            shared.open_window(driver.engine.first, driver.engine.first + window);
         }
-        sim.now = now;
-        swarm.begin_turn(now);
-        sim.events(|number, event| swarm.on_event(number, event));
+        driver.engine.now = now;
+        driver.begin_tick(now);
+        driver.take_in(Clock::start());
     }
 }
 
-fn measures(haul: &Haul, shared: &Shared, window: Nanos) -> Measures {
+fn histograms(result: &ThreadResult, shared: &Shared, window: Nanos) -> Histograms {
     let mut timeline = Timeline::new();
-    timeline.collect(shared.handover());
-    timeline.finish(std::iter::once(&haul.recorder), window).0
+    timeline.collect(shared.interval_exchange());
+    timeline.finish(std::iter::once(&result.recorder), window).0
 }
 
 fn sizes() -> impl Strategy<Value = SizeDistribution> {
@@ -183,13 +175,13 @@ proptest! {
     ) {
         let shared = Shared::new(Some(requests), std::thread::current());
         let pacer = if paced { at_rate("20k") } else { Pacer::ClosedLoop };
-        let orders = Orders { pacer, ..orders(sockets, depth, sizes) };
-        let mut sim = Sim::new(&orders, 5_000, spread);
-        let haul = drive(orders, &shared, &mut sim, Nanos::from_secs(60), Nanos::ZERO);
-        let tally = haul.datagrams.unwrap();
-        prop_assert_eq!((haul.recorder.requests(), haul.recorder.error_count()), (requests, 0));
-        prop_assert_eq!((tally.counts.lost(), tally.counts.late, tally.counts.duplicated, tally.corrupt), (0, 0, 0, 0));
-        prop_assert_eq!(tally.requests, sim.lengths.len() as u64);
+        let plan = ThreadPlan { pacer, ..plan(sockets, depth, sizes) };
+        let sim = Sim::new(&plan, 5_000, spread);
+        let (result, sim) = drive(&plan, &shared, sim, Nanos::from_secs(60), Nanos::ZERO);
+        let stats = result.datagrams.unwrap();
+        prop_assert_eq!((result.recorder.requests(), result.recorder.error_count()), (requests, 0));
+        prop_assert_eq!((stats.counts.lost(), stats.counts.late, stats.counts.duplicated, stats.corrupt), (0, 0, 0, 0));
+        prop_assert_eq!(stats.requests, sim.lengths.len() as u64);
         if let SizeDistribution::All(size) = sizes {
             prop_assert!(sim.lengths.iter().all(|len| *len as u64 == size));
         }
@@ -198,32 +190,32 @@ proptest! {
     #[test]
     fn an_answer_of_another_length_is_corrupt_and_its_request_lost(sizes in sizes(), sockets in 1usize..4, depth in 1u64..5) {
         let shared = Shared::new(Some(400), std::thread::current());
-        let orders = Orders { timeout: Nanos::from_millis(20), ..orders(sockets, depth, sizes) };
-        let mut sim = Sim { cut: 40, ..Sim::new(&orders, 5_000, 20_000) };
-        let haul = drive(orders, &shared, &mut sim, Nanos::from_secs(60), Nanos::ZERO);
-        let tally = haul.datagrams.unwrap();
-        prop_assert_eq!(tally.corrupt, sim.cuts);
-        prop_assert!(tally.counts.lost() <= sim.cuts && tally.overdue == sim.cuts);
+        let plan = ThreadPlan { timeout: Nanos::from_millis(20), ..plan(sockets, depth, sizes) };
+        let sim = Sim { cut: 40, ..Sim::new(&plan, 5_000, 20_000) };
+        let (result, sim) = drive(&plan, &shared, sim, Nanos::from_secs(60), Nanos::ZERO);
+        let stats = result.datagrams.unwrap();
+        prop_assert_eq!(stats.corrupt, sim.cuts);
+        prop_assert!(stats.counts.lost() <= sim.cuts && stats.overdue == sim.cuts);
     }
 }
 
-/// As a fleet: what is due while the thread does nothing is late, though the first of it takes each socket's only place.
+/// As with streams: what is due while the thread does nothing is late, though the first of it takes each socket's only place.
 #[test]
 fn a_generator_that_was_away_is_late_whatever_the_sockets_state() {
     let window = Nanos::from_secs(10);
     for depth in [1, 64] {
         let shared = Shared::new(None, std::thread::current());
-        let orders = Orders { pacer: at_rate("1k"), ..orders(2, depth, SizeDistribution::All(64)) };
-        let mut sim = Sim { first: SECOND, ..Sim::new(&orders, 10_000, 0) };
-        let haul = drive(orders, &shared, &mut sim, window, Nanos::from_millis(100));
-        let measures = measures(&haul, &shared, window);
-        let Paced { response, timer_error, .. } = measures.paced.as_deref().expect("an open loop");
+        let plan = ThreadPlan { pacer: at_rate("1k"), ..plan(2, depth, SizeDistribution::All(64)) };
+        let sim = Sim { first: SECOND, ..Sim::new(&plan, 10_000, 0) };
+        let (result, _) = drive(&plan, &shared, sim, window, Nanos::from_millis(100));
+        let histograms = histograms(&result, &shared, window);
+        let [response, timer_error] = [RESPONSE, TIMER_ERROR].map(|name| histograms.get(name).expect("an open loop"));
         assert!(response.len().abs_diff(timer_error.len()) <= 20, "{} {}", response.len(), timer_error.len());
         for (quantile, expected) in [(0.95, 50e6), (0.99, 90e6)] {
             let is = timer_error.value_at_quantile(quantile) as f64;
             assert!((is - expected).abs() < 0.03 * expected, "depth {depth}: {quantile} of the timer errors is {is}");
         }
-        assert!(measures.service.max() <= 11_000, "{}", measures.service.max());
+        assert!(histograms.service().max() <= 11_000, "{}", histograms.service().max());
     }
 }
 
@@ -233,22 +225,25 @@ fn a_socket_that_rests_goes_on_when_its_own_pause_is_over() {
     let at = |micros: u64| Nanos(micros * 1_000);
     let shared = Shared::new(None, std::thread::current());
     shared.open_window(Nanos(1), SECOND);
-    let orders = orders(2, 1, SizeDistribution::All(64));
-    let mut sim = Sim::new(&orders, 5_000, 0);
-    let mut swarm = Swarm::<EchoDatagrams>::new(orders, &shared);
-    swarm.begin_turn(at(100));
-    swarm.advance(&mut sim, at(100));
-    swarm.check_deadlines(at(100));
+    let plan = plan(2, 1, SizeDistribution::All(64));
+    let mut driver = driver(&plan, Sim::new(&plan, 5_000, 0), &shared);
+    driver.begin_tick(at(100));
+    driver.advance(at(100));
+    driver.check_deadlines(at(100));
     for (number, now) in [(0, 1_000), (1, 1_500)] {
-        swarm.begin_turn(at(now));
-        swarm.on_event(number, Event::Failed(io::Error::from_raw_os_error(libc::ENOBUFS)));
+        driver.begin_tick(at(now));
+        driver.pool.on_event(&mut driver.context, number, Event::Failed(io::Error::from_raw_os_error(libc::ENOBUFS)));
     }
     for (now, rest) in [(1_999, [true, true]), (2_000, [false, true]), (2_500, [false, false])] {
-        swarm.begin_turn(at(now));
-        if swarm.next_deadline().is_some_and(|deadline| at(now) >= deadline) {
-            swarm.check_deadlines(at(now));
+        driver.begin_tick(at(now));
+        if driver.next_deadline().is_some_and(|deadline| at(now) >= deadline) {
+            driver.check_deadlines(at(now));
         }
-        assert_eq!([0, 1].map(|number: usize| swarm.seats[number].obstacle != Obstacle::None), rest, "at {now} us");
+        assert_eq!(
+            [0, 1].map(|number: usize| driver.pool.sockets[number].send_state != SendState::Ready),
+            rest,
+            "at {now} us"
+        );
     }
 }
 
@@ -256,18 +251,18 @@ fn a_socket_that_rests_goes_on_when_its_own_pause_is_over() {
 #[test]
 fn a_target_that_always_answers_late_is_given_up_and_each_of_its_answers_is_told() {
     let shared = Shared::new(None, std::thread::current());
-    let orders = Orders { timeout: Nanos::from_millis(20), ..orders(1, 1, SizeDistribution::All(64)) };
-    let mut sim = Sim::new(&orders, 20_000_001, 0);
-    let mut swarm = Swarm::<EchoDatagrams>::new(orders, &shared);
+    let plan = ThreadPlan { timeout: Nanos::from_millis(20), ..plan(1, 1, SizeDistribution::All(64)) };
+    let mut driver = driver(&plan, Sim::new(&plan, 20_000_001, 0), &shared);
     for try_number in 1..=u64::from(ADMISSION_TRIES) {
         assert!(!shared.abandoned());
-        let now = sim.now;
-        swarm.advance(&mut sim, now);
-        sim.now = sim.next_event().expect("it was asked");
-        swarm.begin_turn(sim.now);
-        sim.events(|number, event| swarm.on_event(number, event));
-        swarm.check_deadlines(sim.now);
-        assert_eq!(swarm.tally.overdue, try_number);
+        let now = driver.engine.now;
+        driver.advance(now);
+        let now = driver.engine.next_event().expect("it was asked");
+        driver.engine.now = now;
+        driver.begin_tick(now);
+        driver.take_in(Clock::start());
+        driver.check_deadlines(now);
+        assert_eq!(driver.pool.stats.overdue, try_number);
     }
     assert!(matches!(shared.take_failure(), Some(StartFailure::Answer)));
 }

@@ -2,6 +2,7 @@
 //!
 //! Both engines get their sockets here, so that none has other options than the other.
 
+use crate::load::engine::EngineError;
 use crate::units::{Address, SocketLocation};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
@@ -16,12 +17,13 @@ pub struct Target {
 
 impl Target {
     /// Fails only for a unix path that is too long, which [`Address`] does not let through.
-    pub fn new(address: &Address) -> io::Result<Target> {
+    pub fn new(address: &Address) -> Result<Target, EngineError> {
+        let unix = |path| SockAddr::unix(path).map_err(|error| EngineError::Target(address.clone(), error));
         Ok(match &address.location {
             SocketLocation::Ip { ip, port, device } => {
                 Target { address: SocketAddr::new(*ip, *port).into(), device: device.clone() }
             }
-            SocketLocation::Unix(path) => Target { address: SockAddr::unix(path)?, device: None },
+            SocketLocation::Unix(path) => Target { address: unix(path)?, device: None },
         })
     }
 

@@ -1,11 +1,10 @@
 //! The completion engine: one io_uring_enter(2) per turn sends, receives and waits. Receives are multishot into the
 //! ring's buffers, sends go straight from where they lie for ever.
 
-use super::{Done, Engine, EngineError, Event, Setup, Wait, enter};
-use crate::load::target::Target;
-use crate::sys::uring::{
-    BufferSettings, Completion, Descriptor, Errno, Ring, RingSettings, SendBuffer, Taskrun, UserData,
-};
+use super::{Done, Event, StreamEngine};
+use crate::load::engine::{Engine, EngineConfig, EngineError, EventRing, Wait};
+use crate::load::stream::target::Target;
+use crate::sys::uring::{BufferSettings, Completion, Descriptor, Errno, RingSettings, SendBuffer, Taskrun, UserData};
 use socket2::Socket;
 use std::io;
 use std::net::Shutdown;
@@ -26,11 +25,9 @@ const BUFFER_MEMORY: u64 = 16 << 20;
 const ENTRIES: std::ops::RangeInclusive<usize> = 64..=4096;
 
 pub struct UringEngine {
-    ring: Ring,
+    events: EventRing,
     target: Target,
     connections: Vec<Connection>,
-    /// Taken by `wait` to see whether there is any.
-    first: Option<Completion>,
 }
 
 #[derive(Default)]
@@ -54,14 +51,15 @@ impl Connection {
     }
 }
 
-fn settings(setup: &Setup) -> RingSettings {
-    let size = setup.window.next_power_of_two().clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
+fn settings(config: &EngineConfig) -> RingSettings {
+    let in_flight = (config.size * config.depth) as u64;
+    let size = in_flight.next_power_of_two().clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
     let affordable = (BUFFER_MEMORY / size) as usize;
-    let count = (setup.connections * BUFFERS_PER_CONNECTION).next_power_of_two();
+    let count = (config.sockets * BUFFERS_PER_CONNECTION).next_power_of_two();
     let count = count.min(affordable).clamp(*BUFFERS.start(), *BUFFERS.end());
     // Every buffer can be a completion, and each connection has at most three more: send, cancel, the receive's end.
-    let entries = (2 * setup.connections).clamp(*ENTRIES.start(), *ENTRIES.end());
-    let completions = (count + 3 * setup.connections).max(entries);
+    let entries = (2 * config.sockets).clamp(*ENTRIES.start(), *ENTRIES.end());
+    let completions = (count + 3 * config.sockets).max(entries);
     RingSettings {
         entries: entries as u32,
         completions: completions.next_power_of_two() as u32,
@@ -70,28 +68,37 @@ fn settings(setup: &Setup) -> RingSettings {
         direct_slots: 0,
         buffers: Some(BufferSettings { count: count as u32, size: size as u32, max: count as u32 }),
         datagrams: None,
-        spins: setup.spins,
+        spins: config.spins,
     }
 }
 
 impl Engine for UringEngine {
-    const RECEIVES_WHILE_TELLING: bool = false;
+    const RECEIVES_IN_EVENTS: bool = false;
 
-    fn new(setup: &Setup) -> Result<UringEngine, EngineError> {
+    fn new(config: &EngineConfig) -> Result<UringEngine, EngineError> {
         Ok(UringEngine {
-            ring: Ring::new(&settings(setup))?,
-            target: setup.target.clone(),
-            connections: (0..setup.connections).map(|_| Connection::default()).collect(),
-            first: None,
+            events: EventRing::new(&settings(config))?,
+            target: Target::new(&config.target)?,
+            connections: (0..config.sockets).map(|_| Connection::default()).collect(),
         })
     }
 
+    fn wait(&mut self, wait: Wait) -> io::Result<bool> {
+        self.events.wait(wait)
+    }
+}
+
+impl StreamEngine for UringEngine {
     fn connect(&mut self, number: usize) -> io::Result<()> {
         let socket = self.target.socket()?;
         let connection = &mut self.connections[number];
         connection.generation = connection.generation.wrapping_add(1);
         connection.connecting = true;
-        self.ring.connect(socket.as_raw_fd(), self.target.address().clone(), connection.user_data(CONNECT, number));
+        self.events.ring.connect(
+            socket.as_raw_fd(),
+            self.target.address().clone(),
+            connection.user_data(CONNECT, number),
+        );
         connection.socket = Some(socket);
         Ok(())
     }
@@ -100,7 +107,12 @@ impl Engine for UringEngine {
         let connection = &mut self.connections[number];
         let socket = connection.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let descriptor = Descriptor::Fd(socket.as_raw_fd());
-        self.ring.send(descriptor, SendBuffer::Static(bytes), 0..bytes.len(), connection.user_data(SEND, number));
+        self.events.ring.send(
+            descriptor,
+            SendBuffer::Static(bytes),
+            0..bytes.len(),
+            connection.user_data(SEND, number),
+        );
         connection.sending = true;
         Ok(Done::Later)
     }
@@ -120,7 +132,7 @@ impl Engine for UringEngine {
         }
         connection.closing = true;
         if connection.receiving {
-            self.ring.cancel(connection.user_data(RECEIVE, number), connection.user_data(CANCEL, number));
+            self.events.ring.cancel(connection.user_data(RECEIVE, number), connection.user_data(CANCEL, number));
         }
         if (connection.sending || connection.connecting)
             && let Some(socket) = &connection.socket
@@ -131,34 +143,29 @@ impl Engine for UringEngine {
         Done::Later
     }
 
-    fn wait(&mut self, wait: Wait) -> io::Result<bool> {
-        self.first = enter(&mut self.ring, wait)?;
-        Ok(self.first.is_some())
-    }
-
-    fn events(&mut self, mut tell: impl FnMut(usize, Event<'_>)) {
-        while let Some(completion) = self.first.take().or_else(|| self.ring.next_completion()) {
+    fn events(&mut self, mut notify: impl FnMut(usize, Event<'_>)) {
+        while let Some(completion) = self.events.next() {
             let number = completion.user_data.slot as usize;
             match completion.user_data.kind {
-                CONNECT => self.connected(number, completion, &mut tell),
-                RECEIVE => self.received(number, completion, &mut tell),
-                SEND => self.sent(number, completion, &mut tell),
+                CONNECT => self.connected(number, completion, &mut notify),
+                RECEIVE => self.received(number, completion, &mut notify),
+                SEND => self.sent(number, completion, &mut notify),
                 _ => {}
             }
-            self.close_when_idle(number, &mut tell);
+            self.close_when_idle(number, &mut notify);
         }
     }
 }
 
 impl UringEngine {
-    fn connected(&mut self, number: usize, completion: Completion, tell: &mut impl FnMut(usize, Event<'_>)) {
+    fn connected(&mut self, number: usize, completion: Completion, notify: &mut impl FnMut(usize, Event<'_>)) {
         self.connections[number].connecting = false;
         match completion.result {
             Ok(_) => {
                 self.receive(number);
-                tell(number, Event::Connected);
+                notify(number, Event::Connected);
             }
-            Err(errno) => tell(number, Event::Failed(errno.into())),
+            Err(errno) => notify(number, Event::Failed(errno.into())),
         }
     }
 
@@ -166,54 +173,54 @@ impl UringEngine {
     fn receive(&mut self, number: usize) {
         let connection = &mut self.connections[number];
         if let (Some(socket), false) = (&connection.socket, connection.closing) {
-            self.ring.recv_multishot(Descriptor::Fd(socket.as_raw_fd()), connection.user_data(RECEIVE, number));
+            self.events.ring.recv_multishot(Descriptor::Fd(socket.as_raw_fd()), connection.user_data(RECEIVE, number));
             connection.receiving = true;
         }
     }
 
-    fn received(&mut self, number: usize, completion: Completion, tell: &mut impl FnMut(usize, Event<'_>)) {
+    fn received(&mut self, number: usize, completion: Completion, notify: &mut impl FnMut(usize, Event<'_>)) {
         self.connections[number].receiving = completion.more;
         let goes_on = match completion.result {
             Ok(0) => {
-                tell(number, Event::Ended);
+                notify(number, Event::Ended);
                 false
             }
             Ok(_) => {
                 if let Some(lease) = &completion.lease {
-                    tell(number, Event::Received(self.ring.bytes(lease)));
+                    notify(number, Event::Received(self.events.ring.bytes(lease)));
                 }
                 true
             }
             Err(Errno(libc::ENOBUFS | libc::EINTR | libc::EAGAIN)) => true,
             Err(Errno(libc::ECANCELED)) => false,
             Err(errno) => {
-                tell(number, Event::Failed(errno.into()));
+                notify(number, Event::Failed(errno.into()));
                 false
             }
         };
         if let Some(lease) = completion.lease {
-            self.ring.release(lease);
+            self.events.ring.release(lease);
         }
         if goes_on && !completion.more {
             self.receive(number);
         }
     }
 
-    fn sent(&mut self, number: usize, completion: Completion, tell: &mut impl FnMut(usize, Event<'_>)) {
+    fn sent(&mut self, number: usize, completion: Completion, notify: &mut impl FnMut(usize, Event<'_>)) {
         self.connections[number].sending = false;
         match completion.result {
-            Ok(len) => tell(number, Event::Sent(len as usize)),
-            Err(Errno(libc::EINTR | libc::EAGAIN)) => tell(number, Event::Sent(0)),
-            Err(errno) => tell(number, Event::Failed(errno.into())),
+            Ok(len) => notify(number, Event::Sent(len as usize)),
+            Err(Errno(libc::EINTR | libc::EAGAIN)) => notify(number, Event::Sent(0)),
+            Err(errno) => notify(number, Event::Failed(errno.into())),
         }
     }
 
-    fn close_when_idle(&mut self, number: usize, tell: &mut impl FnMut(usize, Event<'_>)) {
+    fn close_when_idle(&mut self, number: usize, notify: &mut impl FnMut(usize, Event<'_>)) {
         let connection = &mut self.connections[number];
         if connection.closing && connection.idle() {
             connection.closing = false;
             connection.socket = None;
-            tell(number, Event::Closed);
+            notify(number, Event::Closed);
         }
     }
 }

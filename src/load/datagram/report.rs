@@ -1,29 +1,15 @@
 //! What a run with datagrams left behind: the figures of the report, and the rules that judge them. Pure arithmetic.
 
-use super::engine::Traffic;
-use super::swarm::ADMISSION_TRIES;
-use super::tracker::Counts;
+use super::pool::ADMISSION_TRIES;
+use super::stats::DatagramStats;
 use crate::load::protocols::DatagramProtocol;
 use crate::record::{DatagramRecord, Losses, Reason, TrafficRecord};
 use crate::units::Address;
 
-/// What a thread's sockets counted.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    pub counts: Counts,
-    /// All that was sent and all that took longer than the timeout, from the first request to the last.
-    pub requests: u64,
-    pub overdue: u64,
-    pub corrupt: u64,
-    /// What the kernel dropped at the sockets; `None` where it does not tell, or nothing was counted.
-    pub dropped: Option<u64>,
-    pub traffic: Traffic,
-}
-
 /// The report's figures. `server_drops`: what the kernel dropped at the server's sockets, where it tells.
-pub fn record<'a>(tallies: impl Iterator<Item = &'a Tally>, server_drops: Option<u64>) -> Option<DatagramRecord> {
-    let sum = tallies.copied().reduce(add)?;
-    let Tally { counts, traffic, .. } = sum;
+pub fn record<'a>(stats: impl Iterator<Item = &'a DatagramStats>, server_drops: Option<u64>) -> Option<DatagramRecord> {
+    let sum = stats.copied().reduce(DatagramStats::plus)?;
+    let DatagramStats { counts, io, .. } = sum;
     Some(DatagramRecord {
         sent: counts.sent,
         answered: counts.answered,
@@ -36,31 +22,8 @@ pub fn record<'a>(tallies: impl Iterator<Item = &'a Tally>, server_drops: Option
         stale: 0,
         dropped_by_server: server_drops,
         dropped_by_generator: sum.dropped,
-        traffic: TrafficRecord {
-            requests: sum.requests,
-            sends: traffic.sends,
-            answers: traffic.answers,
-            receives: traffic.receives,
-        },
+        traffic: TrafficRecord { requests: sum.requests, sends: io.sends, answers: io.answers, receives: io.receives },
     })
-}
-
-fn add(a: Tally, b: Tally) -> Tally {
-    let mut counts = a.counts;
-    counts.add(&b.counts);
-    Tally {
-        counts,
-        requests: a.requests + b.requests,
-        overdue: a.overdue + b.overdue,
-        corrupt: a.corrupt + b.corrupt,
-        dropped: a.dropped.zip(b.dropped).map(|(a, b)| a + b),
-        traffic: Traffic {
-            sends: a.traffic.sends + b.traffic.sends,
-            receives: a.traffic.receives + b.traffic.receives,
-            answers: a.traffic.answers + b.traffic.answers,
-            unsegmented: a.traffic.unsegmented.or(b.traffic.unsegmented),
-        },
-    }
 }
 
 /// Why the figures must not be used; `None` when they may. Corrupt answers are among the errors of every run.
@@ -90,26 +53,27 @@ pub fn warnings(record: &DatagramRecord, max_loss: f64, unsegmented: Option<i32>
 }
 
 /// Why super-packets were not sent, where some thread was told so.
-pub fn unsegmented<'a>(mut tallies: impl Iterator<Item = &'a Tally>) -> Option<i32> {
-    tallies.find_map(|tally| tally.traffic.unsegmented)
+pub fn unsegmented<'a>(mut stats: impl Iterator<Item = &'a DatagramStats>) -> Option<i32> {
+    stats.find_map(|one| one.io.unsegmented)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::datagram::tracker::Counts;
 
     fn lossy() -> DatagramRecord {
         DatagramRecord { sent: 1000, answered: 980, lost: 15, late: 5, ..DatagramRecord::default() }
     }
 
     #[test]
-    fn tallies_add_up_and_what_is_missing_is_lost() {
-        let tally = |sent, answered, dropped| Tally {
+    fn stats_add_up_and_what_is_missing_is_lost() {
+        let one = |sent, answered, dropped| DatagramStats {
             counts: Counts { sent, answered, late: 1, max_extent: sent, ..Counts::default() },
             dropped,
-            ..Tally::default()
+            ..DatagramStats::default()
         };
-        let record = record([tally(10, 7, Some(1)), tally(5, 4, Some(2))].iter(), None).unwrap();
+        let record = record([one(10, 7, Some(1)), one(5, 4, Some(2))].iter(), None).unwrap();
         assert_eq!((record.sent, record.answered, record.late, record.lost), (15, 11, 2, 2));
         assert_eq!((record.reorder_extent_max, record.dropped_by_generator), (10, Some(3)));
         assert_eq!(super::record([].iter(), None), None);

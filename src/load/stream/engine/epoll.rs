@@ -1,14 +1,15 @@
 //! The readiness engine: epoll, level-triggered, one recv(2) per readiness and one send(2) per send.
 
-use super::{Done, Engine, EngineError, Event, Setup, Wait};
-use crate::load::target::Target;
+use super::{Done, Event, StreamEngine};
+use crate::load::engine::{Engine, EngineConfig, EngineError, Wait};
+use crate::load::stream::target::Target;
 use crate::sys::epoll::{Epoll, Events, Interest, Ready};
 use crate::sys::socket::is_transient;
 use socket2::Socket;
 use std::io::{self, Read};
 use std::net::Shutdown;
 
-/// Most connections that one wait tells of.
+/// Most connections that one wait reports.
 const MAX_EVENTS: usize = 1024;
 const RECEIVE_BYTES: usize = 64 * 1024;
 
@@ -49,18 +50,24 @@ impl State {
 }
 
 impl Engine for EpollEngine {
-    const RECEIVES_WHILE_TELLING: bool = true;
+    const RECEIVES_IN_EVENTS: bool = true;
 
-    fn new(setup: &Setup) -> Result<EpollEngine, EngineError> {
+    fn new(config: &EngineConfig) -> Result<EpollEngine, EngineError> {
         Ok(EpollEngine {
             epoll: Epoll::new().map_err(EngineError::Epoll)?,
-            events: Events::with_capacity(setup.connections.min(MAX_EVENTS)),
-            target: setup.target.clone(),
-            sockets: (0..setup.connections).map(|_| Connection::default()).collect(),
+            events: Events::with_capacity(config.sockets.min(MAX_EVENTS)),
+            target: Target::new(&config.target)?,
+            sockets: (0..config.sockets).map(|_| Connection::default()).collect(),
             buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
         })
     }
 
+    fn wait(&mut self, wait: Wait) -> io::Result<bool> {
+        Ok(self.epoll.wait(&mut self.events, Some(wait.timeout()))? > 0)
+    }
+}
+
+impl StreamEngine for EpollEngine {
     fn connect(&mut self, connection: usize) -> io::Result<()> {
         let socket = self.target.socket()?;
         socket.set_nonblocking(true)?;
@@ -100,16 +107,12 @@ impl Engine for EpollEngine {
         Done::Now(())
     }
 
-    fn wait(&mut self, wait: Wait) -> io::Result<bool> {
-        Ok(self.epoll.wait(&mut self.events, Some(wait.timeout()))? > 0)
-    }
-
-    fn events(&mut self, mut tell: impl FnMut(usize, Event<'_>)) {
+    fn events(&mut self, mut notify: impl FnMut(usize, Event<'_>)) {
         let EpollEngine { epoll, events, sockets, buffer, .. } = self;
         for ready in events.iter() {
             let number = ready.key as usize;
             if let Connection { socket: Some(socket), state } = &mut sockets[number] {
-                handle(epoll, socket, state, ready, buffer, |event| tell(number, event));
+                handle(epoll, socket, state, ready, buffer, |event| notify(number, event));
             }
         }
     }
@@ -121,21 +124,21 @@ fn handle(
     state: &mut State,
     ready: Ready,
     buffer: &mut [u8],
-    mut tell: impl FnMut(Event<'_>),
+    mut notify: impl FnMut(Event<'_>),
 ) {
     if *state == State::Connecting {
         *state = State::Open;
-        return tell(connected(epoll, socket, ready.key));
+        return notify(connected(epoll, socket, ready.key));
     }
     if *state == State::Sending && ready.writable() {
         *state = State::Open;
         match epoll.modify(socket, state.interest(), ready.key) {
-            Ok(()) => tell(Event::Sent(0)),
-            Err(error) => return tell(Event::Failed(error)),
+            Ok(()) => notify(Event::Sent(0)),
+            Err(error) => return notify(Event::Failed(error)),
         }
     }
     if ready.readable() {
-        receive(socket, buffer, tell);
+        receive(socket, buffer, notify);
     }
 }
 
@@ -150,11 +153,11 @@ fn connected(epoll: &Epoll, socket: &Socket, key: u64) -> Event<'static> {
     }
 }
 
-fn receive(mut socket: &Socket, buffer: &mut [u8], mut tell: impl FnMut(Event<'_>)) {
+fn receive(mut socket: &Socket, buffer: &mut [u8], mut notify: impl FnMut(Event<'_>)) {
     match socket.read(buffer) {
-        Ok(0) => tell(Event::Ended),
-        Ok(len) => tell(Event::Received(&buffer[..len])),
+        Ok(0) => notify(Event::Ended),
+        Ok(len) => notify(Event::Received(&buffer[..len])),
         Err(error) if is_transient(&error) => {}
-        Err(error) => tell(Event::Failed(error)),
+        Err(error) => notify(Event::Failed(error)),
     }
 }

@@ -19,32 +19,32 @@ pub struct Kind {
 }
 
 /// System calls come last and alone: counting them adds instructions to each.
-pub const SPANS: [Kind; 2] = [
+pub const COUNTER_WINDOWS: [Kind; 2] = [
     Kind { switches: true, events: &[PerfEvent::Instructions, PerfEvent::Cycles] },
     Kind { switches: false, events: &[PerfEvent::SystemCalls] },
 ];
 /// A span is this part of the counted window, but within these bounds.
-const SPAN_PART: u64 = 10;
-const SHORTEST_SPAN: Nanos = Nanos::from_millis(100);
-const LONGEST_SPAN: Nanos = Nanos::from_secs(1);
+const WINDOW_PART: u64 = 10;
+const SHORTEST_WINDOW: Nanos = Nanos::from_millis(100);
+const LONGEST_WINDOW: Nanos = Nanos::from_secs(1);
 
 /// Length of a span after a counted window of this length.
-pub fn span_length(window: Nanos) -> Nanos {
-    Nanos(window.0 / SPAN_PART).max(SHORTEST_SPAN).min(LONGEST_SPAN)
+pub fn window_length(window: Nanos) -> Nanos {
+    Nanos(window.0 / WINDOW_PART).max(SHORTEST_WINDOW).min(LONGEST_WINDOW)
 }
 
 /// Everything read during a run.
 #[derive(Debug, Default)]
-pub struct Ledger {
-    pub generator: Account,
-    pub server: Account,
+pub struct ResourceUsage {
+    pub generator: EndUsage,
+    pub server: EndUsage,
     pub unavailable: Vec<Unavailable>,
     server_pid: Option<u32>,
 }
 
 /// What is known of one end.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Account {
+pub struct EndUsage {
     /// Before the first connection and at the window's end.
     pub resident: [Option<Bytes>; 2],
     pub switches: Option<Count<Switches>>,
@@ -60,12 +60,12 @@ pub struct Count<E = u64> {
     pub over: Nanos,
 }
 
-impl Ledger {
+impl ResourceUsage {
     /// Before the first connection.
-    pub fn open(server_pid: Option<u32>) -> Ledger {
-        let mut ledger = Ledger { server_pid, ..Ledger::default() };
-        ledger.read_resident(0);
-        ledger
+    pub fn open(server_pid: Option<u32>) -> ResourceUsage {
+        let mut usage = ResourceUsage { server_pid, ..ResourceUsage::default() };
+        usage.read_resident(0);
+        usage
     }
 
     /// Right after the window, once what must be read first has been.
@@ -92,7 +92,7 @@ impl Ledger {
 
     /// Opens counters on all threads of both ends but the calling one, which moves no bytes. `None` where nothing can
     /// be counted.
-    pub fn open_span(&mut self, kind: &Kind) -> Option<Span> {
+    pub fn open_window(&mut self, kind: &Kind) -> Option<CounterWindow> {
         let server =
             self.server_pid.map(|pid| process_tree_threads(pid).into_iter().map(|(_, thread)| thread).collect());
         let mut counters = Vec::new();
@@ -106,11 +106,11 @@ impl Ledger {
             }
         }
         let switches_of = kind.switches.then_some(self.server_pid);
-        (!counters.is_empty() || kind.switches).then_some(Span { counters, switches_of })
+        (!counters.is_empty() || kind.switches).then_some(CounterWindow { counters, switches_of })
     }
 
     /// Enters what a span counted between two readings of it.
-    pub fn enter(&mut self, span: &Span, begin: Reading, end: Reading) {
+    pub fn enter(&mut self, span: &CounterWindow, begin: Reading, end: Reading) {
         let (requests, over) = (end.requests.saturating_sub(begin.requests), end.at.since(begin.at));
         for (index, (whose, counted, _)) in span.counters.iter().enumerate() {
             let account = match whose {
@@ -156,7 +156,7 @@ enum End {
 
 /// Counters that are open. Closing those of system calls takes tens of milliseconds.
 #[derive(Debug)]
-pub struct Span {
+pub struct CounterWindow {
     counters: Vec<(End, PerfEvent, Counters)>,
     /// Switches are counted too: this process's, and the server's if there is one.
     switches_of: Option<Option<u32>>,
@@ -172,7 +172,7 @@ pub struct Reading {
     server_switches: Option<ProcessTreeSwitches>,
 }
 
-impl Span {
+impl CounterWindow {
     /// Reading may take long, but each counter is read as long after the reading's begin as the other time.
     pub fn read(&self, at: Nanos, requests: u64) -> Reading {
         Reading {
@@ -192,68 +192,68 @@ mod tests {
     #[test]
     fn a_span_is_a_tenth_within_bounds() {
         for (window, span) in [(50, 100), (5_000, 500), (60_000, 1_000)] {
-            assert_eq!(span_length(Nanos::from_millis(window)), Nanos::from_millis(span));
+            assert_eq!(window_length(Nanos::from_millis(window)), Nanos::from_millis(span));
         }
     }
 
     #[test]
     fn switches_of_a_server_whose_threads_end_are_unknown() {
-        let mut ledger = Ledger::default();
+        let mut usage = ResourceUsage::default();
         let switches = Switches { voluntary: 7, involuntary: 1 };
-        assert_eq!(ledger.whole(SwitchesUse { switches, ended: 0 }), Some(switches));
-        assert!(ledger.unavailable.is_empty());
-        assert_eq!(ledger.whole(SwitchesUse { switches, ended: 3 }), None);
-        assert!(ledger.unavailable[0].why.starts_with("3 of its threads"), "{:?}", ledger.unavailable);
+        assert_eq!(usage.whole(SwitchesUse { switches, ended: 0 }), Some(switches));
+        assert!(usage.unavailable.is_empty());
+        assert_eq!(usage.whole(SwitchesUse { switches, ended: 3 }), None);
+        assert!(usage.unavailable[0].why.starts_with("3 of its threads"), "{:?}", usage.unavailable);
     }
 
     #[test]
     fn a_counter_that_stands_still_is_no_figure() {
-        let mut ledger = Ledger::default();
+        let mut usage = ResourceUsage::default();
         let of = |events, requests| Some(Count { events, requests, over: Nanos(1) });
-        ledger.generator.counts = [of(0, 9), of(0, 9), of(7, 9)];
-        ledger.server.counts = [of(0, 9), None, of(0, 0)];
-        ledger.distrust_dead_counters();
-        assert_eq!(ledger.generator.counts, [of(0, 9), None, of(7, 9)]);
-        assert_eq!(ledger.server.counts, [of(0, 9), None, of(0, 0)]);
-        let told: Vec<&str> = ledger.unavailable.iter().map(|missing| missing.what).collect();
+        usage.generator.counts = [of(0, 9), of(0, 9), of(7, 9)];
+        usage.server.counts = [of(0, 9), None, of(0, 0)];
+        usage.distrust_dead_counters();
+        assert_eq!(usage.generator.counts, [of(0, 9), None, of(7, 9)]);
+        assert_eq!(usage.server.counts, [of(0, 9), None, of(0, 0)]);
+        let told: Vec<&str> = usage.unavailable.iter().map(|missing| missing.what).collect();
         assert_eq!(told, ["instructions"]);
     }
 
     #[test]
     fn a_process_is_read_from_before_the_connections_to_the_windows_end() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        let mut ledger = Ledger::open(Some(child.id()));
-        let span = ledger.open_span(&SPANS[0]).unwrap();
+        let mut usage = ResourceUsage::open(Some(child.id()));
+        let span = usage.open_window(&COUNTER_WINDOWS[0]).unwrap();
         let begin = span.read(Nanos(100), 4);
-        ledger.window_ended();
-        ledger.enter(&span, begin, span.read(Nanos(350), 9));
+        usage.window_ended();
+        usage.enter(&span, begin, span.read(Nanos(350), 9));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(ledger.server.resident.iter().all(|resident| resident.is_some_and(|bytes| bytes.0 > 0)), "{ledger:?}");
-        let switches = ledger.server.switches.map(|switches| (switches.requests, switches.over));
-        assert_eq!(switches, Some((5, Nanos(250))), "{ledger:?}");
-        assert!(ledger.generator.switches.is_some() && ledger.generator.resident[1].is_some(), "{ledger:?}");
+        assert!(usage.server.resident.iter().all(|resident| resident.is_some_and(|bytes| bytes.0 > 0)), "{usage:?}");
+        let switches = usage.server.switches.map(|switches| (switches.requests, switches.over));
+        assert_eq!(switches, Some((5, Nanos(250))), "{usage:?}");
+        assert!(usage.generator.switches.is_some() && usage.generator.resident[1].is_some(), "{usage:?}");
     }
 
     #[test]
     fn a_span_counts_or_says_why_not() {
-        let mut ledger = Ledger::default();
+        let mut usage = ResourceUsage::default();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
         });
-        let span = ledger.open_span(&SPANS[1]);
+        let span = usage.open_window(&COUNTER_WINDOWS[1]);
         if let Some(span) = &span {
             let begin = span.read(Nanos(10), 5);
             std::thread::sleep(std::time::Duration::from_millis(50));
-            ledger.enter(span, begin, span.read(Nanos(60), 9));
-            let count = ledger.generator.counts[PerfEvent::SystemCalls as usize].unwrap();
+            usage.enter(span, begin, span.read(Nanos(60), 9));
+            let count = usage.generator.counts[PerfEvent::SystemCalls as usize].unwrap();
             assert!(count.events > 0 && (count.requests, count.over) == (4, Nanos(50)), "{count:?}");
         } else {
-            println!("skipped: {:?}", ledger.unavailable);
-            assert!(!ledger.unavailable.is_empty());
+            println!("skipped: {:?}", usage.unavailable);
+            assert!(!usage.unavailable.is_empty());
         }
         drop(stop);
         let _ = thread.join();

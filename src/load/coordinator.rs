@@ -2,31 +2,27 @@
 //! window's ends, and keeps the load going for a moment after it to count what cannot be counted for nothing. It moves
 //! no bytes.
 
-use super::datagram::{self, Datagrams};
-use super::engine::{Engine, Setup, epoll::EpollEngine, uring::UringEngine};
-use super::fleet::{Haul, Orders};
-use super::ledger::{self, Ledger};
-use super::measures::Measures;
-use super::protocols::{DatagramProtocol, StreamProtocol};
+use super::datagram;
+use super::engines::run_thread;
+use super::histograms::{Histograms, Series};
+use super::plan::{CONNECT_DEADLINE, Task};
+use super::resource_usage::{self, ResourceUsage};
 use super::shared::{Shared, StartFailure};
-use super::streams::Streams;
+use super::thread::WorkerError;
+use super::thread_result::ThreadResult;
 use super::timeline::Timeline;
-use super::worker::{self, Post, WorkerError};
-use super::{Config, EngineKind, LoadError, Progress, Sockets, Stage, Task};
+use super::{Config, LoadError, Progress, RunStage};
 use crate::clock::Clock;
 use crate::record::{IntervalRecord, SteadyRecord};
 use crate::stats::{Trend, trend};
 use crate::sys::accounting::{self, CoresTime, Cpu, ProcessTreeCpu};
 use crate::sys::affinity;
 use crate::units::{CoreList, Nanos, Transport};
-use crate::{for_each_datagram_client, for_each_stream_client};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
 /// All connections must have been answered once within this time.
 const START_DEADLINE: Nanos = Nanos::from_secs(10);
-/// A single connection must be made within this time, so that one that hangs is named before the start is given up.
-pub const CONNECT_DEADLINE: Nanos = Nanos::from_secs(9);
 /// How far ahead instants are published, at the start and at an early stop. A thread that is kept from running for
 /// longer just after reading its clock may miscount that one turn.
 const START_LEAD: Nanos = Nanos::from_millis(20);
@@ -49,13 +45,13 @@ const _: () = assert!(CONNECT_DEADLINE.0 < START_DEADLINE.0);
 /// Everything that a run left behind.
 #[derive(Debug)]
 pub struct Outcome {
-    pub hauls: Vec<Haul>,
+    pub results: Vec<ThreadResult>,
     pub admitted: usize,
     /// The counted window; empty when the run never came to it.
     pub first: Nanos,
     pub last: Nanos,
     /// What all threads measured within it, and its parts.
-    pub measures: Measures,
+    pub histograms: Histograms,
     pub intervals: Vec<IntervalRecord>,
     /// How the warm-up ended, where there was one.
     pub steady: Option<SteadyRecord>,
@@ -65,7 +61,7 @@ pub struct Outcome {
     pub watched_cores: Vec<usize>,
     /// CPU use at the window's ends.
     pub cpu: Option<(CpuSample, CpuSample)>,
-    pub ledger: Ledger,
+    pub resource_usage: ResourceUsage,
     /// What the kernel dropped at the server's datagram sockets since the window began; before that, all it ever did.
     pub server_drops: Option<u64>,
     /// Told to stop before the end.
@@ -83,14 +79,14 @@ pub struct CpuSample {
     pub cores: Option<CoresTime>,
 }
 
-struct Conductor<'a> {
+struct Coordinator<'a> {
     config: &'a Config,
     shared: &'a Shared,
     clock: Clock,
     stop: &'a AtomicBool,
     progress: &'a mut dyn FnMut(Progress),
     next_progress: Nanos,
-    reported: Option<Stage>,
+    reported: Option<RunStage>,
     timeline: Timeline,
     watched: Vec<usize>,
 }
@@ -99,18 +95,19 @@ struct Conductor<'a> {
 type Mark = (Nanos, u64);
 
 /// Runs the tasks, one thread each, from connecting to the last answer.
-pub fn conduct(
+pub fn run(
     config: &Config,
     tasks: &[Task],
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome, LoadError> {
     let shared = Shared::new(config.requests, thread::current()).going_on();
-    let ledger = Ledger::open(config.server_pid);
+    let resource_usage = ResourceUsage::open(config.server_pid);
     let clock = Clock::start();
     thread::scope(|scope| {
-        let threads: Vec<_> = tasks.iter().map(|task| scope.spawn(|| work(config, task, &shared, clock))).collect();
-        let mut conductor = Conductor {
+        let threads: Vec<_> =
+            tasks.iter().map(|task| scope.spawn(|| run_thread(config, task, &shared, clock))).collect();
+        let mut coordinator = Coordinator {
             config,
             shared: &shared,
             clock,
@@ -121,15 +118,15 @@ pub fn conduct(
             timeline: Timeline::new(),
             watched: watched_cores(config),
         };
-        let mut outcome = conductor.steps(ledger);
-        let hauls: Result<Vec<Haul>, WorkerError> = threads.into_iter().map(join).collect();
+        let mut outcome = coordinator.steps(resource_usage);
+        let results: Result<Vec<ThreadResult>, WorkerError> = threads.into_iter().map(join).collect();
         fail_if_never_connected(config, &shared)?;
-        outcome.hauls = hauls?;
-        outcome.watched_cores = conductor.watched.clone();
-        let drops = outcome.server_drops.zip(conductor.server_drops());
+        outcome.results = results?;
+        outcome.watched_cores = coordinator.watched.clone();
+        let drops = outcome.server_drops.zip(coordinator.server_drops());
         outcome.server_drops = drops.map(|(begin, end)| end.saturating_sub(begin));
         outcome.admitted = shared.admitted();
-        Ok(add_up(close_window(outcome, &shared), conductor.timeline, &shared))
+        Ok(add_up(close_window(outcome, &shared), coordinator.timeline, &shared))
     })
 }
 
@@ -144,64 +141,7 @@ fn watched_cores(config: &Config) -> Vec<usize> {
     cores
 }
 
-macro_rules! define_run_streams {
-    ($($help:literal; $variant:ident, $name:literal, $client:ty;)*) => {
-        fn run_streams<E: Engine>(setup: &Setup, orders: Orders, run: Run<'_>) -> Result<Haul, WorkerError> {
-            match run.streams { $(
-                StreamProtocol::$variant => {
-                    let make = || Streams::<$client, E>::new(setup, orders, run.shared);
-                    worker::run(run.post, make, run.shared, run.clock)
-                }
-            )* }
-        }
-    };
-}
-
-macro_rules! define_run_datagrams {
-    ($($help:literal; $variant:ident, $name:literal, $client:ty;)*) => {
-        fn run_datagrams<E: datagram::Engine>(
-            setup: &datagram::Setup,
-            orders: &datagram::Orders,
-            run: Run<'_>,
-        ) -> Result<Haul, WorkerError> {
-            match run.datagrams { $(
-                DatagramProtocol::$variant => {
-                    let make = || Datagrams::<$client, E>::new(setup, orders.clone(), run.shared);
-                    worker::run(run.post, make, run.shared, run.clock)
-                }
-            )* }
-        }
-    };
-}
-
-for_each_stream_client!(define_run_streams);
-for_each_datagram_client!(define_run_datagrams);
-
-#[derive(Clone, Copy)]
-struct Run<'a> {
-    post: Post,
-    streams: StreamProtocol,
-    datagrams: DatagramProtocol,
-    shared: &'a Shared,
-    clock: Clock,
-}
-
-fn work(config: &Config, task: &Task, shared: &Shared, clock: Clock) -> Result<Haul, WorkerError> {
-    let datagrams = config.datagrams.dialect;
-    let run = Run { post: task.post, streams: StreamProtocol::Echo, datagrams, shared, clock };
-    match (&task.sockets, config.engine) {
-        (Sockets::Streams(setup, orders), EngineKind::Uring) => run_streams::<UringEngine>(setup, *orders, run),
-        (Sockets::Streams(setup, orders), EngineKind::Epoll) => run_streams::<EpollEngine>(setup, *orders, run),
-        (Sockets::Datagrams(setup, orders), EngineKind::Uring) => {
-            run_datagrams::<datagram::UringEngine>(setup, orders, run)
-        }
-        (Sockets::Datagrams(setup, orders), EngineKind::Epoll) => {
-            run_datagrams::<datagram::EpollEngine>(setup, orders, run)
-        }
-    }
-}
-
-fn join(thread: ScopedJoinHandle<'_, Result<Haul, WorkerError>>) -> Result<Haul, WorkerError> {
+fn join(thread: ScopedJoinHandle<'_, Result<ThreadResult, WorkerError>>) -> Result<ThreadResult, WorkerError> {
     thread.join().unwrap_or(Err(WorkerError::Panicked))
 }
 
@@ -217,7 +157,7 @@ fn close_window(mut outcome: Outcome, shared: &Shared) -> Outcome {
     outcome.requests_reached = shared.budget_spent();
     let last = match (outcome.cpu.is_some(), outcome.requests_reached) {
         (false, _) => outcome.first,
-        (true, true) => outcome.hauls.iter().map(|haul| haul.recorder.last_done()).max().unwrap_or_default(),
+        (true, true) => outcome.results.iter().map(|result| result.recorder.last_done()).max().unwrap_or_default(),
         (true, false) => shared.last(),
     };
     outcome.last = last.max(outcome.first);
@@ -225,9 +165,9 @@ fn close_window(mut outcome: Outcome, shared: &Shared) -> Outcome {
 }
 
 fn add_up(mut outcome: Outcome, mut timeline: Timeline, shared: &Shared) -> Outcome {
-    timeline.collect(shared.handover());
-    let rest = outcome.hauls.iter().map(|haul| &haul.recorder);
-    (outcome.measures, outcome.intervals) = timeline.finish(rest, outcome.last.since(outcome.first));
+    timeline.collect(shared.interval_exchange());
+    let rest = outcome.results.iter().map(|result| &result.recorder);
+    (outcome.histograms, outcome.intervals) = timeline.finish(rest, outcome.last.since(outcome.first));
     outcome
 }
 
@@ -237,20 +177,20 @@ fn rates(marks: &[Mark]) -> Vec<f64> {
     marks.windows(2).map(rate).collect()
 }
 
-impl Conductor<'_> {
-    fn steps(&mut self, ledger: Ledger) -> Outcome {
+impl Coordinator<'_> {
+    fn steps(&mut self, resource_usage: ResourceUsage) -> Outcome {
         let mut outcome = Outcome {
-            hauls: Vec::new(),
+            results: Vec::new(),
             admitted: 0,
             first: Nanos::ZERO,
             last: Nanos::ZERO,
-            measures: Measures::new(false),
+            histograms: Histograms::new(Series::default()),
             intervals: Vec::new(),
             steady: None,
             drift: None,
             watched_cores: Vec::new(),
             cpu: None,
-            ledger,
+            resource_usage,
             server_drops: None,
             interrupted: false,
             requests_reached: false,
@@ -267,16 +207,16 @@ impl Conductor<'_> {
                 steady.warmup_ns = first.since(start).0;
             }
             outcome.server_drops = self.server_drops();
-            self.wait_until(first, Stage::WarmUp);
+            self.wait_until(first, RunStage::WarmUp);
             let begin = self.sample(known.as_deref());
             outcome.drift = self.count(first);
             let end = self.sample(known.as_deref());
             outcome.cpu = Some((begin, self.with_new(end)));
-            outcome.ledger.window_ended();
-            self.count_beyond(&mut outcome.ledger);
+            outcome.resource_usage.window_ended();
+            self.count_beyond(&mut outcome.resource_usage);
         }
         outcome.interrupted = self.interrupted();
-        let last = self.look(Stage::Drain);
+        let last = self.look(RunStage::Drain);
         (self.progress)(last);
         outcome
     }
@@ -290,7 +230,7 @@ impl Conductor<'_> {
                 self.shared.abandon();
                 return false;
             }
-            self.report(Stage::Connect, now);
+            self.report(RunStage::Connect, now);
             thread::park_timeout(LOOK.duration());
         }
         !self.shared.abandoned()
@@ -303,7 +243,7 @@ impl Conductor<'_> {
             return None;
         }
         self.shared.start_at(start);
-        self.wait_until(start, Stage::WarmUp);
+        self.wait_until(start, RunStage::WarmUp);
         let (floor, cap) = (self.config.warmup, self.config.warmup.max(self.config.warmup_max));
         let interval = Nanos(floor.0 / STEADY_INTERVALS as u64).max(MIN_INTERVAL);
         let mut marks = vec![self.mark()];
@@ -317,7 +257,7 @@ impl Conductor<'_> {
                 return Some(SteadyRecord { warmup_ns: 0, reached, slope_per_interval, interval_ns: interval.0 });
             }
             let next = start + Nanos(interval.0 * marks.len() as u64);
-            self.wait_until(next.min(start + cap), Stage::WarmUp);
+            self.wait_until(next.min(start + cap), RunStage::WarmUp);
             marks.push(self.mark());
         }
     }
@@ -328,10 +268,10 @@ impl Conductor<'_> {
         let interval = self.config.duration.0 / DRIFT_INTERVALS;
         let mut marks = vec![self.mark()];
         for number in 1..DRIFT_INTERVALS {
-            self.wait_until(first + Nanos(number * interval), Stage::Measure);
+            self.wait_until(first + Nanos(number * interval), RunStage::Measure);
             marks.push(self.mark());
         }
-        self.wait_until(end, Stage::Measure);
+        self.wait_until(end, RunStage::Measure);
         marks.push(self.mark());
         trend(&rates(&marks)).filter(|_| interval >= MIN_DRIFT_INTERVAL.0 && self.clock.now() >= end)
     }
@@ -346,7 +286,7 @@ impl Conductor<'_> {
     }
 
     /// Sleeps until an instant, or until the counting ended before.
-    fn wait_until(&mut self, instant: Nanos, stage: Stage) {
+    fn wait_until(&mut self, instant: Nanos, stage: RunStage) {
         loop {
             let now = self.clock.now();
             if self.interrupted() {
@@ -356,23 +296,23 @@ impl Conductor<'_> {
                 return;
             }
             self.report(stage, now);
-            self.timeline.collect(self.shared.handover());
+            self.timeline.collect(self.shared.interval_exchange());
             thread::park_timeout(instant.since(now).min(LOOK).duration());
         }
     }
 
     /// Counts under the same load what would have disturbed the window, then ends the load.
-    fn count_beyond(&mut self, ledger: &mut Ledger) {
-        let length = ledger::span_length(self.config.duration);
+    fn count_beyond(&mut self, resource_usage: &mut ResourceUsage) {
+        let length = resource_usage::window_length(self.config.duration);
         let mut open = Vec::new();
-        for kind in &ledger::SPANS {
+        for kind in &resource_usage::COUNTER_WINDOWS {
             if !self.config.counts || self.interrupted() || self.shared.abandoned() {
                 break;
             }
-            let Some(span) = ledger.open_span(kind) else { continue };
+            let Some(span) = resource_usage.open_window(kind) else { continue };
             let begin = span.read(self.clock.now(), self.shared.answers());
             if self.go_on(length) {
-                ledger.enter(&span, begin, span.read(self.clock.now(), self.shared.answers()));
+                resource_usage.enter(&span, begin, span.read(self.clock.now(), self.shared.answers()));
             }
             open.push(span);
         }
@@ -392,7 +332,7 @@ impl Conductor<'_> {
             if now >= end {
                 return true;
             }
-            self.report(Stage::Account, now);
+            self.report(RunStage::Account, now);
             thread::park_timeout(end.since(now).min(LOOK).duration());
         }
     }
@@ -422,7 +362,7 @@ impl Conductor<'_> {
     }
 
     /// At once where a stage begins, so that a look within it follows a whole interval later.
-    fn report(&mut self, stage: Stage, now: Nanos) {
+    fn report(&mut self, stage: RunStage, now: Nanos) {
         if now >= self.next_progress || self.reported != Some(stage) {
             self.reported = Some(stage);
             self.next_progress = now + PROGRESS_INTERVAL;
@@ -431,7 +371,7 @@ impl Conductor<'_> {
         }
     }
 
-    fn look(&self, stage: Stage) -> Progress {
+    fn look(&self, stage: RunStage) -> Progress {
         let (counted, errors) = self.shared.published();
         let overdue = self.shared.published_overdue();
         let (at, latency) = (self.clock.now(), self.timeline.so_far());

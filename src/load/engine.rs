@@ -1,0 +1,93 @@
+//! What the engines of streams and of datagrams have in common. How each moves bytes is in `stream::engine` and
+//! `datagram::engine`.
+
+use crate::sys::uring::{Completion, Ring, RingError, RingSettings, Wait as RingWait};
+use crate::units::{Address, Nanos};
+use std::io;
+use std::time::Duration;
+
+/// How long [`Engine::wait`] may take.
+#[derive(Clone, Copy, Debug)]
+pub enum Wait {
+    /// Only look.
+    Poll,
+    /// Until something happens, at most this long.
+    AtMost(Nanos),
+}
+
+impl Wait {
+    pub fn timeout(self) -> Duration {
+        match self {
+            Wait::Poll => Duration::ZERO,
+            Wait::AtMost(time) => time.duration(),
+        }
+    }
+}
+
+/// What an engine prepares for.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    pub target: Address,
+    /// Connections or datagram sockets of this thread.
+    pub sockets: usize,
+    /// Bytes of the largest request and, if all is well, of the largest answer; where super-packets are sent, of every one.
+    pub size: usize,
+    /// Requests that are usually in flight per socket at most.
+    pub depth: usize,
+    /// Most datagrams of one super-packet; 1 sends none.
+    pub segments: usize,
+    /// Whether `wait` will often be called to only look.
+    pub spins: bool,
+}
+
+/// The engine cannot be had here.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("{0} (or use --engine epoll, which needs no io_uring)")]
+    Uring(#[from] RingError),
+    #[error("setting up epoll failed: {0}")]
+    Epoll(io::Error),
+    #[error("{0} cannot be connected to: {1}")]
+    Target(Address, io::Error),
+}
+
+/// An engine belongs to one thread, which makes it there and calls it in turns: `wait` once (while spinning: until it says
+/// that something happened), then what the engine's kind has to notify of events, then any number of its other calls.
+pub trait Engine: Sized {
+    /// Bytes are received while events are notified, not by the `wait` before it: what comes then has an instant of its own.
+    const RECEIVES_IN_EVENTS: bool;
+
+    fn new(config: &EngineConfig) -> Result<Self, EngineError>;
+
+    /// Whether there are events to notify.
+    fn wait(&mut self, wait: Wait) -> io::Result<bool>;
+}
+
+/// A ring, and the first completion of the last wait.
+pub struct EventRing {
+    pub ring: Ring,
+    /// Taken by `wait` to see whether there is any.
+    first: Option<Completion>,
+}
+
+impl EventRing {
+    pub fn new(settings: &RingSettings) -> Result<EventRing, RingError> {
+        Ok(EventRing { ring: Ring::new(settings)?, first: None })
+    }
+
+    /// Submits what a turn has to submit and waits. Whether something is completed.
+    #[inline]
+    pub fn wait(&mut self, wait: Wait) -> io::Result<bool> {
+        self.ring.enter(match wait {
+            Wait::Poll => RingWait::Poll,
+            Wait::AtMost(time) => RingWait::AtMost(time),
+        })?;
+        self.first = self.ring.next_completion();
+        Ok(self.first.is_some())
+    }
+
+    #[inline]
+    pub fn next(&mut self) -> Option<Completion> {
+        self.first.take().or_else(|| self.ring.next_completion())
+    }
+}
