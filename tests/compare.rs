@@ -1,8 +1,5 @@
 //! `ringmark compare` and `ringmark report` from outside: real processes, short trials, servers that misbehave.
 
-#[path = "support/calm.rs"]
-mod calm;
-
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::{calm, programs};
 use tempfile::TempDir;
 
 /// An echo server that behaves as its first argument says.
@@ -91,7 +89,7 @@ impl Scene {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmark"));
+        let mut command = Command::new(programs::ringmark());
         command.args(words).current_dir(self.folder.path()).env(MARK, &self.mark).stdin(Stdio::null());
         command
     }
@@ -363,11 +361,14 @@ fn servers_that_fail_fail_alone() {
     assert!(!trial(0)["load"].is_null() && !trial(5)["load"].is_null(), "{report}");
     let died = unavailable(1);
     assert_eq!([&died["code"], &died["status"]], ["server-ended-early", "exit status: 1"], "{died}");
-    assert_eq!(died["said"], serde_json::json!(["no memory today"]));
+    assert_eq!(died["stderr"], serde_json::json!(["no memory today"]));
     assert_eq!(unavailable(2)["code"], "server-not-ready", "{}", unavailable(2));
     assert!(!trial(3)["load"]["invalid"].as_array().unwrap().is_empty(), "{}", trial(3));
     let crash = &trial(4)["failed_reason"];
-    assert!(crash["code"] == "server-ended-under-load" && crash["said"].to_string().contains("out of luck"), "{crash}");
+    assert!(
+        crash["code"] == "server-ended-under-load" && crash["stderr"].to_string().contains("out of luck"),
+        "{crash}"
+    );
     assert!(crash["status"].to_string().contains("signal: 6"), "{crash}");
     let table = text(&out.stdout);
     assert!(table.lines().next().unwrap().ends_with(" of 4 trials do not count:"), "{table}");

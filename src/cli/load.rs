@@ -36,7 +36,7 @@ const EXIT_INTERRUPTED: i32 = 130;
 ///
 /// Over udp:// and unixgram: every request is a datagram on one of as many sockets as --connections says. One that is not
 /// answered within --timeout makes room for the next; its answer, should it still come, is late, else it is lost. Lost,
-/// late, duplicated, reordered and corrupt are counted apart, and losses are laid at the door of the end whose kernel
+/// late, duplicated, reordered and corrupt are counted apart, and each loss is attributed to the end whose kernel
 /// dropped them.
 ///
 /// A run connects, has every connection answered once, warms up until throughput is steady, measures, and waits for

@@ -4,7 +4,7 @@ use super::diagnosis::{EXIT_NAME_NOT_FOUND, ProbingArgs, fail, nonce};
 use super::live::Live;
 use crate::diag::names::Host;
 use crate::diag::trace::{self, Config, MOST_HOPS, Method};
-use crate::record::FiguresRecord;
+use crate::record::LatencyFigures;
 use crate::report::result::Stored;
 use crate::report::trace::table;
 use crate::units::Nanos;
@@ -80,7 +80,7 @@ pub fn run(args: &TraceArgs) -> ExitCode {
 fn measure(args: &TraceArgs, config: &Config, stop: &AtomicBool) -> anyhow::Result<(Stored, bool)> {
     let mut live = Live::new(LOOK).filter(|_| !args.probing.quiet);
     let outcome = trace::run(config, nonce(), stop, &mut |path| {
-        live.iter_mut().for_each(|live| live.show(|| table(&trace::hops(path, FiguresRecord::brief)).join("\n")));
+        live.iter_mut().for_each(|live| live.show(|| table(&trace::hops(path, LatencyFigures::brief)).join("\n")));
     })?;
     let result = Box::new(trace::report(config, &outcome));
     Ok((result, outcome.path.is_reached()))

@@ -1,12 +1,12 @@
 //! What the stored forms of ping and trace have in common.
 
 use super::probe_stats::{ProbeStats, Refusal};
-use crate::record::ErrorRecord;
+use crate::record::IcmpErrorRecord;
 use crate::sys::raw::Access;
 
 /// All that ICMP told of these probes.
-pub fn errors(stats: &ProbeStats) -> Vec<ErrorRecord> {
-    let record = |(refusal, count): (&Refusal, &u64)| ErrorRecord {
+pub fn errors(stats: &ProbeStats) -> Vec<IcmpErrorRecord> {
+    let record = |(refusal, count): (&Refusal, &u64)| IcmpErrorRecord {
         from: refusal.from.to_string(),
         meaning: refusal.reason.to_string(),
         icmp_type: refusal.reason.kind,

@@ -8,7 +8,7 @@ use super::{Config, datagram};
 use crate::protocol::client::ClientConfig;
 use crate::protocol::pattern::Pattern;
 use crate::protocol::size_distribution::SizeDistribution;
-use crate::stats::mix;
+use crate::stats::derive_seed;
 use crate::units::{CoreList, Nanos};
 
 /// A single connection must be made within this time, so that one that hangs is named before the start is given up.
@@ -33,7 +33,7 @@ pub fn tasks(config: &Config) -> Vec<Task> {
     let client = ClientConfig {
         pattern: Pattern::leak(config.seed),
         sizes: SizeDistribution::leak(config.size, config.mix.as_ref()),
-        seed: mix(config.seed, SIZES_STREAM),
+        seed: derive_seed(config.seed, SIZES_STREAM),
     };
     let cores = config.pin.as_ref().map_or(&[][..], CoreList::as_slice);
     let tasks = (0..config.threads).map(|thread| {

@@ -1,6 +1,6 @@
 //! What `ringmark compare --aa` stores.
 
-use super::{CellRecord, RatioRecord, Reason, SceneRecord, Stopped, Verdict, reason};
+use super::{CellRecord, RatioRecord, Reason, RunContext, Stopped, Verdict, reason};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ pub const AA_SCHEMA: &str = "ringmark.aa/1";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AaReport {
     #[serde(flatten)]
-    pub scene: SceneRecord,
+    pub context: RunContext,
     /// The workload; it lists no contestants.
     pub cell: CellRecord,
     /// The contestant, as typed.

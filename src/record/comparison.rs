@@ -1,7 +1,7 @@
 //! What a comparison stores: the raw trials, and the figures derived from them.
 
 use super::{
-    DatagramRecord, GeneratorRecord, LatencyRecord, LoadReport, QuantileRecord, Reason, ShapeRecord, UseRecord, reason,
+    DatagramRecord, GeneratorSettings, LatencyRecord, LoadReport, QuantileRecord, Reason, Shape, UseRecord, reason,
 };
 use crate::stats::{Interval, PairedRatio};
 use schemars::JsonSchema;
@@ -12,7 +12,7 @@ pub const COMPARE_SCHEMA: &str = "ringmark.compare/1";
 
 /// What ran a comparison, where, and how: what comparisons of all kinds begin with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SceneRecord {
+pub struct RunContext {
     /// [`COMPARE_SCHEMA`] or [`super::AA_SCHEMA`].
     pub schema: String,
     /// Version of the program that wrote it.
@@ -33,14 +33,14 @@ pub struct SceneRecord {
     #[serde(default)]
     pub siblings_shared: bool,
     /// What the workloads of all cells share.
-    pub load: GeneratorRecord,
+    pub load: GeneratorSettings,
 }
 
 /// What `ringmark compare --format json` prints and what it saves: the raw trials, and the figures derived from them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CompareReport {
     #[serde(flatten)]
-    pub scene: SceneRecord,
+    pub context: RunContext,
     /// Rounds asked for; how many of them count is in [`ContestantRecord::rounds`].
     ///
     /// With `limits` it is the least number of them.
@@ -97,7 +97,7 @@ pub enum Stopped {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CellRecord {
     #[serde(flatten)]
-    pub shape: ShapeRecord,
+    pub shape: Shape,
     /// Why no further round of it was run; `None` of a cell that was not run to its end.
     #[serde(default)]
     pub stopped: Option<Stopped>,
@@ -133,7 +133,7 @@ pub struct ContestantRecord {
     pub server_use: UseRecord,
     #[serde(default)]
     pub generator_use: UseRecord,
-    /// [`LoadReport::speed`] relative to the baseline's in the same round: of a closed loop the throughput.
+    /// [`LoadReport::score`] relative to the baseline's in the same round: of a closed loop the throughput.
     pub ratio: Option<RatioRecord>,
     pub verdict: Option<Verdict>,
     /// Valid rounds.
@@ -198,7 +198,7 @@ pub struct TrialRecord {
     #[serde(flatten, with = "reason::failed")]
     #[schemars(with = "reason::failed::Stored")]
     pub failed: Option<Reason>,
-    /// How the server placed the connections on its threads, where it tells.
+    /// How the server placed the connections on its threads, where it reports that.
     pub connections_per_shard: Option<Vec<u64>>,
 }
 

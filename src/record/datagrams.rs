@@ -58,13 +58,13 @@ impl DatagramRecord {
         self.lost.saturating_add(self.late) as f64 / self.sent.max(1) as f64
     }
 
-    /// What was lost and where the kernel dropped it, as far as it tells, and what was late. A drop may have been of a
-    /// request or of an answer, and of one sent before the counted time, so the doors need not add up to what was lost.
+    /// What was lost and where the kernel dropped it, as far as it is known, and what was late. A drop may have been of a
+    /// request or of an answer, and of one sent before the counted time, so the two drop counts need not add up to what was lost.
     pub fn losses(&self) -> String {
-        format!("{} lost{}, {} late", self.lost, self.doors(), self.late)
+        format!("{} lost{}, {} late", self.lost, self.drop_sites(), self.late)
     }
 
-    fn doors(&self) -> String {
+    fn drop_sites(&self) -> String {
         let (server, generator) = (self.dropped_by_server, self.dropped_by_generator);
         let elsewhere = self.lost.saturating_sub(server.unwrap_or(0)).saturating_sub(generator.unwrap_or(0));
         let known = match (server, generator) {

@@ -118,7 +118,7 @@ impl LoadReport {
 
     /// What a comparison compares, more being better: of a closed loop the throughput; of an open loop, whose throughput
     /// is what was asked for, how many p99 response times go into a second.
-    pub fn speed(&self) -> f64 {
+    pub fn score(&self) -> f64 {
         self.response_ns.map_or(self.throughput_per_s, |response| 1e9 / response.p99 as f64)
     }
 

@@ -1,7 +1,7 @@
 //! What `ringmark ping` stores.
 
 use super::histogram::HistogramError;
-use super::{ErrorRecord, FiguresRecord, label, share_lost};
+use super::{IcmpErrorRecord, LatencyFigures, label, share_lost};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -71,9 +71,9 @@ pub struct TargetRecord {
     pub corrupt: u64,
     /// Longest of the late ones.
     pub latest_ns: u64,
-    pub errors: Vec<ErrorRecord>,
+    pub errors: Vec<IcmpErrorRecord>,
     pub unsent_because: Option<String>,
-    pub round_trips_ns: FiguresRecord,
+    pub round_trips_ns: LatencyFigures,
 }
 
 impl PingReport {
@@ -102,7 +102,7 @@ pub(crate) mod tests {
     /// Two targets, of which one is silent.
     pub fn report() -> PingReport {
         let figures = |values: &[u64]| {
-            let mut figures = FiguresRecord { histogram: stored(values), ..FiguresRecord::default() };
+            let mut figures = LatencyFigures { histogram: stored(values), ..LatencyFigures::default() };
             figures.fill().unwrap();
             figures
         };

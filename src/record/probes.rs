@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What ICMP told, and how often.
+/// An ICMP error message, and how often it came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ErrorRecord {
+pub struct IcmpErrorRecord {
     pub from: String,
     pub meaning: String,
     pub icmp_type: u8,
@@ -13,7 +13,7 @@ pub struct ErrorRecord {
     pub count: u64,
 }
 
-impl ErrorRecord {
+impl IcmpErrorRecord {
     pub fn note(&self, whose: &str) -> String {
         format!("{whose}: {} x {} says: {}", self.count, self.from, self.meaning)
     }

@@ -1,7 +1,7 @@
 //! What `ringmark trace` stores.
 
 use super::histogram::HistogramError;
-use super::{ErrorRecord, FiguresRecord, label, share_lost};
+use super::{IcmpErrorRecord, LatencyFigures, label, share_lost};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,8 +63,8 @@ pub struct HopRecord {
     pub lost: u64,
     /// Further answers to a probe.
     pub duplicates: u64,
-    pub errors: Vec<ErrorRecord>,
-    pub round_trips_ns: FiguresRecord,
+    pub errors: Vec<IcmpErrorRecord>,
+    pub round_trips_ns: LatencyFigures,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -109,7 +109,7 @@ pub(crate) mod tests {
             sent: 4,
             answered,
             lost: 4 - answered,
-            round_trips_ns: FiguresRecord { histogram: stored(times), ..FiguresRecord::default() },
+            round_trips_ns: LatencyFigures { histogram: stored(times), ..LatencyFigures::default() },
             ..HopRecord::default()
         };
         let mut report = TraceReport {

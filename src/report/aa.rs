@@ -36,7 +36,7 @@ impl StoredResult for AaReport {
     }
 
     fn schema(&self) -> &str {
-        &self.scene.schema
+        &self.context.schema
     }
 
     fn json(&self) -> Result<String, serde_json::Error> {
@@ -99,19 +99,19 @@ fn render(report: &AaReport) -> String {
         short_name(&report.words),
         counted(report.comparisons.len() as u64, "comparison"),
         counted(report.rounds, "round"),
-        Nanos(report.scene.load.duration_ns),
-        Nanos(report.scene.load.warmup_ns),
+        Nanos(report.context.load.duration_ns),
+        Nanos(report.context.load.warmup_ns),
         counted(report.cell.shape.connections, "connection"),
         report.cell.shape.sizes()
     ));
     lines.push(format!(
         "Server on cores {}, generator on cores {}; Linux {} on {}, {}, ringmark {}.",
-        report.scene.server_cores,
-        report.scene.load_cores,
-        report.scene.host.kernel,
-        report.scene.host.cpu,
-        report.scene.started,
-        report.scene.ringmark
+        report.context.server_cores,
+        report.context.load_cores,
+        report.context.host.kernel,
+        report.context.host.cpu,
+        report.context.started,
+        report.context.ringmark
     ));
     lines.extend(report.comparisons.iter().enumerate().filter(|(_, one)| one.is_alarm()).map(alarm));
     lines.extend(undecided(report));
@@ -154,17 +154,17 @@ fn conclusion(report: &AaReport) -> String {
 mod tests {
     use super::super::derive::tests::report as compare_report;
     use super::*;
-    use crate::record::{AA_SCHEMA, CellRecord, SceneRecord, ShapeRecord};
+    use crate::record::{AA_SCHEMA, CellRecord, RunContext, Shape};
 
     /// Comparisons in which one contestant is this much faster in every round.
     fn report(ratios: &[f64]) -> AaReport {
-        let scene = compare_report(vec![]).scene;
+        let context = compare_report(vec![]).context;
         let pairs = |ratio: f64| (0..6).map(move |round| (1e5 * ratio + f64::from(round), 1e5 + f64::from(5 - round)));
         let comparison = |ratio: &f64| AaComparison { pairs: pairs(*ratio).collect(), ..AaComparison::default() };
         let mut report = AaReport {
-            scene: SceneRecord { schema: AA_SCHEMA.into(), ..scene },
+            context: RunContext { schema: AA_SCHEMA.into(), ..context },
             cell: CellRecord {
-                shape: ShapeRecord { connections: 64, size: 64, ..ShapeRecord::default() },
+                shape: Shape { connections: 64, size: 64, ..Shape::default() },
                 ..CellRecord::default()
             },
             words: "epoll".into(),

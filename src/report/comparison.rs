@@ -6,7 +6,7 @@ use super::threshold::{Metric, Subject, latency_figures, lost};
 use super::verdict::{conclusion, short_name};
 use super::{derive, json, terminal, trials};
 use crate::record::histogram::HistogramError;
-use crate::record::{CellRecord, CompareReport, ContestantRecord, GeneratorRecord, LoadReport, TrialRecord, Verdict};
+use crate::record::{CellRecord, CompareReport, ContestantRecord, GeneratorSettings, LoadReport, TrialRecord, Verdict};
 use crate::units::{Nanos, counted};
 
 impl StoredResult for CompareReport {
@@ -15,7 +15,7 @@ impl StoredResult for CompareReport {
     }
 
     fn schema(&self) -> &str {
-        &self.scene.schema
+        &self.context.schema
     }
 
     fn json(&self) -> Result<String, serde_json::Error> {
@@ -71,17 +71,17 @@ fn subject(cell: &CellRecord, contestant: &ContestantRecord) -> Subject {
 }
 
 fn compared(report: &CompareReport) -> Compared {
-    let scene = &report.scene;
+    let context = &report.context;
     let sides = report.cells.iter().flat_map(|cell| cell.contestants.iter().map(move |one| side(cell, one)));
     Compared {
         settings: vec![
-            ("kernel", scene.host.kernel.clone()),
-            ("processor", scene.host.cpu.clone()),
-            ("server cores", scene.server_cores.clone()),
-            ("generator cores", scene.load_cores.clone()),
+            ("kernel", context.host.kernel.clone()),
+            ("processor", context.host.cpu.clone()),
+            ("server cores", context.server_cores.clone()),
+            ("generator cores", context.load_cores.clone()),
         ],
-        fields: fields("generator", &scene.load),
-        seed: scene.seed,
+        fields: fields("generator", &context.load),
+        seed: context.seed,
         sides: sides.collect(),
     }
 }
@@ -91,7 +91,7 @@ fn side(cell: &CellRecord, one: &ContestantRecord) -> Side {
     Side {
         key: format!("{} {:?}", one.name, cell.shape),
         subject: subject(cell, one),
-        scores: one.trials.iter().filter_map(TrialRecord::valid).map(LoadReport::speed).collect(),
+        scores: one.trials.iter().filter_map(TrialRecord::valid).map(LoadReport::score).collect(),
         paced: one.is_paced(),
         problem: None,
         record: SideRecord {
@@ -103,10 +103,15 @@ fn side(cell: &CellRecord, one: &ContestantRecord) -> Side {
 }
 
 fn setting(report: &CompareReport) -> String {
-    let scene = &report.scene;
+    let context = &report.context;
     format!(
         "ringmark {}, {}, Linux {} on {}; server on cores {}, generator on {}.\n",
-        scene.ringmark, scene.started, scene.host.kernel, scene.host.cpu, scene.server_cores, scene.load_cores
+        context.ringmark,
+        context.started,
+        context.host.kernel,
+        context.host.cpu,
+        context.server_cores,
+        context.load_cores
     )
 }
 
@@ -118,7 +123,7 @@ fn table(report: &CompareReport, cell: &CellRecord) -> Table {
             counted(cell.shape.connections, "connection"),
             cell.shape.sizes(),
             cell.shape.depth,
-            open_loop(&report.scene.load)
+            open_loop(&report.context.load)
         ),
         columns: [("contestant", false), ("req/s", true)].into_iter().chain(LATENCIES).chain(last).collect(),
         rows: cell.contestants.iter().map(row).collect(),
@@ -127,7 +132,7 @@ fn table(report: &CompareReport, cell: &CellRecord) -> Table {
 }
 
 /// What latency and ratio are of, where requests are sent by a schedule.
-fn open_loop(load: &GeneratorRecord) -> String {
+fn open_loop(load: &GeneratorSettings) -> String {
     let paced = load.rate_per_s.zip(load.arrival.as_ref());
     paced.map_or_else(String::new, |(rate, arrival)| {
         format!(" at most, open loop of {rate} requests/s ({arrival}); latency is response time, the ratio that of p99")
@@ -152,14 +157,14 @@ fn row(contestant: &ContestantRecord) -> Vec<String> {
 mod tests {
     use super::super::export::tests::comparison;
     use super::*;
-    use crate::record::ShapeRecord;
+    use crate::record::Shape;
 
     #[test]
     fn a_name_tells_one_cell_from_another() {
         let report = comparison();
         let of = |cell: CellRecord| subject(&cell, &report.cells[0].contestants[0]).name;
         let cell = |depth, connect_per_request, size_mix: Option<&str>| CellRecord {
-            shape: ShapeRecord {
+            shape: Shape {
                 connections: 8,
                 size: 64,
                 size_mix: size_mix.map(str::to_owned),

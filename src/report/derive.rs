@@ -12,7 +12,7 @@ use crate::record::{
     AccountingRecord, CellRecord, CompareReport, ContestantRecord, EndRecord, IntervalRecord, LoadReport, RatioRecord,
     Reason, TrialRecord, UseRecord,
 };
-use crate::stats::{median, mix, paired_ratio};
+use crate::stats::{derive_seed, median, paired_ratio};
 use hdrhistogram::Histogram;
 
 /// Computes all figures of a report again.
@@ -33,7 +33,7 @@ impl Growing {
         let waited: Vec<Vec<Waited>> = report.cells.iter().map(read).collect::<Result<_, _>>()?;
         for (index, (cell, waited)) in report.cells.iter_mut().zip(&waited).enumerate() {
             cell.contestants.iter_mut().zip(waited).for_each(|(contestant, waited)| fill_figures(contestant, waited));
-            compare(cell, &report.baseline, mix(report.scene.seed, index as u64), |_| true);
+            compare(cell, &report.baseline, derive_seed(report.context.seed, index as u64), |_| true);
         }
         Ok(Growing { waited })
     }
@@ -41,7 +41,7 @@ impl Growing {
     /// Adds a trial of a contestant in a cell, and computes what changes. A report that cannot be used becomes a failed
     /// trial. What the report does not have is left alone.
     pub fn add(&mut self, report: &mut CompareReport, cell: usize, contestant: usize, mut trial: TrialRecord) {
-        let seed = mix(report.scene.seed, cell as u64);
+        let seed = derive_seed(report.context.seed, cell as u64);
         let waited = self.waited.get_mut(cell).and_then(|cell| cell.get_mut(contestant));
         let Some((waited, cell)) = waited.zip(report.cells.get_mut(cell)) else { return };
         let Some(grown) = cell.contestants.get_mut(contestant) else { return };
@@ -95,13 +95,13 @@ pub fn fill_load(report: &mut LoadReport) -> Result<(), HistogramError> {
 fn compare(cell: &mut CellRecord, baseline: &str, seed: u64, of_interest: impl Fn(usize) -> bool) {
     let base = cell.contestants.iter().find(|one| one.name == baseline).map(scores).unwrap_or_default();
     for (index, contestant) in cell.contestants.iter_mut().enumerate().filter(|(index, _)| of_interest(*index)) {
-        fill_comparison(contestant, &base, contestant.name == baseline, mix(seed, index as u64));
+        fill_comparison(contestant, &base, contestant.name == baseline, derive_seed(seed, index as u64));
     }
 }
 
 /// The speed in each valid round.
 fn scores(contestant: &ContestantRecord) -> Vec<(u64, f64)> {
-    contestant.trials.iter().filter_map(|trial| Some((trial.round, trial.valid()?.speed()))).collect()
+    contestant.trials.iter().filter_map(|trial| Some((trial.round, trial.valid()?.score()))).collect()
 }
 
 /// The figures of a contestant by itself.
@@ -169,13 +169,13 @@ pub(super) mod tests {
             ringmark: "0".into(),
             target: "127.0.0.1:1".into(),
             workload: Workload {
-                shape: ShapeRecord { connections: 1, size: 64, depth: 1, ..ShapeRecord::default() },
-                generator: GeneratorRecord {
+                shape: Shape { connections: 1, size: 64, depth: 1, ..Shape::default() },
+                generator: GeneratorSettings {
                     engine: "epoll".into(),
                     threads: 1,
                     warmup_ns: 1,
                     timeout_ns: 1,
-                    ..GeneratorRecord::default()
+                    ..GeneratorSettings::default()
                 },
                 ..Workload::default()
             },
@@ -206,8 +206,8 @@ pub(super) mod tests {
         ContestantRecord { name: name.into(), words: name.into(), trials, ..Default::default() }
     }
 
-    fn scene() -> SceneRecord {
-        SceneRecord {
+    fn context() -> RunContext {
+        RunContext {
             schema: COMPARE_SCHEMA.into(),
             ringmark: "0.1.0".into(),
             started: "2026-01-31T23:59:59Z".into(),
@@ -218,26 +218,26 @@ pub(super) mod tests {
             load_cores: "2-3".into(),
             cores_shared: false,
             siblings_shared: false,
-            load: GeneratorRecord {
+            load: GeneratorSettings {
                 engine: "epoll".into(),
                 threads: 2,
                 duration_ns: 1_000_000_000,
                 warmup_ns: 300_000_000,
                 timeout_ns: 5_000_000_000,
-                ..GeneratorRecord::default()
+                ..GeneratorSettings::default()
             },
         }
     }
 
     pub fn report(contestants: Vec<ContestantRecord>) -> CompareReport {
         let mut report = CompareReport {
-            scene: scene(),
+            context: context(),
             rounds: 7,
             limits: None,
             baseline: "epoll".into(),
             stopped: Stopped::Rounds,
             cells: vec![CellRecord {
-                shape: ShapeRecord { connections: 64, size: 64, depth: 1, ..ShapeRecord::default() },
+                shape: Shape { connections: 64, size: 64, depth: 1, ..Shape::default() },
                 contestants,
                 ..CellRecord::default()
             }],

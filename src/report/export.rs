@@ -92,7 +92,7 @@ pub(super) mod tests {
     use super::super::result::Stored;
     use super::*;
     use crate::record::histogram::tests::stored;
-    use crate::record::{CompareReport, LoadReport, ping, trace, wire};
+    use crate::record::{CompareReport, LoadReport, passive_latency, ping, trace};
 
     /// A comparison with trials that count, one that does not, and one that failed.
     pub fn comparison() -> CompareReport {
@@ -109,7 +109,7 @@ pub(super) mod tests {
 
     /// A result of each kind that every format takes.
     pub fn all() -> [Stored; 5] {
-        let (wire, ping, trace) = (wire::tests::report(), ping::tests::report(), trace::tests::report());
+        let (wire, ping, trace) = (passive_latency::tests::report(), ping::tests::report(), trace::tests::report());
         [Box::new(single()), Box::new(comparison()), Box::new(wire), Box::new(ping), Box::new(trace)]
     }
 

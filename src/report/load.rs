@@ -70,7 +70,7 @@ fn compared(load: &LoadReport) -> Compared {
         sides: vec![Side {
             key: String::new(),
             subject: subject(load),
-            scores: answered.then(|| load.speed()).into_iter().collect(),
+            scores: answered.then(|| load.score()).into_iter().collect(),
             paced: load.response_ns.is_some(),
             problem: load.invalid.first().map(Reason::to_string),
             record: SideRecord {
@@ -264,7 +264,7 @@ fn errors(report: &LoadReport) -> String {
 mod tests {
     use super::*;
     use crate::record::{AccountingRecord, CountRecord, CpuRecord, EndRecord, UnavailableRecord};
-    use crate::record::{GeneratorRecord, InterruptsRecord, ShapeRecord};
+    use crate::record::{GeneratorSettings, InterruptsRecord, Shape};
 
     fn accounting() -> AccountingRecord {
         let count = |count| Some(CountRecord { count, requests: 1000, duration_ns: 1 });
@@ -286,13 +286,13 @@ mod tests {
     #[test]
     fn reasons_come_first_and_warnings_last() {
         let workload = Workload {
-            shape: ShapeRecord { connections: 4, size: 16 << 10, depth: 2, ..ShapeRecord::default() },
-            generator: GeneratorRecord {
+            shape: Shape { connections: 4, size: 16 << 10, depth: 2, ..Shape::default() },
+            generator: GeneratorSettings {
                 threads: 1,
                 warmup_ns: 1_000_000_000,
                 allow_errors: Some(0.05),
                 engine: "epoll".into(),
-                ..GeneratorRecord::default()
+                ..GeneratorSettings::default()
             },
             ..Workload::default()
         };

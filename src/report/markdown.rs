@@ -50,7 +50,7 @@ mod tests {
     fn an_open_loop_says_what_its_ratios_are_of() {
         let mut report = report(vec![contestant("epoll", steady(1e5))]);
         assert!(!only(Markdown.export(&report).unwrap()).contains("open loop"));
-        (report.scene.load.rate_per_s, report.scene.load.arrival) = (Some(20_000), Some("poisson".into()));
+        (report.context.load.rate_per_s, report.context.load.arrival) = (Some(20_000), Some("poisson".into()));
         report.cells[0].shape.size_mix = Some("64:9,1k:1".into());
         let text = only(Markdown.export(&report).unwrap());
         assert!(text.contains("64:9,1k:1 B") && text.contains("20000 requests/s (poisson); latency is resp"), "{text}");

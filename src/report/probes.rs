@@ -1,6 +1,6 @@
 //! What the texts of ping and trace share.
 
-use crate::record::{FiguresRecord, LatencyRecord};
+use crate::record::{LatencyFigures, LatencyRecord};
 use crate::units::{Nanos, three_digits};
 use comfy_table::{CellAlignment, Table};
 
@@ -25,7 +25,7 @@ pub fn aligned(header: &[&str], rows: impl Iterator<Item = Vec<String>>, words: 
 }
 
 /// min, p50, p90, p99 and max for a table; dashes where there is nothing.
-pub fn five_figures(times: &FiguresRecord) -> [String; 5] {
+pub fn five_figures(times: &LatencyFigures) -> [String; 5] {
     let Some(&LatencyRecord { min, p50, p90, p99, max, .. }) = times.known() else {
         return std::array::from_fn(|_| "-".to_owned());
     };

@@ -5,8 +5,8 @@ use super::against::{AgainstError, Compared};
 use super::threshold::Subject;
 use crate::record::histogram::HistogramError;
 use crate::record::{
-    AA_SCHEMA, AaReport, COMPARE_SCHEMA, CompareReport, FiguresRecord, LOAD_SCHEMA, LatencyRecord, LoadReport,
-    PING_SCHEMA, PingReport, TRACE_SCHEMA, TraceReport, WIRE_SCHEMA, WireReport,
+    AA_SCHEMA, AaReport, COMPARE_SCHEMA, CompareReport, LOAD_SCHEMA, LatencyFigures, LatencyRecord, LoadReport,
+    PASSIVE_LATENCY_SCHEMA, PING_SCHEMA, PassiveLatencyReport, PingReport, TRACE_SCHEMA, TraceReport,
 };
 use crate::units::Nanos;
 use schemars::{JsonSchema, Schema, schema_for};
@@ -109,12 +109,12 @@ pub fn shown(latency: Option<&LatencyRecord>) -> [String; 4] {
 }
 
 /// Samples, and their figures; these are empty where there are none.
-pub fn figure_fields(times: &FiguresRecord) -> impl Iterator<Item = String> + use<> {
+pub fn figure_fields(times: &LatencyFigures) -> impl Iterator<Item = String> + use<> {
     [times.samples.to_string()].into_iter().chain(times.known().map(latency_fields).unwrap_or_default())
 }
 
 /// What a diagnosis recorded of one kind, from its begin to its end; `None` without a sample.
-pub fn series_of(name: Option<String>, length_ns: u64, times: &FiguresRecord) -> Option<Series<'_>> {
+pub fn series_of(name: Option<String>, length_ns: u64, times: &LatencyFigures) -> Option<Series<'_>> {
     let histogram = times.histogram.as_str();
     (times.samples > 0).then(|| Series {
         name,
@@ -138,7 +138,11 @@ pub const KINDS: [Kind; 6] = [
     kind::<CompareReport>("compare", COMPARE_SCHEMA, "What `ringmark compare` saves"),
     kind::<LoadReport>("load", LOAD_SCHEMA, "What `ringload --format json` prints"),
     kind::<AaReport>("aa", AA_SCHEMA, "What `ringmark compare --aa` saves"),
-    kind::<WireReport>("wire", WIRE_SCHEMA, "What `ringmark sniff --latency --format json` prints"),
+    kind::<PassiveLatencyReport>(
+        "wire",
+        PASSIVE_LATENCY_SCHEMA,
+        "What `ringmark sniff --latency --format json` prints",
+    ),
     kind::<PingReport>("ping", PING_SCHEMA, "What `ringmark ping --format json` prints"),
     kind::<TraceReport>("trace", TRACE_SCHEMA, "What `ringmark trace --format json` prints"),
 ];

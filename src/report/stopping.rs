@@ -51,7 +51,7 @@ fn of_ratio(contestant: &ContestantRecord) -> f64 {
 /// The same of the median of what it is compared by.
 fn of_median(contestant: &ContestantRecord) -> f64 {
     let valid = contestant.trials.iter().filter_map(TrialRecord::valid);
-    let speeds: Vec<f64> = valid.map(LoadReport::speed).collect();
+    let speeds: Vec<f64> = valid.map(LoadReport::score).collect();
     let interval = median_interval(&speeds, SEED).filter(|_| speeds.len() >= MIN_PAIRS);
     let half = |(middle, interval)| relative_half_width(middle, interval);
     median(&speeds).zip(interval).map_or(f64::INFINITY, half)

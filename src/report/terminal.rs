@@ -10,7 +10,7 @@ use super::stopping;
 use super::tolerance;
 use super::verdict::{conclusion, short_name};
 use crate::record::{
-    CellRecord, CompareReport, ContestantRecord, GeneratorRecord, LoadReport, RatioRecord, Reason, SYSTEM_CALLS,
+    CellRecord, CompareReport, ContestantRecord, GeneratorSettings, LoadReport, RatioRecord, Reason, SYSTEM_CALLS,
     Stopped, TrialRecord, Verdict,
 };
 use crate::stats::MIN_PAIRS;
@@ -148,9 +148,9 @@ fn item(text: &str) -> String {
 }
 
 fn setting(report: &CompareReport) -> String {
-    let load = &report.scene.load;
+    let load = &report.context.load;
     let time = |nanos: u64| Nanos(nanos).to_string();
-    let shared = match (report.scene.cores_shared, report.scene.siblings_shared) {
+    let shared = match (report.context.cores_shared, report.context.siblings_shared) {
         (true, _) => " - SHARED: each takes time from the other",
         (false, true) => " - hardware threads of the SAME CORE: each slows the other",
         (false, false) => "",
@@ -158,8 +158,8 @@ fn setting(report: &CompareReport) -> String {
     let lines = [
         format!(
             "Server on cores {}, generator on cores {} ({}, {}){shared}.",
-            report.scene.server_cores,
-            report.scene.load_cores,
+            report.context.server_cores,
+            report.context.load_cores,
             load.engine,
             counted(load.threads, "thread")
         ),
@@ -169,15 +169,15 @@ fn setting(report: &CompareReport) -> String {
             time(load.duration_ns),
             time(load.warmup_ns),
             if load.warmup_max_ns > load.warmup_ns { " or more" } else { "" },
-            report.scene.seed
+            report.context.seed
         ),
         format!(
             "Linux {} on {} ({}), {}, ringmark {}.",
-            report.scene.host.kernel,
-            report.scene.host.cpu,
-            counted(report.scene.host.cores, "core"),
-            report.scene.started,
-            report.scene.ringmark
+            report.context.host.kernel,
+            report.context.host.cpu,
+            counted(report.context.host.cores, "core"),
+            report.context.started,
+            report.context.ringmark
         ),
     ];
     let allowed =
@@ -193,7 +193,7 @@ fn programs(report: &CompareReport) -> impl Iterator<Item = String> {
 }
 
 /// What is sent when, and from when on latency counts.
-fn workload(load: &GeneratorRecord) -> String {
+fn workload(load: &GeneratorSettings) -> String {
     let traffic = traffic(load);
     match (load.rate_per_s, &load.arrival) {
         (Some(rate), Some(arrival)) => format!(
@@ -211,7 +211,7 @@ fn workload(load: &GeneratorRecord) -> String {
     }
 }
 
-fn traffic(load: &GeneratorRecord) -> String {
+fn traffic(load: &GeneratorSettings) -> String {
     match (load.protocol.as_str(), load.gso) {
         ("udp", 1..) => {
             format!("UDP echo, up to {} with one send (UDP_SEGMENT)", counted(load.gso, "datagram"))
@@ -232,12 +232,12 @@ fn planned(report: &CompareReport) -> String {
 
 fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
     let connecting = if cell.shape.connect_per_request { ", a new connection for each request" } else { "" };
-    let crowd = match report.scene.load.idle {
+    let crowd = match report.context.load.idle {
         0 => String::new(),
         idle => format!(" beside {}", counted(idle, "silent one")),
     };
-    let most = if report.scene.load.rate_per_s.is_some() { "at most " } else { "" };
-    let peers = if report.scene.load.protocol == "udp" { "socket" } else { "connection" };
+    let most = if report.context.load.rate_per_s.is_some() { "at most " } else { "" };
+    let peers = if report.context.load.protocol == "udp" { "socket" } else { "connection" };
     format!(
         "{}{crowd}, requests of {} B, {most}{} in flight on each{connecting}:\n{}\n{}{}",
         counted(cell.shape.connections, peers),
@@ -410,9 +410,9 @@ mod tests {
     fn an_open_loop_says_what_its_latency_and_its_ratios_are() {
         let mut report = report(vec![contestant("epoll", steady(1e5))]);
         assert!(render(&report).contains("closed loop: latency is service time"));
-        report.scene.load.rate_per_s = Some(15_000);
-        report.scene.load.arrival = Some("ramp:10000..20000".into());
-        report.scene.load.timer = Some("hybrid".into());
+        report.context.load.rate_per_s = Some(15_000);
+        report.context.load.arrival = Some("ramp:10000..20000".into());
+        report.context.load.timer = Some("hybrid".into());
         let text = render(&report);
         for part in
             ["open loop: 15000 requests/s (ramp:10000..20000), hybrid timer.", "Ratios are of p99", "at most 1 in"]
@@ -426,7 +426,7 @@ mod tests {
     fn what_is_allowed_is_part_of_the_workload() {
         let mut report = report(vec![contestant("epoll", steady(1e5))]);
         assert!(!render(&report).contains("allowed"));
-        (report.scene.load.allow_errors, report.scene.load.max_loss) = (Some(0.02), Some(0.5));
+        (report.context.load.allow_errors, report.context.load.max_loss) = (Some(0.02), Some(0.5));
         assert!(render(&report).contains("A valid trial: errors up to 2 % and loss up to 50 % allowed."));
     }
 
@@ -434,9 +434,9 @@ mod tests {
     fn what_the_sides_share_is_told() {
         let mut report = report(vec![contestant("epoll", steady(1e5))]);
         assert!(!render(&report).contains("SAME CORE"));
-        report.scene.siblings_shared = true;
+        report.context.siblings_shared = true;
         assert!(render(&report).contains("on cores 2-3 (epoll, 2 threads) - hardware threads of the SAME CORE"));
-        report.scene.cores_shared = true;
+        report.context.cores_shared = true;
         assert!(render(&report).contains("SHARED: each takes time"));
     }
 

@@ -17,7 +17,7 @@ use super::export::plain;
 use super::result::{Interval, LATENCY_COLUMNS, Rows, Series, latency_fields};
 use super::verdict::short_name;
 use crate::record::workload::{Column, PROPERTIES};
-use crate::record::{CellRecord, CompareReport, GeneratorRecord, LoadReport, Reason, Workload};
+use crate::record::{CellRecord, CompareReport, GeneratorSettings, LoadReport, Reason, Workload};
 
 /// A trial and where it belongs.
 pub struct Row<'a> {
@@ -50,10 +50,10 @@ pub fn of_run(load: &LoadReport) -> Row<'_> {
 
 /// Every trial: cell by cell, contestant by contestant, round by round.
 pub fn of_comparison(report: &CompareReport) -> Vec<Row<'_>> {
-    report.cells.iter().flat_map(|cell| of_cell(cell, &report.scene.load)).collect()
+    report.cells.iter().flat_map(|cell| of_cell(cell, &report.context.load)).collect()
 }
 
-fn of_cell<'a>(cell: &'a CellRecord, settings: &'a GeneratorRecord) -> impl Iterator<Item = Row<'a>> {
+fn of_cell<'a>(cell: &'a CellRecord, settings: &'a GeneratorSettings) -> impl Iterator<Item = Row<'a>> {
     cell.contestants.iter().flat_map(move |contestant| {
         contestant.trials.iter().map(move |trial| {
             let invalid = trial.load.iter().flat_map(|load| &load.invalid);
@@ -71,7 +71,7 @@ fn of_cell<'a>(cell: &'a CellRecord, settings: &'a GeneratorRecord) -> impl Iter
 }
 
 /// What the comparison asked for; the rest is of the trial itself.
-fn workload(cell: &CellRecord, settings: &GeneratorRecord, load: Option<&LoadReport>) -> Workload {
+fn workload(cell: &CellRecord, settings: &GeneratorSettings, load: Option<&LoadReport>) -> Workload {
     let trial = load.map(|load| load.workload.clone()).unwrap_or_default();
     let mut generator = settings.clone();
     if generator.dialect.is_empty() {
@@ -217,10 +217,10 @@ mod tests {
     fn open_loops_mixes_and_transports_are_told_apart() {
         let columns = ["loop", "rate_per_s", "arrival", "timer", "size_mix", "idle", "protocol", "gso"];
         let mut report = report(vec![contestant("epoll", steady(1e5))]);
-        report.scene.load.protocol = "tcp".into();
+        report.context.load.protocol = "tcp".into();
         let plain = first(&lines(&of_comparison(&report)), &columns);
         assert_eq!(plain, ["closed", "", "", "", "", "0", "tcp", "0"]);
-        let load = &mut report.scene.load;
+        let load = &mut report.context.load;
         (load.rate_per_s, load.arrival, load.timer) = (Some(20_000), Some("poisson".into()), Some("spin".into()));
         (load.idle, load.protocol, load.gso) = (5, "udp".into(), 16);
         report.cells[0].shape.size_mix = Some("64".into());

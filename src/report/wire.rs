@@ -5,7 +5,7 @@ use super::json;
 use super::result::{LATENCIES, LATENCY_COLUMNS, Rows, Series, StoredResult, Table, figure_fields, series_of, shown};
 use super::threshold::{Metric, Subject, latency_figures};
 use crate::record::histogram::HistogramError;
-use crate::record::{FiguresRecord, LatencyRecord, SeenRecord, WireReport};
+use crate::record::{LatencyFigures, LatencyRecord, PassiveLatencyReport, SeenRecord};
 use crate::units::{Nanos, counted};
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ const CONNECTIONS_SHOWN: usize = 10;
 
 const COLUMNS: &str = "device,port,duration_ns,kind";
 
-impl StoredResult for WireReport {
+impl StoredResult for PassiveLatencyReport {
     fn derive(&mut self) -> Result<(), HistogramError> {
         self.fill()
     }
@@ -50,7 +50,7 @@ impl StoredResult for WireReport {
 }
 
 /// Its errors are the requests that no answer came to.
-fn subject(report: &WireReport) -> Subject {
+fn subject(report: &PassiveLatencyReport) -> Subject {
     let mut figures = vec![(Metric::Errors, report.seen.unanswered as f64)];
     if report.service.samples > 0 {
         figures.push((Metric::Throughput, report.throughput_per_s()));
@@ -60,17 +60,17 @@ fn subject(report: &WireReport) -> Subject {
 }
 
 /// A line per kind of time.
-fn lines(report: &WireReport) -> Vec<Vec<String>> {
+fn lines(report: &PassiveLatencyReport) -> Vec<Vec<String>> {
     let head = || [report.device.clone(), report.port.to_string(), report.duration_ns.to_string()];
-    let line = |(kind, times): (&str, &FiguresRecord)| {
+    let line = |(kind, times): (&str, &LatencyFigures)| {
         head().into_iter().chain([kind.to_owned()]).chain(figure_fields(times)).collect()
     };
     report.kinds().into_iter().map(line).collect()
 }
 
 /// A row per kind of time.
-fn paste(report: &WireReport) -> Table {
-    let row = |(kind, figures): (&str, &FiguresRecord)| {
+fn paste(report: &PassiveLatencyReport) -> Table {
+    let row = |(kind, figures): (&str, &LatencyFigures)| {
         [kind.to_owned(), figures.samples.to_string()].into_iter().chain(shown(figures.known())).collect()
     };
     Table {
@@ -88,7 +88,7 @@ fn paste(report: &WireReport) -> Table {
 }
 
 /// As text, with a final line break.
-fn render(report: &WireReport) -> String {
+fn render(report: &PassiveLatencyReport) -> String {
     let mut text = format!(
         "port {} on {}, {}: {}, {} dropped by the kernel, {}\n\n{}",
         report.port,
@@ -144,7 +144,7 @@ fn oddities(seen: &SeenRecord, text: &mut String) {
     }
 }
 
-fn by_connection(report: &WireReport, text: &mut String) {
+fn by_connection(report: &PassiveLatencyReport, text: &mut String) {
     let with_samples = || report.connections.iter().filter(|connection| connection.samples > 0);
     let (all, shown) = (with_samples().count(), with_samples().take(CONNECTIONS_SHOWN));
     if all < 2 {
@@ -161,7 +161,7 @@ fn by_connection(report: &WireReport, text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::wire::tests::report;
+    use crate::record::passive_latency::tests::report;
 
     #[test]
     fn text_tells_what_gave_no_sample_and_is_silent_about_what_did_not_happen() {

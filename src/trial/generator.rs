@@ -3,7 +3,7 @@
 use super::error::TrialError;
 use super::process::Process;
 use super::{Cancel, Plan};
-use crate::record::{GeneratorRecord, LOAD_SCHEMA, LoadReport, Reason, Workload};
+use crate::record::{GeneratorSettings, LOAD_SCHEMA, LoadReport, Reason, Workload};
 use crate::units::{Address, Nanos};
 
 /// What connecting, starting and ending may take besides warm-up, counted time and timeouts.
@@ -27,15 +27,15 @@ pub fn run(plan: &Plan, workload: &Workload, target: &Target, cancel: Cancel) ->
     let waited = deadline(&workload.generator);
     let status = process.wait(waited, || cancel.is_set())?;
     cancel.check()?;
-    let (command, said) = (process.command(), process.said());
+    let (command, stderr) = (process.command(), process.stderr_tail());
     match status {
-        None => Err(Reason::GeneratorHung { command, waited_ns: waited.0, said }.into()),
+        None => Err(Reason::GeneratorHung { command, waited_ns: waited.0, stderr }.into()),
         Some(status) if matches!(status.code(), Some(0 | INVALID)) => {
             process.stdout.wait_end(MARGIN);
             read_report(&process.stdout.head(), status.code() == Some(INVALID))
                 .map_err(|problem| Reason::NoReport { command, problem }.into())
         }
-        Some(status) => Err(Reason::GeneratorFailed { command, status: status.to_string(), said }.into()),
+        Some(status) => Err(Reason::GeneratorFailed { command, status: status.to_string(), stderr }.into()),
     }
 }
 
@@ -49,7 +49,7 @@ fn command_line(plan: &Plan, workload: &Workload, target: &Target) -> Vec<String
 }
 
 /// Connecting and the last answers may each take a timeout.
-fn deadline(load: &GeneratorRecord) -> Nanos {
+fn deadline(load: &GeneratorSettings) -> Nanos {
     [load.warmup_max_ns, load.duration_ns, load.timeout_ns, load.timeout_ns]
         .into_iter()
         .fold(MARGIN, |sum, part| sum + Nanos(part))

@@ -108,7 +108,7 @@ impl Process {
     }
 
     /// The last lines of its stderr. Waits a moment for the pipe when the process has ended.
-    pub fn said(&self) -> Vec<String> {
+    pub fn stderr_tail(&self) -> Vec<String> {
         if self.ended.is_some() {
             self.stderr.wait_end(Nanos::from_millis(200));
         }

@@ -54,8 +54,9 @@ impl Server {
         match self.process.status()? {
             None => Ok(()),
             Some(status) => {
-                let (command, status, said) = (self.process.command(), status.to_string(), self.process.said());
-                Err(Reason::ServerEndedUnderLoad { command, status, said }.into())
+                let (command, status, stderr) =
+                    (self.process.command(), status.to_string(), self.process.stderr_tail());
+                Err(Reason::ServerEndedUnderLoad { command, status, stderr }.into())
             }
         }
     }
@@ -63,11 +64,11 @@ impl Server {
     /// Stops it; gives the connections per shard, where it tells. Only of our own server a clean end is expected.
     pub fn stop(mut self) -> Result<Option<Vec<u64>>, TrialError> {
         let status = self.process.stop(STOP_WITHIN)?;
-        let (command, said) = (self.process.command(), self.process.said());
+        let (command, stderr) = (self.process.command(), self.process.stderr_tail());
         match status {
-            None if self.ours => Err(Reason::ServerHung { command, waited_ns: STOP_WITHIN.0, said }.into()),
+            None if self.ours => Err(Reason::ServerHung { command, waited_ns: STOP_WITHIN.0, stderr }.into()),
             Some(status) if self.ours && !status.success() => {
-                Err(Reason::ServerStoppedBadly { command, status: status.to_string(), said }.into())
+                Err(Reason::ServerStoppedBadly { command, status: status.to_string(), stderr }.into())
             }
             _ => {
                 self.process.stdout.wait_end(LOOK_EVERY);
@@ -123,8 +124,8 @@ fn start_other(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, 
 }
 
 fn ended_early(process: &Process, status: ExitStatus) -> TrialError {
-    let (command, status, said) = (process.command(), status.to_string(), process.said());
-    Reason::ServerEndedEarly { command, status, said }.into()
+    let (command, status, stderr) = (process.command(), status.to_string(), process.stderr_tail());
+    Reason::ServerEndedEarly { command, status, stderr }.into()
 }
 
 /// Asks `ready` again and again, as long as the process lives and the time is not over.
@@ -144,8 +145,8 @@ fn until_ready(
             return Err(ended_early(process, status));
         }
         if clock.now() > READY_WITHIN {
-            let (command, address, said) = (process.command(), address.to_owned(), process.said());
-            return Err(Reason::ServerNotReady { command, address, waited_ns: READY_WITHIN.0, said }.into());
+            let (command, address, stderr) = (process.command(), address.to_owned(), process.stderr_tail());
+            return Err(Reason::ServerNotReady { command, address, waited_ns: READY_WITHIN.0, stderr }.into());
         }
     }
 }

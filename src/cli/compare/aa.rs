@@ -6,10 +6,10 @@ use crate::cli::progress::Progress;
 use crate::cli::report::{print, render};
 use crate::cli::told::{self, told};
 use crate::record::{
-    AA_SCHEMA, AaComparison, AaReport, CompareReport, Reason, SceneRecord, Stopped, TrialRecord, Verdict, file,
+    AA_SCHEMA, AaComparison, AaReport, CompareReport, Reason, RunContext, Stopped, TrialRecord, Verdict, file,
 };
 use crate::report::json;
-use crate::stats::mix;
+use crate::stats::derive_seed;
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
@@ -73,7 +73,7 @@ fn compare_all(
 ) -> Stopped {
     progress.expect(count * plan.rounds.min * 2);
     for index in 0..count {
-        plan.seed = mix(report.scene.seed, index);
+        plan.seed = derive_seed(report.context.seed, index);
         let mut pair = Pair { progress, trials: [Vec::new(), Vec::new()] };
         if trial::run(&plan, &[0, 1], cancel, &mut pair) == Stopped::Interrupted {
             return Stopped::Interrupted;
@@ -117,7 +117,7 @@ impl Observer for Pair<'_> {
 
 fn comparison(seed: u64, [base, ours]: &[Vec<TrialRecord>; 2]) -> AaComparison {
     let of_round = |round| base.iter().find(|trial| trial.round == round)?.valid();
-    let pair = |trial: &TrialRecord| Some((trial.valid()?.speed(), of_round(trial.round)?.speed()));
+    let pair = |trial: &TrialRecord| Some((trial.valid()?.score(), of_round(trial.round)?.score()));
     let mut problems = Vec::new();
     for reason in base.iter().chain(ours).flat_map(reasons) {
         if problems.len() < MAX_PROBLEMS && !problems.contains(&reason) {
@@ -141,7 +141,7 @@ fn empty_report(setting: CompareReport, asked: u64) -> AaReport {
     let words = cell.contestants.first().map(|contestant| contestant.words.clone()).unwrap_or_default();
     cell.contestants.clear();
     AaReport {
-        scene: SceneRecord { schema: AA_SCHEMA.into(), ..setting.scene },
+        context: RunContext { schema: AA_SCHEMA.into(), ..setting.context },
         cell,
         words,
         rounds: setting.rounds,

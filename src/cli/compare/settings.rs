@@ -6,8 +6,7 @@ use crate::cli::{contestant, host};
 use crate::clock;
 use crate::load::EngineKind;
 use crate::record::{
-    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LimitsRecord, SceneRecord, ShapeRecord, Stopped,
-    Workload,
+    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LimitsRecord, RunContext, Shape, Stopped, Workload,
 };
 use crate::sys::affinity;
 use crate::sys::uring;
@@ -159,7 +158,7 @@ fn empty_report(
     started: String,
 ) -> Result<CompareReport> {
     Ok(CompareReport {
-        scene: SceneRecord {
+        context: RunContext {
             schema: COMPARE_SCHEMA.into(),
             ringmark: env!("CARGO_PKG_VERSION").into(),
             started,
@@ -180,7 +179,7 @@ fn empty_report(
     })
 }
 
-fn empty_cell(plan: &Plan, shape: &ShapeRecord) -> CellRecord {
+fn empty_cell(plan: &Plan, shape: &Shape) -> CellRecord {
     let contestant = |contestant: &Contestant| ContestantRecord {
         name: contestant.name.clone(),
         words: contestant.words.clone(),

@@ -3,14 +3,14 @@
 use super::{FlowKey, FlowTable, IpProtocol, TimeHistogram, Times};
 use crate::clock;
 use crate::diag::sniff::Outcome;
-use crate::record::{ConnectionRecord, FiguresRecord, PacketsRecord, WIRE_SCHEMA, WireReport};
+use crate::record::{ConnectionRecord, LatencyFigures, PASSIVE_LATENCY_SCHEMA, PacketsRecord, PassiveLatencyReport};
 
 /// The stored form of what was seen on a port of this device.
-pub fn report(device: &str, port: u16, table: &FlowTable, outcome: &Outcome) -> WireReport {
+pub fn report(device: &str, port: u16, table: &FlowTable, outcome: &Outcome) -> PassiveLatencyReport {
     let (received, dropped) = (outcome.stats.received, outcome.stats.dropped);
     let total = &table.total;
-    WireReport {
-        schema: WIRE_SCHEMA.into(),
+    PassiveLatencyReport {
+        schema: PASSIVE_LATENCY_SCHEMA.into(),
         ringmark: env!("CARGO_PKG_VERSION").into(),
         ended: clock::utc_now(),
         device: device.to_owned(),
@@ -26,8 +26,8 @@ pub fn report(device: &str, port: u16, table: &FlowTable, outcome: &Outcome) -> 
     }
 }
 
-fn figures(histogram: &TimeHistogram) -> FiguresRecord {
-    FiguresRecord::of(histogram.histogram())
+fn figures(histogram: &TimeHistogram) -> LatencyFigures {
+    LatencyFigures::of(histogram.histogram())
 }
 
 fn connection((key, times): (FlowKey, &Times)) -> ConnectionRecord {

@@ -6,7 +6,7 @@ use crate::diag::icmp::Family;
 use crate::diag::names::Host;
 use crate::diag::probe_stats::ProbeStats;
 use crate::diag::record::{errors, kind};
-use crate::record::{FiguresRecord, PING_SCHEMA, PingReport, SocketRecord, TargetRecord};
+use crate::record::{LatencyFigures, PING_SCHEMA, PingReport, SocketRecord, TargetRecord};
 use crate::sys::raw::Access;
 
 /// The stored form of a ping that is over.
@@ -49,6 +49,6 @@ fn target(host: &Host, stats: &ProbeStats) -> TargetRecord {
         latest_ns: stats.latest.0,
         errors: errors(stats),
         unsent_because: stats.unsent_because.clone(),
-        round_trips_ns: FiguresRecord::of(&stats.round_trips),
+        round_trips_ns: LatencyFigures::of(&stats.round_trips),
     }
 }

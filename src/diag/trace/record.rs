@@ -3,7 +3,7 @@
 use super::{Config, Hop, Method, Outcome, Path};
 use crate::clock;
 use crate::diag::record::{errors, kind};
-use crate::record::{AddressRecord, FiguresRecord, HopRecord, TRACE_SCHEMA, TraceReport};
+use crate::record::{AddressRecord, HopRecord, LatencyFigures, TRACE_SCHEMA, TraceReport};
 use std::net::IpAddr;
 
 /// The stored form of a trace that is over.
@@ -27,17 +27,17 @@ pub fn report(config: &Config, outcome: &Outcome) -> TraceReport {
         interval_ns: config.interval.0,
         timeout_ns: config.timeout.0,
         duration_ns: outcome.duration.0,
-        hops: hops(&outcome.path, FiguresRecord::of),
+        hops: hops(&outcome.path, LatencyFigures::of),
         losing_only_answers: outcome.path.losing_only_answers(),
     }
 }
 
 /// The hops, with this of their round trips.
-pub fn hops(path: &Path, figures: fn(&hdrhistogram::Histogram<u64>) -> FiguresRecord) -> Vec<HopRecord> {
+pub fn hops(path: &Path, figures: fn(&hdrhistogram::Histogram<u64>) -> LatencyFigures) -> Vec<HopRecord> {
     path.hops().iter().zip(1..).map(|(hop, number)| record(number, hop, figures(&hop.stats.round_trips))).collect()
 }
 
-fn record(hop: u8, Hop { stats, addresses }: &Hop, round_trips_ns: FiguresRecord) -> HopRecord {
+fn record(hop: u8, Hop { stats, addresses }: &Hop, round_trips_ns: LatencyFigures) -> HopRecord {
     let address =
         |(address, answers): (&IpAddr, &u64)| AddressRecord { address: address.to_string(), answers: *answers };
     HopRecord {

@@ -1,5 +1,5 @@
 //! Why figures must not be used, what to know though they may, and why a trial or a contestant failed: a code with its
-//! fields, which programs read, and words for eyes ([`words`]).
+//! fields, which programs read, and words for people ([`words`]).
 //!
 //! Stored are both, the words where older versions had only them. Codes and fields are as lasting as the names of the
 //! schema.
@@ -131,42 +131,42 @@ pub enum Reason {
         error: String,
     },
     NoFreePort,
-    /// The server ended before it listened. `said`: the last lines that it wrote to stderr; likewise below.
+    /// The server ended before it listened. `stderr`: the last lines that it wrote there; likewise below.
     ServerEndedEarly {
         command: String,
         status: String,
-        said: Vec<String>,
+        stderr: Vec<String>,
     },
     ServerNotReady {
         command: String,
         address: String,
         waited_ns: u64,
-        said: Vec<String>,
+        stderr: Vec<String>,
     },
     ServerEndedUnderLoad {
         command: String,
         status: String,
-        said: Vec<String>,
+        stderr: Vec<String>,
     },
     ServerStoppedBadly {
         command: String,
         status: String,
-        said: Vec<String>,
+        stderr: Vec<String>,
     },
     ServerHung {
         command: String,
         waited_ns: u64,
-        said: Vec<String>,
+        stderr: Vec<String>,
     },
     GeneratorFailed {
         command: String,
         status: String,
-        said: Vec<String>,
+        stderr: Vec<String>,
     },
     GeneratorHung {
         command: String,
         waited_ns: u64,
-        said: Vec<String>,
+        stderr: Vec<String>,
     },
     /// The generator's report could not be read.
     NoReport {
@@ -374,10 +374,10 @@ mod tests {
 
     #[test]
     fn reasons_that_differ_in_numbers_are_alike() {
-        let ended = |command: &str, said: &str| Reason::ServerEndedEarly {
+        let ended = |command: &str, line: &str| Reason::ServerEndedEarly {
             command: command.into(),
             status: "exit status: 1".into(),
-            said: vec![said.into()],
+            stderr: vec![line.into()],
         };
         assert!(ended("./a 127.0.0.1:80", "no memory").is_like(&ended("./a 127.0.0.1:81", "no memory")));
         assert!(!ended("./a 1", "no memory").is_like(&ended("./a 1", "no disk")));

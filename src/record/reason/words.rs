@@ -137,22 +137,28 @@ impl Reason {
                 "no free port on 127.0.0.1 below the range the kernel hands out; free one between 10000 and 30000"
                     .into()
             }
-            Reason::ServerEndedEarly { command, status, said } => {
-                format!("the server '{command}' ended ({status}) before it listened{}", stderr(said))
+            Reason::ServerEndedEarly { command, status, stderr } => {
+                format!("the server '{command}' ended ({status}) before it listened{}", stderr_tail(stderr))
             }
-            Reason::ServerNotReady { command, address, waited_ns, said } => {
+            Reason::ServerNotReady { command, address, waited_ns, stderr } => {
                 let waited = Nanos(*waited_ns);
-                format!("the server '{command}' did not listen on {address} within {waited}{}", stderr(said))
+                format!("the server '{command}' did not listen on {address} within {waited}{}", stderr_tail(stderr))
             }
-            Reason::ServerEndedUnderLoad { command, status, said } => {
-                format!("the server '{command}' ended ({status}) while it was measured{}", stderr(said))
+            Reason::ServerEndedUnderLoad { command, status, stderr } => {
+                format!("the server '{command}' ended ({status}) while it was measured{}", stderr_tail(stderr))
             }
-            Reason::ServerStoppedBadly { command, status, said } => {
-                format!("the server '{command}' ended with {status} instead of 0 when asked to stop{}", stderr(said))
+            Reason::ServerStoppedBadly { command, status, stderr } => {
+                format!(
+                    "the server '{command}' ended with {status} instead of 0 when asked to stop{}",
+                    stderr_tail(stderr)
+                )
             }
-            Reason::ServerHung { command, waited_ns, said } => {
+            Reason::ServerHung { command, waited_ns, stderr } => {
                 let waited = Nanos(*waited_ns);
-                format!("the server '{command}' was still there {waited} after SIGTERM and was killed{}", stderr(said))
+                format!(
+                    "the server '{command}' was still there {waited} after SIGTERM and was killed{}",
+                    stderr_tail(stderr)
+                )
             }
             Reason::NotRun { failures } => format!("not run: {failures} trials in a row got no answer"),
             _ => return None,
@@ -162,12 +168,12 @@ impl Reason {
     fn of_process(&self) -> Option<String> {
         Some(match self {
             Reason::CannotStart { command, error } => format!("cannot start '{command}': {error}"),
-            Reason::GeneratorFailed { command, status, said } => {
-                format!("the generator '{command}' ended with {status}{}", stderr(said))
+            Reason::GeneratorFailed { command, status, stderr } => {
+                format!("the generator '{command}' ended with {status}{}", stderr_tail(stderr))
             }
-            Reason::GeneratorHung { command, waited_ns, said } => {
+            Reason::GeneratorHung { command, waited_ns, stderr } => {
                 let waited = Nanos(*waited_ns);
-                format!("the generator '{command}' was not done within {waited} and was killed{}", stderr(said))
+                format!("the generator '{command}' was not done within {waited} and was killed{}", stderr_tail(stderr))
             }
             Reason::NoReport { command, problem } => {
                 format!("the generator '{command}' printed no report of the form {LOAD_SCHEMA}: {problem}")
@@ -210,8 +216,8 @@ fn other_programs(least: Option<f64>, most: f64) -> String {
 }
 
 /// The last lines a process wrote to stderr, one below the other.
-fn stderr(said: &[String]) -> String {
-    match said {
+fn stderr_tail(lines: &[String]) -> String {
+    match lines {
         [] => "; it wrote nothing to stderr".to_owned(),
         lines => format!("; its stderr:\n{}", lines.join("\n")),
     }
@@ -284,8 +290,8 @@ mod tests {
         }
         let corrupt = Reason::Errors { kinds: [("corrupt".to_owned(), 2)].into() };
         assert_eq!(corrupt.to_string(), "errors: corrupt 2: this is no echo server, or it mixes up bytes");
-        let said = vec!["a".to_owned(), "b".to_owned()];
-        let failed = Reason::GeneratorFailed { command: "x".into(), status: "signal: 9".into(), said };
+        let stderr = vec!["a".to_owned(), "b".to_owned()];
+        let failed = Reason::GeneratorFailed { command: "x".into(), status: "signal: 9".into(), stderr };
         assert_eq!(failed.to_string(), "the generator 'x' ended with signal: 9; its stderr:\na\nb");
     }
 }

@@ -4,8 +4,10 @@
 //! `ringmark compare`, the arguments with which a comparison starts its generator, and the columns of csv.
 
 mod properties;
+mod property;
 
-pub use properties::{Column, Defaults, InCompare, PROPERTIES, Preset, Property, Value};
+pub use properties::PROPERTIES;
+pub use property::{Column, Defaults, InCompare, Preset, Property, Value};
 
 use crate::units::{ParseUnitError, SizeMix, Transport};
 use schemars::JsonSchema;
@@ -15,9 +17,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workload {
     #[serde(flatten)]
-    pub shape: ShapeRecord,
+    pub shape: Shape,
     #[serde(flatten)]
-    pub generator: GeneratorRecord,
+    pub generator: GeneratorSettings,
     pub seed: u64,
     /// Cores the generator's threads are pinned to, as `0-3,6`; `None` when not pinned.
     pub cores: Option<String>,
@@ -25,7 +27,7 @@ pub struct Workload {
 
 /// What is asked of a server: how much at a time, and on how many connections. The cells of a comparison differ in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ShapeRecord {
+pub struct Shape {
     /// Of datagrams: sockets.
     pub connections: u64,
     /// Bytes of a request, of a mix the mean; the answer has as many.
@@ -40,7 +42,7 @@ pub struct ShapeRecord {
 
 /// How the generator sends it: what all cells of a comparison share.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct GeneratorRecord {
+pub struct GeneratorSettings {
     /// `tcp`, `udp`, `unix` or `unixgram`.
     #[serde(default = "tcp")]
     pub protocol: String,
@@ -54,7 +56,7 @@ pub struct GeneratorRecord {
     /// The generator's engine: `uring` or `epoll`.
     pub engine: String,
     pub threads: u64,
-    /// Connections beside the others that are open and silent.
+    /// Connections beside the others that are open and idle.
     #[serde(default)]
     pub idle: u64,
     /// Requests per second asked for, over all connections (the mean of a ramp); `None` in a closed loop.
@@ -126,7 +128,7 @@ impl Workload {
     }
 }
 
-impl GeneratorRecord {
+impl GeneratorSettings {
     /// Whether requests are sent by a schedule, whatever the answers do.
     pub fn is_open_loop(&self) -> bool {
         self.rate_per_s.is_some()
@@ -140,7 +142,7 @@ impl GeneratorRecord {
     }
 }
 
-impl ShapeRecord {
+impl Shape {
     /// Bytes of a request, or the mix of sizes, without a unit.
     pub fn sizes(&self) -> String {
         self.size_mix.clone().unwrap_or_else(|| self.size.to_string())
@@ -154,7 +156,7 @@ impl ShapeRecord {
         self.sizes().parse()
     }
 
-    /// What tells it from others, in a few words.
+    /// What distinguishes it from others, in a few words.
     pub fn name(&self) -> String {
         let way = match (self.connect_per_request, self.depth) {
             (true, _) => ", a connection per request".to_owned(),

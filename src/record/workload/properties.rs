@@ -1,6 +1,7 @@
-//! The one description of each property of a workload: its option, what it is by default, and its columns in csv.
+//! The one description of each property of a workload.
 
 use super::Workload;
+use super::property::{Column, InCompare, PLAIN, Preset, Property, Value};
 use crate::units::{Arrival, Bytes, Fraction, Nanos, Rate, SizeMix, Transport};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -14,113 +15,7 @@ const MAX_SIZE: Bytes = Bytes(64 << 20);
 /// Datagrams of a super-packet that the kernel splits (UDP_MAX_SEGMENTS).
 const MAX_GSO: u64 = 64;
 /// Lost and late datagrams that do not make a run invalid, as a share of all requests, unless asked for otherwise.
-pub(super) const USUAL_MAX_LOSS: f64 = 0.01;
-
-/// What a load has, and how it is called wherever it is typed, handed on or listed.
-pub struct Property {
-    /// What is typed after `--`; `None` of what follows from other properties, or from the target.
-    pub option: Option<&'static str>,
-    pub short: Option<char>,
-    pub value: Value,
-    /// One line, without the default.
-    pub help: &'static str,
-    /// More lines for the long help; may be empty.
-    pub details: &'static str,
-    /// Options that cannot be asked for together with it.
-    pub excludes: &'static [&'static str],
-    /// The transport that has it; `None` of what all have.
-    pub only: Option<Transport>,
-    pub compare: InCompare,
-    /// What it is unless typed, to `ringload` and to `ringmark compare`.
-    pub defaults: [Preset; 2],
-    pub column: Option<Column>,
-    /// As it would be typed; `None` where nothing is to be asked for.
-    pub get: fn(&Workload) -> Option<String>,
-    /// Takes what was typed; fails with what would be a value of it.
-    pub set: fn(&mut Workload, &str) -> Result<(), String>,
-}
-
-/// What is typed after an option.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value {
-    Flag,
-    /// Any text that [`Property::set`] takes, and what the help calls it.
-    Text(&'static str),
-    /// One of these words, each with what it means. The second name is that of the value.
-    OneOf(&'static str, &'static [(&'static str, &'static str)]),
-}
-
-/// How `ringmark compare` has a property.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InCompare {
-    Same,
-    /// Under another name, because its own means something else there.
-    Named(&'static str),
-    /// Several of them, separated by commas, make several cells; the words say so.
-    Several(&'static str),
-    /// Decided by the comparison itself.
-    Not,
-}
-
-/// What a property is where it was not typed.
-#[derive(Clone, Copy, Debug)]
-pub enum Preset {
-    /// Not asked for.
-    None,
-    /// As if this had been typed.
-    Is(&'static str),
-    /// It follows from others, in words and in fact; or it is left to whoever makes the workload.
-    Follows(&'static str, fn(&mut Workload)),
-}
-
-/// Whose defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Defaults {
-    Ringload,
-    Compare,
-}
-
-/// A column of csv; the name is as lasting as those of the schema.
-#[derive(Clone, Copy)]
-pub struct Column {
-    pub name: &'static str,
-    pub value: fn(&Workload) -> String,
-}
-
-impl Property {
-    pub fn default(&self, whose: Defaults) -> Preset {
-        self.defaults[whose as usize]
-    }
-}
-
-impl Preset {
-    pub(super) fn fill(self, property: &Property, workload: &mut Workload) -> Result<(), String> {
-        match self {
-            Preset::None => Ok(()),
-            Preset::Is(typed) => (property.set)(workload, typed),
-            Preset::Follows(_, fill) => {
-                fill(workload);
-                Ok(())
-            }
-        }
-    }
-}
-
-/// What most properties are like.
-const PLAIN: Property = Property {
-    option: None,
-    short: None,
-    value: Value::Text("N"),
-    help: "",
-    details: "",
-    excludes: &[],
-    only: None,
-    compare: InCompare::Same,
-    defaults: [Preset::None; 2],
-    column: None,
-    get: |_| None,
-    set: |_, _| Ok(()),
-};
+const USUAL_MAX_LOSS: f64 = 0.01;
 
 /// All of them. The columns are in this order; those that are added come last.
 pub const PROPERTIES: &[Property] = &[
@@ -232,7 +127,7 @@ pub const PROPERTIES: &[Property] = &[
     Property { column: Some(Column { name: "size_mix", value: |load| text(load.shape.size_mix.as_ref()) }), ..PLAIN },
     Property {
         option: Some("idle"),
-        help: "Connections beside --connections that stay open and silent: what do they cost the others?",
+        help: "Connections beside --connections that stay open and idle: what do they cost the others?",
         details: "Each is answered once before the measuring and once after it, so that all are known to be alive.",
         excludes: &["connect-per-request"],
         only: Some(Transport::Stream),
@@ -483,7 +378,7 @@ fn positive(typed: &str) -> Result<u64, String> {
     Nanos::parse_positive(typed).map(|time| time.0).map_err(|error| error.to_string())
 }
 
-/// Exact, where printing for eyes rounds.
+/// Exact; `Nanos` rounds when it is printed.
 fn nanos(time: u64) -> String {
     format!("{time}ns")
 }

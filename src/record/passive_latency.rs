@@ -1,17 +1,17 @@
 //! What `ringmark sniff --latency` stores.
 
-use super::FiguresRecord;
+use super::LatencyFigures;
 use super::histogram::HistogramError;
 use crate::units::Nanos;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Version of [`WireReport`].
-pub const WIRE_SCHEMA: &str = "ringmark.sniff-latency/1";
+/// Version of [`PassiveLatencyReport`].
+pub const PASSIVE_LATENCY_SCHEMA: &str = "ringmark.sniff-latency/1";
 
 /// The latency of a server, read off the packets of its port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WireReport {
+pub struct PassiveLatencyReport {
     pub schema: String,
     /// Version of ringmark that wrote it.
     pub ringmark: String,
@@ -23,13 +23,13 @@ pub struct WireReport {
     pub packets: PacketsRecord,
     pub seen: SeenRecord,
     /// From a request's first packet to its answer's last.
-    pub service: FiguresRecord,
+    pub service: LatencyFigures,
     /// From a request's last packet to its answer's first.
-    pub first_answer: FiguresRecord,
+    pub first_answer: LatencyFigures,
     /// From SYN to SYN/ACK: to the server and back from where the packets were captured.
-    pub handshake_server: FiguresRecord,
+    pub handshake_server: LatencyFigures,
     /// From SYN/ACK to ACK: to the client and back.
-    pub handshake_client: FiguresRecord,
+    pub handshake_client: LatencyFigures,
     /// Those remembered, with the most samples first.
     pub connections: Vec<ConnectionRecord>,
 }
@@ -76,15 +76,15 @@ pub struct ConnectionRecord {
     pub max: u64,
 }
 
-impl WireReport {
+impl PassiveLatencyReport {
     /// Computes the figures again from the histograms.
     pub fn fill(&mut self) -> Result<(), HistogramError> {
         let all = [&mut self.service, &mut self.first_answer, &mut self.handshake_server, &mut self.handshake_client];
-        all.into_iter().try_for_each(FiguresRecord::fill)
+        all.into_iter().try_for_each(LatencyFigures::fill)
     }
 
     /// All kinds of times, with their names.
-    pub fn kinds(&self) -> [(&'static str, &FiguresRecord); 4] {
+    pub fn kinds(&self) -> [(&'static str, &LatencyFigures); 4] {
         [
             ("service time", &self.service),
             ("first answer", &self.first_answer),
@@ -104,9 +104,9 @@ pub(crate) mod tests {
     use super::super::histogram::tests::stored;
     use super::*;
 
-    pub fn report() -> WireReport {
+    pub fn report() -> PassiveLatencyReport {
         let figures = |values: &[u64]| {
-            let mut figures = FiguresRecord { histogram: stored(values), ..FiguresRecord::default() };
+            let mut figures = LatencyFigures { histogram: stored(values), ..LatencyFigures::default() };
             figures.fill().unwrap();
             figures
         };
@@ -119,8 +119,8 @@ pub(crate) mod tests {
             p99: 2000,
             max: 3000,
         };
-        WireReport {
-            schema: WIRE_SCHEMA.into(),
+        PassiveLatencyReport {
+            schema: PASSIVE_LATENCY_SCHEMA.into(),
             ringmark: "0.0.0".into(),
             ended: "2026-01-31T23:59:59Z".into(),
             device: "lo".into(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Times of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct FiguresRecord {
+pub struct LatencyFigures {
     #[serde(default)]
     pub samples: u64,
     #[serde(flatten)]
@@ -17,15 +17,15 @@ pub struct FiguresRecord {
     pub histogram: String,
 }
 
-impl FiguresRecord {
+impl LatencyFigures {
     /// Times that were recorded in nanoseconds.
-    pub fn of(times: &Histogram<u64>) -> FiguresRecord {
-        FiguresRecord { histogram: histogram::encode(times), ..FiguresRecord::brief(times) }
+    pub fn of(times: &Histogram<u64>) -> LatencyFigures {
+        LatencyFigures { histogram: histogram::encode(times), ..LatencyFigures::brief(times) }
     }
 
     /// The figures without the histogram: not to be stored.
-    pub fn brief(times: &Histogram<u64>) -> FiguresRecord {
-        FiguresRecord { samples: times.len(), latency_ns: histogram::figures(times), histogram: String::new() }
+    pub fn brief(times: &Histogram<u64>) -> LatencyFigures {
+        LatencyFigures { samples: times.len(), latency_ns: histogram::figures(times), histogram: String::new() }
     }
 
     /// Reads the figures off the histogram.
