@@ -255,7 +255,11 @@ impl<S: Session, R> Conversation<S, R> {
     /// When to call [`Conversation::timed_out`].
     #[inline]
     pub fn deadline(&self) -> Option<Nanos> {
-        if self.lingers_until.is_some() { self.lingers_until } else { self.wants.deadline }
+        match self.lingers_until {
+            _ if self.aborted => None,
+            None => self.wants.deadline,
+            until => until.filter(|_| self.receiving == Receiving::Open),
+        }
     }
 
     /// Nothing is left to do: close it once no operation refers to it any more.

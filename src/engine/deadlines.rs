@@ -41,11 +41,15 @@ impl<K: Ord + Copy> Deadlines<K> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes a connection that is to be looked at by `now`, and the instant it was armed for: [`Armed::has_come`] tells
-    /// whether that still holds.
-    pub fn due(&mut self, now: Nanos) -> Option<(Nanos, K)> {
-        self.next().filter(|at| *at <= now)?;
-        self.heap.pop().map(|Reverse(entry)| entry)
+    /// Takes the connections that are to be looked at by `now`, each with the instant it was armed for: [`Armed::has_come`]
+    /// tells whether that still holds. What is armed meanwhile has to wait for the next call, so that a turn ends.
+    #[inline]
+    pub fn take_due(&mut self, now: Nanos) -> Vec<(Nanos, K)> {
+        let mut due = Vec::new();
+        while self.next().is_some_and(|at| at <= now) {
+            due.extend(self.heap.pop().map(|Reverse(entry)| entry));
+        }
+        due
     }
 }
 
@@ -69,11 +73,11 @@ mod tests {
         deadlines.arm(7, Some(Nanos(50)), &mut armed);
         deadlines.arm(7, None, &mut armed);
         assert_eq!((deadlines.heap.len(), deadlines.next()), (2, Some(Nanos(50))));
-        assert_eq!(deadlines.due(Nanos(49)), None);
-        assert_eq!(deadlines.due(Nanos(50)), Some((Nanos(50), 7)));
+        assert_eq!(deadlines.take_due(Nanos(49)), []);
+        assert_eq!(deadlines.take_due(Nanos(50)), [(Nanos(50), 7)]);
         assert!(armed.has_come(Nanos(50)));
         // The one before is no longer the connection's.
-        assert_eq!(deadlines.due(Nanos(100)), Some((Nanos(100), 7)));
+        assert_eq!(deadlines.take_due(Nanos(100)), [(Nanos(100), 7)]);
         assert!(!armed.has_come(Nanos(100)));
         assert_eq!(deadlines.next(), None);
     }

@@ -8,13 +8,14 @@ use super::arena::{Arena, Key};
 use super::buffers::{ShardContext, VectorBuffers};
 use super::datagram::DatagramOptions;
 use super::deadlines::Deadlines;
-use super::idle_policy::{IdlePolicy, Wait};
+use super::idle_policy::IdlePolicy;
 use super::shard::{Message, Shard};
 use super::topics::Topics;
 use super::{ACCEPT_BACKOFF, BufferOptions, Engine, EngineError, ShardService, ThreadingModel, is_accept_backoff};
 use crate::protocol::{Peer, Publication, Service};
 use crate::sys::epoll::{Epoll as Poller, Events, Interest, Ready};
 use crate::sys::socket::{self, Blocking};
+use crate::sys::wait::Wait;
 use crate::units::Nanos;
 use connection::ConnectionSlot;
 use datagrams::Datagrams;
@@ -136,13 +137,9 @@ impl<S: ShardService> EpollShard<S> {
             self.set_accepting(true);
         }
         if self.context.cx.has_published() {
-            return Some(std::time::Duration::ZERO);
+            return Wait::Poll.timeout();
         }
-        match self.idle_policy.wait(idle, self.deadlines.next()) {
-            Wait::Poll => Some(std::time::Duration::ZERO),
-            Wait::AtMost(time) => Some(time.duration()),
-            Wait::Forever => None,
-        }
+        self.idle_policy.wait(idle, self.deadlines.next()).timeout()
     }
 
     fn handle(&mut self, ready: Ready) {
@@ -242,7 +239,7 @@ impl<S: ShardService> EpollShard<S> {
     }
 
     fn call_overdue(&mut self) {
-        while let Some((at, key)) = self.deadlines.due(self.context.cx.now) {
+        for (at, key) in self.deadlines.take_due(self.context.cx.now) {
             self.with(key, |slot, context| slot.on_deadline(at, context));
         }
     }

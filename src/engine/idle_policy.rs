@@ -1,16 +1,8 @@
 //! How a non-blocking event loop waits: spin for a while after the last event, then sleep; wake up for a deadline.
 
 use crate::clock::Clock;
+use crate::sys::wait::Wait;
 use crate::units::Nanos;
-
-/// How to wait for the next events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Look, do not sleep.
-    Poll,
-    Forever,
-    AtMost(Nanos),
-}
 
 /// Decides how an event loop waits.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use super::result::StoredResult;
 use super::threshold::{Metric, Subject};
 use super::verdict::{short_name, verdict};
 use crate::record::{QuantileRecord, RatioRecord, Verdict};
-use crate::stats::{MIN_PAIRS, median_ratio, mix};
+use crate::stats::{MIN_PAIRS, derive_seed, median_ratio};
 use crate::units::Nanos;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -126,7 +126,7 @@ fn rows(ours: &Compared, base: &Compared) -> (Vec<DiffRow>, Vec<String>) {
             side.problem.as_ref().map(|reason| format!("the {which} must not be used: {reason}"))
         };
         warnings.extend(problem("run", side).into_iter().chain(problem("baseline", partner)));
-        rows.push(row(side, partner, mix(ours.seed, rows.len() as u64)));
+        rows.push(row(side, partner, derive_seed(ours.seed, rows.len() as u64)));
     }
     (rows, warnings)
 }

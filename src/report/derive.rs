@@ -12,7 +12,7 @@ use crate::record::{
     AccountingRecord, CellRecord, CompareReport, ContestantRecord, EndRecord, IntervalRecord, LoadReport, RatioRecord,
     Reason, TrialRecord, UseRecord,
 };
-use crate::stats::{median, mix, paired_ratio};
+use crate::stats::{derive_seed, median, paired_ratio};
 use hdrhistogram::Histogram;
 
 /// Computes all figures of a report again.
@@ -33,7 +33,7 @@ impl RunningFigures {
         let waited: Vec<Vec<WaitingTimes>> = report.cells.iter().map(read).collect::<Result<_, _>>()?;
         for (index, (cell, waited)) in report.cells.iter_mut().zip(&waited).enumerate() {
             cell.contestants.iter_mut().zip(waited).for_each(|(contestant, waited)| fill_figures(contestant, waited));
-            compare(cell, &report.baseline, mix(report.context.seed, index as u64), |_| true);
+            compare(cell, &report.baseline, derive_seed(report.context.seed, index as u64), |_| true);
         }
         Ok(RunningFigures { waited })
     }
@@ -41,7 +41,7 @@ impl RunningFigures {
     /// Adds a trial of a contestant in a cell, and computes what changes. A report that cannot be used becomes a failed
     /// trial. What the report does not have is left alone.
     pub fn add(&mut self, report: &mut CompareReport, cell: usize, contestant: usize, mut trial: TrialRecord) {
-        let seed = mix(report.context.seed, cell as u64);
+        let seed = derive_seed(report.context.seed, cell as u64);
         let waited = self.waited.get_mut(cell).and_then(|cell| cell.get_mut(contestant));
         let Some((waited, cell)) = waited.zip(report.cells.get_mut(cell)) else { return };
         let Some(grown) = cell.contestants.get_mut(contestant) else { return };
@@ -95,7 +95,7 @@ pub fn fill_load(report: &mut LoadReport) -> Result<(), HistogramError> {
 fn compare(cell: &mut CellRecord, baseline: &str, seed: u64, of_interest: impl Fn(usize) -> bool) {
     let base = cell.contestants.iter().find(|one| one.name == baseline).map(scores).unwrap_or_default();
     for (index, contestant) in cell.contestants.iter_mut().enumerate().filter(|(index, _)| of_interest(*index)) {
-        fill_comparison(contestant, &base, contestant.name == baseline, mix(seed, index as u64));
+        fill_comparison(contestant, &base, contestant.name == baseline, derive_seed(seed, index as u64));
     }
 }
 

@@ -21,6 +21,7 @@ pub mod send_buffer;
 pub mod socket;
 pub mod timer;
 pub mod uring;
+pub mod wait;
 
 /// Where tests bind: a port of loopback over each version of IP that this machine has; says which it has not.
 #[cfg(test)]

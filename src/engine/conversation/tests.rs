@@ -193,6 +193,7 @@ proptest! {
             prop_assert!(driver.conversation.held_bytes < HIGH_BYTES + LONGEST);
         }
         driver.finish();
+        prop_assert!(!driver.aborted || driver.conversation.deadline().is_none());
         prop_assert!(driver.context.buffers.filled.is_empty(), "buffers were lost");
         prop_assert_eq!(driver.context.stats.bytes_out, driver.sent.len() as u64);
     }
@@ -272,6 +273,7 @@ fn who_closes_takes_in_the_rest_until_the_peer_ends_or_the_time_is_over() {
         assert!(!driver.conversation.finished() && !driver.conversation.wants_shutdown());
         driver.step(if peer_ends { Event::End } else { Event::Pass(LINGER.0) });
         assert!(driver.conversation.finished() && driver.context.buffers.filled.is_empty());
+        assert_eq!(driver.conversation.deadline(), None, "nothing is left to wait for");
     }
 }
 

@@ -9,12 +9,13 @@ use super::{Files, Options, Receive};
 use crate::engine::arena::{Arena, Key};
 use crate::engine::buffers::ShardContext;
 use crate::engine::deadlines::Deadlines;
-use crate::engine::idle_policy::{IdlePolicy, Wait};
+use crate::engine::idle_policy::IdlePolicy;
 use crate::engine::shard::{Message, Shard};
 use crate::engine::topics::Topics;
 use crate::engine::{ACCEPT_BACKOFF, EngineError, is_accept_backoff};
 use crate::protocol::{DatagramService, Peer, Publication, Service};
-use crate::sys::uring::{self, Completion, Descriptor, Errno, Group, Ring, RingSettings, UserData};
+use crate::sys::uring::{Completion, Descriptor, Errno, Group, Ring, RingSettings, UserData};
+use crate::sys::wait::Wait;
 use socket2::Socket;
 use std::collections::VecDeque;
 use std::os::fd::AsRawFd;
@@ -105,7 +106,7 @@ impl<S: Service + DatagramService> UringShard<S> {
         self.draining && (empty || self.idle_policy.deadline_passed())
     }
 
-    fn wait(&mut self, idle: bool) -> uring::Wait {
+    fn wait(&mut self, idle: bool) -> Wait {
         if self.idle_policy.backoff_ended() {
             std::mem::take(&mut self.backing_off).into_iter().for_each(|index| self.arm_accept(index));
             self.datagrams.end_backoff(&mut self.context);
@@ -113,13 +114,9 @@ impl<S: Service + DatagramService> UringShard<S> {
         if !self.starved.is_empty() && self.context.buffers.free(Group::Streams) > 0 || self.context.cx.has_published()
         {
             // Those armed this turn may have nothing to receive, and then no event would bring the others their turn.
-            return uring::Wait::Poll;
+            return Wait::Poll;
         }
-        match self.idle_policy.wait(idle, self.deadlines.next()) {
-            Wait::Poll => uring::Wait::Poll,
-            Wait::AtMost(time) => uring::Wait::AtMost(time),
-            Wait::Forever => uring::Wait::Forever,
-        }
+        self.idle_policy.wait(idle, self.deadlines.next())
     }
 
     #[inline]
@@ -296,7 +293,7 @@ impl<S: Service + DatagramService> UringShard<S> {
     }
 
     fn call_overdue(&mut self) {
-        while let Some((at, key)) = self.deadlines.due(self.context.cx.now) {
+        for (at, key) in self.deadlines.take_due(self.context.cx.now) {
             let now = self.context.cx.now;
             self.with(key, |slot, context| {
                 if slot.armed.has_come(at) && slot.conversation.deadline().is_some_and(|deadline| deadline <= now) {

@@ -3,8 +3,9 @@
 
 use super::buffers::BufferSettings;
 use super::error::RingError;
-use super::ring::{Descriptor, Ring, SendBuffer, UserData, Wait};
+use super::ring::{Descriptor, Ring, SendBuffer, UserData};
 use super::setup::{RingSettings, Sqpoll, Taskrun};
+use crate::sys::wait::Wait;
 use crate::units::Nanos;
 use io_uring::{IoUring, opcode};
 use std::io::Write;

@@ -13,11 +13,12 @@ mod msg;
 mod ring;
 mod setup;
 
+pub use super::wait::Wait;
 pub use buffers::{BufferSettings, Group, Lease};
 pub use datagram::Datagram;
 pub use error::{RingError, io_uring_disabled, kernel_release, seccomp_active};
 pub use features::{Feature, features, usable};
 pub use gather::Gather;
 pub use msg::{Msg, Queue};
-pub use ring::{Completion, Descriptor, Errno, OnFull, Ring, Segment, SendBuffer, UserData, Wait};
+pub use ring::{Completion, Descriptor, Errno, OnFull, Ring, Segment, SendBuffer, UserData};
 pub use setup::{RingSettings, Sqpoll, Taskrun};

@@ -13,6 +13,7 @@ use super::gather::Gather;
 use super::msg::Msg;
 use super::setup::{RingSettings, Taskrun, build};
 use crate::sys::send_buffer;
+use crate::sys::wait::Wait;
 use crate::units::Nanos;
 use datagrams::Datagrams;
 use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
@@ -134,17 +135,6 @@ pub struct Completion {
     pub msg: Option<Box<Msg>>,
     /// The connection that was accepted.
     pub opened: Option<OwnedFd>,
-}
-
-/// What `enter` does after submitting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Look for completions, do not sleep.
-    Poll,
-    /// Sleep until there is one.
-    Forever,
-    /// Sleep until there is one, but no longer than this.
-    AtMost(Nanos),
 }
 
 /// An io_uring instance and all memory its operations refer to. Stays on the thread that made it.
