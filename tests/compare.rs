@@ -1,8 +1,5 @@
 //! `ringmark compare` and `ringmark report` from outside: real processes, short trials, servers that misbehave.
 
-#[path = "support/calm.rs"]
-mod calm;
-
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::{calm, programs};
 use tempfile::TempDir;
 
 /// An echo server that behaves as its first argument says.
@@ -91,7 +89,7 @@ impl Scene {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmark"));
+        let mut command = Command::new(programs::ringmark());
         command.args(words).current_dir(self.folder.path()).env(MARK, &self.mark).stdin(Stdio::null());
         command
     }

@@ -1,15 +1,13 @@
 //! What results become: exports that other tools read, a schema that real output keeps, bounds that fail, old files.
 
-mod support;
-
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
-use support::calm;
 use support::server::Server;
+use support::{calm, programs};
 use tempfile::TempDir;
 
 struct Scene {
@@ -34,7 +32,7 @@ impl Scene {
     }
 
     fn ringmark(&self, words: &[&str]) -> Output {
-        self.run(env!("CARGO_BIN_EXE_ringmark"), words)
+        self.run(programs::ringmark(), words)
     }
 
     fn run(&self, program: &str, words: &[&str]) -> Output {
@@ -46,7 +44,7 @@ impl Scene {
         let server = Server::start(&["epoll"]);
         let address = server.address(0).to_string();
         let fixed = [address.as_str(), "-c", "2", "--engine", "epoll", "--warmup", "0", "--no-pin"];
-        self.run(env!("CARGO_BIN_EXE_ringload"), &[&fixed, words].concat())
+        self.run(programs::ringload(), &[&fixed, words].concat())
     }
 
     /// A short comparison saved as `result.json`.

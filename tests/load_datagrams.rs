@@ -1,17 +1,6 @@
 //! ringload with datagrams, from outside: what the network does to them is counted exactly, nothing else is, and foreign
 //! servers are loaded as well as ours.
 
-#[path = "support/calm.rs"]
-mod calm;
-#[path = "load/faults.rs"]
-mod faults;
-#[path = "support/net.rs"]
-mod net;
-#[path = "load/program.rs"]
-mod program;
-
-use faults::{Fault, Peer};
-use program::{engines, report};
 use ringmark::record::{DatagramRecord, LoadReport, Reason};
 use ringmark::sys::{datagram, process};
 use std::collections::BTreeMap;
@@ -20,10 +9,15 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::calm;
+use support::load::faults::{self, Fault, Peer};
+use support::load::{self, engines, report};
+use support::net;
+use support::programs;
 
 /// A short run with JSON, its figures those of all requests; more words may follow and override.
 fn ringload(engine: &str, address: &str, words: &[&str]) -> Output {
-    program::ringload(engine, address, &[&["--warmup", "0"], words].concat())
+    load::ringload(engine, address, &[&["--warmup", "0"], words].concat())
 }
 
 fn is_without_gso(warning: &Reason) -> bool {
@@ -52,7 +46,7 @@ fn whole(engine: &str, address: &str, words: &[&str]) -> (LoadReport, DatagramRe
     // A thread that moves to another core may overtake what it sent on the one before.
     assert!(reordered * 100 <= record.sent, "{record:?}");
     assert!(record.sent > 0, "{record:?}");
-    program::expect_silence(&output);
+    load::expect_silence(&output);
     (report, record)
 }
 
@@ -341,7 +335,7 @@ fn a_server_that_goes_away_is_told_and_not_besieged() {
         let address = format!("udp://{}", server.local_addr().unwrap());
         let words = [&address, "--engine", engine, "--format", "json", "--warmup", "0", "--no-pin"];
         let load = [&words[..], &["-c", "2", "--depth", "4", "-d", "10m", "--timeout", "10ms"]].concat();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringload"));
+        let mut command = Command::new(programs::ringload());
         command.args(load).stdin(Stdio::null()).stdout(Stdio::piped());
         process::contain(&mut command, None);
         let child = command.spawn().unwrap();
@@ -397,7 +391,7 @@ fn what_datagrams_cannot_have_is_refused() {
         (&["udp://127.0.0.1:1", "--gso", "65"], "1..=64"),
         (&["udp://127.0.0.1:1", "--max-loss", "101%"], "from 0 to 100%"),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_ringload")).args(words).output().unwrap();
+        let output = Command::new(programs::ringload()).args(words).output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(2) && message.contains(part), "{words:?}: {message}");
     }
@@ -407,7 +401,7 @@ fn what_datagrams_cannot_have_is_refused() {
 fn text_has_a_line_for_datagrams() {
     let peer = Peer::udp("127.0.0.1:0", &[]);
     let words = [&peer.address, "--engine", "epoll", "-n", "100", "-c", "2", "--warmup", "0", "--gso", "4"];
-    let output = Command::new(env!("CARGO_BIN_EXE_ringload")).args(words).args(["--timeout", "5s"]).output().unwrap();
+    let output = Command::new(programs::ringload()).args(words).args(["--timeout", "5s"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let line = text.lines().find(|line| line.starts_with("datagrams ")).unwrap();
     assert!(line.contains(" 0 lost, 0 late, 0 duplicated, 0 reordered, 0 corrupt; "), "{line}");

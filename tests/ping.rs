@@ -1,8 +1,6 @@
 //! `ringmark ping` from outside: loopback, network namespaces of its own, an answerer that misbehaves, a user without
 //! rights, and fping beside it.
 
-mod support;
-
 use serde_json::Value;
 use signal_hook::consts::{SIGCONT, SIGINT, SIGSTOP};
 use std::io::{BufRead, BufReader};
@@ -11,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use support::net::has_ipv6;
 use support::netns::{Chain, Unprivileged};
-use support::server::{Ended, PROGRAM, Process, ringmark, run};
+use support::programs;
+use support::server::{Ended, Process, ringmark, run};
 
 /// The JSON that it printed.
 #[track_caller]
@@ -207,7 +206,7 @@ fn errors_are_matched_to_the_request_they_quote() {
 #[test]
 fn without_rights_a_ping_socket_does_or_the_remedy_is_named() {
     let Some(chain) = refusing_chain() else { return };
-    let program = Unprivileged::new();
+    let program = Unprivileged::install();
     chain.run(0, "echo 1 0 >/proc/sys/net/ipv4/ping_group_range");
     let refused = program.run(&chain, 0, &["ping", "-c", "1", "127.0.0.1"]);
     expect_code(&refused, 4);
@@ -326,7 +325,7 @@ fn what_arrived_in_time_is_not_late_because_nobody_looked() {
     let Some(chain) = Chain::new(2) else { return };
     let _answerer = Helper::answer(&chain, 1, DELAY);
     expect_in_one_of_three(|| {
-        let mut command = chain.command(0, PROGRAM);
+        let mut command = chain.command(0, programs::ringmark());
         command.args(["ping", "-c", "0", "-i", "20ms", "--timeout", "500ms", "--format", "json", "10.77.0.2"]);
         let process = Process::start(command);
         // It is stopped for longer than the time limit, while some five answers are under way.

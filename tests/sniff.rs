@@ -1,8 +1,6 @@
 //! `ringmark sniff` beside the programs that it must agree with: tcpdump and tshark read its files, tcpdump's lines for
 //! the same packets are its lines. Traffic is the test's own: an address of 127.0.0.0/8 or a port that nobody else has.
 
-mod support;
-
 use pcap_file::pcapng::blocks::interface_statistics::InterfaceStatisticsOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
 use signal_hook::consts::{SIGCONT, SIGINT, SIGSTOP};
@@ -16,7 +14,8 @@ use std::thread;
 use std::time::Duration;
 use support::net::can_capture;
 use support::netns::Chain;
-use support::server::{Ended, PROGRAM, Process, ringmark, run};
+use support::programs;
+use support::server::{Ended, Process, ringmark, run};
 use support::wait_until;
 use tempfile::TempDir;
 
@@ -340,7 +339,7 @@ fn without_the_right_it_says_how_to_get_it() {
         "-all",
         "--ambient-caps",
         "-all",
-        PROGRAM,
+        programs::ringmark(),
         "sniff",
         "-c",
         "1",
@@ -378,7 +377,8 @@ fn a_reader_who_has_seen_enough_is_no_failure() {
         return;
     }
     let address = own_address();
-    let script = format!("{PROGRAM} sniff --host {address} --proto udp | head -n 1");
+    let program = programs::ringmark();
+    let script = format!("{program} sniff --host {address} --proto udp | head -n 1");
     let mut shell = Command::new("sh");
     shell.args(["-c", &script]);
     let process = Process::start(shell);
@@ -421,7 +421,7 @@ fn vlan_tags_are_looked_behind_and_written() {
         let directory = directory();
         let file = directory.path().join("a.pcapng");
         let words = ["sniff", "-i", "back", "--port", "2000", "--host", "10.5.0.0/16", "-w", text(&file), "-c", "3"];
-        let mut command = chain.command(1, PROGRAM);
+        let mut command = chain.command(1, programs::ringmark());
         command.args(words).args(mode);
         let process = Process::start(command);
         let ended = AtomicBool::new(false);

@@ -1,18 +1,16 @@
 //! What a person sees who looks at the programs in a terminal: a live view that is redrawn in its place, gone before the
 //! report is there, cut off where the terminal is narrow; and a Ctrl-C that leaves nothing of it.
 
-mod support;
-
 use ringmark::diag::socket_caps::{PACKET_SOCKETS, socket_caps};
 use std::net::UdpSocket;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use support::server::{PROGRAM, Process, Server};
+use support::programs;
+use support::server::{Process, Server};
 use support::terminal::{Picture, Shown, Terminal};
 
-const RINGLOAD: &str = env!("CARGO_BIN_EXE_ringload");
 const WIDE: u16 = 120;
 const NARROW: u16 = 40;
 /// What the kernel shows for a Ctrl-C.
@@ -62,7 +60,7 @@ impl Load {
     fn start(&self, options: &[&str], columns: u16, variables: &[(&str, &str)]) -> Terminal {
         let address = self.server.address(0).to_string();
         let words = [&[address.as_str(), "-c", "2", "--warmup", "100ms", "--no-counts"], options].concat();
-        Terminal::start(RINGLOAD, &words, columns, variables)
+        Terminal::start(programs::ringload(), &words, columns, variables)
     }
 }
 
@@ -126,7 +124,7 @@ fn quiet_shows_the_report_alone() {
 #[test]
 fn a_pipe_gets_plain_lines() {
     let load = Load::new();
-    let mut command = Command::new(RINGLOAD);
+    let mut command = Command::new(programs::ringload());
     command.arg(load.server.address(0).to_string()).args(["-c", "1", "-d", "2500ms", "--no-counts"]);
     let ended = Process::start(command).end();
     assert!(ended.stderr.lines().count() >= 1 && ended.stderr.lines().all(has_rate), "{ended:?}");
@@ -137,7 +135,7 @@ fn a_pipe_gets_plain_lines() {
 fn compare(folder: &std::path::Path, rounds: &str, more: &[&str], columns: u16) -> Terminal {
     let output = folder.join("result.json").display().to_string();
     let words = ["compare", "epoll", "threads", "-c", "2", "-d", "100ms", "--warmup", "20ms", "--rounds", rounds];
-    Terminal::start(PROGRAM, &[&words[..], &["-o", &output], more].concat(), columns, &[])
+    Terminal::start(programs::ringmark(), &[&words[..], &["-o", &output], more].concat(), columns, &[])
 }
 
 #[test]
@@ -190,7 +188,7 @@ fn the_live_view_of_a_trace_is_a_table_that_ctrl_c_turns_into_the_report() {
     }
     for columns in [WIDE, NARROW] {
         let words = ["trace", "--icmp", "-c", "0", "-i", "100ms", "127.0.0.1"];
-        let terminal = Terminal::start(PROGRAM, &words, columns, &[]);
+        let terminal = Terminal::start(programs::ringmark(), &words, columns, &[]);
         let answers =
             |picture: &Picture| picture[1].split_whitespace().nth(3).and_then(|word| word.parse::<u64>().ok());
         terminal.wait_for("three answers", |picture| answers(picture).is_some_and(|answers| answers >= 3));
@@ -208,7 +206,7 @@ fn the_live_line_of_a_fast_ping_is_wiped() {
     if let Some(reason) = without_echo_requests() {
         return println!("skipped: {reason}");
     }
-    let terminal = Terminal::start(PROGRAM, &["ping", "-c", "0", "-i", "1ms", "127.0.0.1"], NARROW, &[]);
+    let terminal = Terminal::start(programs::ringmark(), &["ping", "-c", "0", "-i", "1ms", "127.0.0.1"], NARROW, &[]);
     terminal.wait_for("answers", |picture| picture[0].ends_with(" otherwise") && !picture[0].starts_with("1 "));
     terminal.press_ctrl_c();
     let shown = terminal.end();
@@ -258,7 +256,7 @@ fn the_live_view_of_sniffed_latency_gives_way_to_the_report() {
     let port: u16 = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let chatter = Chatter::start(port);
     let words = ["sniff", "--latency", "--port", &port.to_string()];
-    let terminal = Terminal::start(PROGRAM, &words, NARROW, &[]);
+    let terminal = Terminal::start(programs::ringmark(), &words, NARROW, &[]);
     terminal.wait_for("service times", |picture| picture.iter().any(|row| row.starts_with("service time ")));
     terminal.press_ctrl_c();
     let shown = terminal.end();

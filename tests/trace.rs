@@ -1,7 +1,5 @@
 //! `ringmark trace` from outside: chains of network namespaces with hops that lose, keep silent, and refuse.
 
-mod support;
-
 use serde_json::Value;
 use std::net::IpAddr;
 use support::netns::{Chain, Unprivileged};
@@ -161,7 +159,7 @@ fn where_the_way_is_refused_it_ends() {
 #[test]
 fn without_rights_echo_requests_do_and_the_rest_names_its_remedy() {
     let Some(chain) = Chain::new(3) else { return };
-    let program = Unprivileged::new();
+    let program = Unprivileged::install();
     chain.run(0, "echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range");
     for target in ["10.77.1.2", "fd77:1::2"] {
         let ended = program.run(&chain, 0, &["trace", "--icmp", "-c", "5", "-i", "100ms", "--format", "json", target]);

@@ -5,9 +5,9 @@ use super::dispatcher::Dispatcher;
 use super::histograms::{Sample, Series};
 use super::pacer::Pacer;
 use super::pipeline::SendTimes;
-use super::plan::ThreadPlan;
 use super::recorder::{ErrorKind, Recorder};
 use super::shared::{Phase, Shared, StartFailure};
+use super::thread_plan::ThreadPlan;
 use super::tick::{ReadyQueue, Tick};
 use crate::units::Nanos;
 

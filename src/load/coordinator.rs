@@ -5,9 +5,9 @@
 use super::datagram;
 use super::engines::run_thread;
 use super::histograms::{Histograms, Series};
-use super::plan::{CONNECT_DEADLINE, Task};
 use super::resource_usage::{self, ResourceUsage};
 use super::shared::{Shared, StartFailure};
+use super::tasks::{CONNECT_DEADLINE, Task};
 use super::thread::WorkerError;
 use super::thread_result::ThreadResult;
 use super::timeline::Timeline;

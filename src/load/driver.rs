@@ -7,8 +7,8 @@
 
 use super::context::Context;
 use super::engine::{Engine, Wait};
-use super::plan::ThreadPlan;
 use super::shared::{Phase, Shared};
+use super::thread_plan::ThreadPlan;
 use super::thread_result::ThreadResult;
 use crate::clock::Clock;
 use crate::units::Nanos;

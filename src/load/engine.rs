@@ -1,10 +1,14 @@
 //! What the engines of streams and of datagrams have in common. How each moves bytes is in `stream::engine` and
 //! `datagram::engine`.
 
+use crate::sys::epoll::{Epoll, Events};
 use crate::sys::uring::{Completion, Ring, RingError, RingSettings, Wait as RingWait};
 use crate::units::{Address, Nanos};
 use std::io;
 use std::time::Duration;
+
+/// Most sockets that one epoll_wait(2) reports.
+const MAX_EVENTS: usize = 1024;
 
 /// How long [`Engine::wait`] may take.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +65,45 @@ pub trait Engine: Sized {
 
     /// Whether there are events to notify.
     fn wait(&mut self, wait: Wait) -> io::Result<bool>;
+}
+
+/// Implements what tests need not: such an engine is made by the test, and always has events.
+#[cfg(test)]
+macro_rules! impl_test_engine {
+    ($engine:ty, receives_in_events: $receives:literal) => {
+        impl $crate::load::engine::Engine for $engine {
+            const RECEIVES_IN_EVENTS: bool = $receives;
+
+            fn new(_: &$crate::load::engine::EngineConfig) -> Result<$engine, $crate::load::engine::EngineError> {
+                unreachable!("made by the test")
+            }
+
+            fn wait(&mut self, _: $crate::load::engine::Wait) -> std::io::Result<bool> {
+                Ok(true)
+            }
+        }
+    };
+}
+#[cfg(test)]
+pub(crate) use impl_test_engine;
+
+/// An epoll instance, and the events of the last wait.
+pub struct EventPoll {
+    pub epoll: Epoll,
+    pub events: Events,
+}
+
+impl EventPoll {
+    pub fn new(config: &EngineConfig) -> Result<EventPoll, EngineError> {
+        let events = Events::with_capacity(config.sockets.min(MAX_EVENTS));
+        Ok(EventPoll { epoll: Epoll::new().map_err(EngineError::Epoll)?, events })
+    }
+
+    /// Whether a socket is ready.
+    #[inline]
+    pub fn wait(&mut self, wait: Wait) -> io::Result<bool> {
+        Ok(self.epoll.wait(&mut self.events, Some(wait.timeout()))? > 0)
+    }
 }
 
 /// A ring, and the first completion of the last wait.

@@ -3,10 +3,11 @@
 
 use super::driver::{Driver, Pool};
 use super::engine::Engine;
-use super::plan::{Task, ThreadPlan};
 use super::protocols::{DatagramProtocol, StreamProtocol};
 use super::shared::Shared;
+use super::tasks::Task;
 use super::thread::{self, WorkerError};
+use super::thread_plan::ThreadPlan;
 use super::thread_result::ThreadResult;
 use super::{Config, EngineKind, datagram, stream};
 use crate::clock::Clock;

@@ -224,10 +224,10 @@ fn wait_for_events(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::engine::EngineConfig;
-    use crate::load::plan::ThreadPlan;
+    use crate::load::engine::impl_test_engine;
     use crate::load::stream::ConnectionPool;
     use crate::load::stream::engine::{Done, Event, StreamEngine};
+    use crate::load::thread_plan::ThreadPlan;
     use crate::protocol::echo::client::EchoStream;
     use crate::protocol::size_distribution::SizeDistribution;
     use std::cell::Cell;
@@ -247,17 +247,7 @@ mod tests {
         Ended,
     }
 
-    impl Engine for SlowReceiver {
-        const RECEIVES_IN_EVENTS: bool = true;
-
-        fn new(config: &EngineConfig) -> Result<SlowReceiver, EngineError> {
-            Ok(SlowReceiver { next: (0..config.sockets).map(|_| None).collect() })
-        }
-
-        fn wait(&mut self, _: Wait) -> io::Result<bool> {
-            Ok(true)
-        }
-    }
+    impl_test_engine!(SlowReceiver, receives_in_events: true);
 
     impl StreamEngine for SlowReceiver {
         fn connect(&mut self, connection: usize) -> io::Result<()> {

@@ -9,7 +9,7 @@ use crate::diag::probe_io::{ProbeEvent, ProbeId, ProbeIo, ReceivedPacket};
 use crate::diag::probe_stats::{ProbeStats, Refusal};
 use crate::diag::probe_tracker::{MAX_PROBES, ProbeTracker, Sequence};
 use crate::diag::socket::{EchoSocket, OpenError, Parsed, limit_hops};
-use crate::stats::mix;
+use crate::stats::derive_seed;
 use crate::sys::datagram;
 use crate::sys::raw::Access;
 use crate::sys::uring::Wait;
@@ -236,7 +236,7 @@ impl<'a> State<'a> {
 
 impl FamilySocket {
     fn open(family: Family, config: &Config, nonce: u64, probe_io: &mut ProbeIo) -> Result<FamilySocket, DiagError> {
-        let (socket, echo) = EchoSocket::open(family, EchoId(mix(nonce, 1) as u16))?;
+        let (socket, echo) = EchoSocket::open(family, EchoId(derive_seed(nonce, 1) as u16))?;
         if let Some(hops) = config.hop_limit {
             limit_hops(&socket, family, hops).map_err(|source| OpenError::SetUp { family, source })?;
         }

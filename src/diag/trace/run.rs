@@ -9,7 +9,7 @@ use crate::diag::DiagError;
 use crate::diag::icmp::{self, EchoId, ErrorMessage, Family, Icmp};
 use crate::diag::probe_io::{ProbeEvent, ProbeId, ProbeIo, ReceivedPacket};
 use crate::diag::socket::{EchoSocket, OpenError, Parsed, domain, parse_packet, prepare, prepare_raw};
-use crate::stats::mix;
+use crate::stats::derive_seed;
 use crate::sys::raw::{self, Access};
 use crate::sys::uring::Wait;
 use crate::units::Nanos;
@@ -77,9 +77,10 @@ impl Sockets {
         let destination = config.host.address;
         let family = Family::of(destination);
         let source = source_towards(destination)?;
-        let mut flow = Flow { method: config.method, source, destination, source_port: 0, upper: mix(nonce, 2) as u16 };
+        let mut flow =
+            Flow { method: config.method, source, destination, source_port: 0, upper: derive_seed(nonce, 2) as u16 };
         if config.method == Method::Icmp {
-            let (socket, echo) = EchoSocket::open(family, EchoId(mix(nonce, 1) as u16))?;
+            let (socket, echo) = EchoSocket::open(family, EchoId(derive_seed(nonce, 1) as u16))?;
             flow.source_port = echo.id.0;
             let number = probe_io.add(socket, echo.access == Access::Ping);
             let access = echo.access;

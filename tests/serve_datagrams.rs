@@ -2,9 +2,6 @@
 //! and for the variants whose code paths differ, over IPv4, IPv6 and unix sockets. The server is the real program in a
 //! process of its own, the clients are plain blocking sockets; every byte is checked, no time is measured.
 
-#[macro_use]
-mod support;
-
 use ringmark::engine::Engine;
 use ringmark::sys::datagram::{RecvBatch, set_gro};
 use signal_hook::consts::SIGTERM;
@@ -15,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 use support::cell::Cell;
 use support::datagrams::{Client, LARGEST, Place};
+use support::instantiate;
 use support::net::has_ipv6;
 use support::pattern;
 use support::server::{Server, ringmark};

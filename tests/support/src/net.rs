@@ -1,5 +1,4 @@
 //! What a test on packets needs of the machine: the right to capture, other people's programs, and IPv6.
-#![allow(dead_code, reason = "each suite uses a part of it")]
 
 use ringmark::sys::packet::{Device, Tap};
 use std::process::Command;

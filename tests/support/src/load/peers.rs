@@ -1,5 +1,4 @@
 //! Servers for the generator to meet: one that echoes, and several that do it wrong. Plain blocking threads.
-#![allow(dead_code, reason = "each suite uses a part of it")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};

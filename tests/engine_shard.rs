@@ -1,8 +1,6 @@
 //! Engines as a library: each runs one shard on a thread of this process, with services that no program offers, and is
 //! told what to do through its mailbox.
 
-mod support;
-
 use ringmark::clock::Clock;
 use ringmark::engine::shard::{self, Listener, Message, Outbox, Placement, Shard};
 use ringmark::engine::stats::{SharedStats, Stats};
@@ -302,7 +300,7 @@ macro_rules! suite {
             $(#[test]
             fn $case() {
                 if <$engine as ringmark::engine::Engine>::NAME.contains("uring")
-                    && let Some(reason) = super::support::without_uring()
+                    && let Some(reason) = support::without_uring()
                 {
                     return println!("skipped: {reason}");
                 }

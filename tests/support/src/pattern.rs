@@ -10,7 +10,7 @@ impl Random {
         Random(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
@@ -18,8 +18,8 @@ impl Random {
     /// From `low` to `high`, both included, small numbers and large ones alike: uniform in the logarithm.
     pub fn size(&mut self, low: usize, high: usize) -> usize {
         let bits = (high / low).ilog2() + 1;
-        let scale = low << (self.next() % u64::from(bits));
-        (scale + self.next() as usize % scale).clamp(low, high)
+        let scale = low << (self.next_u64() % u64::from(bits));
+        (scale + self.next_u64() as usize % scale).clamp(low, high)
     }
 }
 

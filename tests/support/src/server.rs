@@ -1,7 +1,7 @@
 //! The program `ringmark serve` as a process: started, read, signalled, and gone when its guard is dropped.
 
 use super::client::Peer;
-use super::{WATCHDOG, datagrams, wait_until};
+use super::{WATCHDOG, datagrams, programs, wait_until};
 use ringmark::sys::process;
 use signal_hook::consts::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
 use std::collections::HashMap;
@@ -13,11 +13,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ringmark");
-
 /// `ringmark` with these arguments, with nothing of the test's own on its standard streams.
 pub fn ringmark<'a>(words: impl IntoIterator<Item = &'a str>) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(programs::ringmark());
     command.args(words);
     command
 }

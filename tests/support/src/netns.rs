@@ -2,7 +2,8 @@
 //!
 //! Namespace i is 10.77.i.1 and fd77:i::1 on its way to the next one, and 10.77.(i-1).2 and fd77:(i-1)::2 on its way back.
 
-use super::server::{Ended, PROGRAM, Process};
+use super::programs;
+use super::server::{Ended, Process};
 use super::wait_until;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -96,7 +97,7 @@ impl Chain {
 
     /// `ringmark` with these words in a namespace, to its end.
     pub fn ringmark(&self, index: usize, words: &[&str]) -> Ended {
-        let mut command = self.command(index, PROGRAM);
+        let mut command = self.command(index, programs::ringmark());
         command.args(words);
         Process::start(command).end()
     }
@@ -114,9 +115,9 @@ impl Drop for Chain {
 pub struct Unprivileged(tempfile::TempDir);
 
 impl Unprivileged {
-    pub fn new() -> Unprivileged {
+    pub fn install() -> Unprivileged {
         let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
-        fs::copy(PROGRAM, folder.path().join("ringmark")).unwrap();
+        fs::copy(programs::ringmark(), folder.path().join("ringmark")).unwrap();
         Unprivileged(folder)
     }
 

@@ -1,6 +1,9 @@
 //! ringload as a process, and what it reports.
-#![allow(dead_code, reason = "each suite uses a part of it")]
 
+pub mod faults;
+pub mod peers;
+
+use super::programs;
 use ringmark::record::LoadReport;
 use ringmark::sys::uring;
 use std::process::{Command, Output, Stdio};
@@ -18,7 +21,7 @@ pub fn engines() -> Vec<&'static str> {
 }
 
 pub fn command(words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringload"));
+    let mut command = Command::new(programs::ringload());
     command.args(words).stdin(Stdio::null());
     command
 }

@@ -1,8 +1,6 @@
 //! The program from outside: what its help teaches, what it refuses and what it advises then, its signals, its output,
 //! and other people's clients.
 
-mod support;
-
 use proptest::prelude::*;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::ffi::OsString;
@@ -14,7 +12,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use support::client::{Peer, send_until_stuck};
 use support::datagrams::Client;
-use support::server::{Ended, PROGRAM, Process, Server, fields, ringmark, run};
+use support::programs;
+use support::server::{Ended, Process, Server, fields, ringmark, run};
 
 const ENGINES: [&str; 5] = ["uring", "epoll", "threads", "tokio", "tokio-uring"];
 /// An echo listener on a port that the kernel chooses, on an engine that every machine has.
@@ -252,7 +251,7 @@ fn an_sqpoll_core_that_is_not_there_is_named() {
 /// A command of the shell, in which $0 is ringmark and $1 ringload: its exit code and what it said on standard error.
 fn shell(line: &str) -> Ended {
     let mut command = Command::new("sh");
-    command.args(["-c", line, PROGRAM, env!("CARGO_BIN_EXE_ringload")]);
+    command.args(["-c", line, programs::ringmark(), programs::ringload()]);
     Process::start(command).end()
 }
 
@@ -441,7 +440,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 fn without_io_uring(words: &[&str]) -> Command {
     let mut command = Command::new("python3");
-    command.args(["-c", FORBID_URING, PROGRAM]).args(words);
+    command.args(["-c", FORBID_URING, programs::ringmark()]).args(words);
     command
 }
 
@@ -521,7 +520,7 @@ fn curl_hears_its_own_request() {
 fn a_shard_that_cannot_start_ends_the_server_with_its_reason() {
     for limit in 9..20 {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -Hn {limit}; exec \"$0\" \"$@\""), PROGRAM]).args(EPOLL);
+        shell.args(["-c", &format!("ulimit -Hn {limit}; exec \"$0\" \"$@\""), programs::ringmark()]).args(EPOLL);
         let process = Process::start(shell);
         if process.line().is_some_and(|line| line.starts_with("listening")) {
             process.signal(SIGTERM);

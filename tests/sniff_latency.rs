@@ -2,8 +2,6 @@
 //! measures: the client's clock starts before its request is captured, and stops after the answer was. So the wire's
 //! median is at most the client's, and what is between them is the client's own way to the wire and back.
 
-mod support;
-
 use serde_json::Value;
 use signal_hook::consts::{SIGCONT, SIGINT, SIGSTOP};
 use std::cell::Cell;
@@ -15,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 use support::calm;
 use support::net::can_capture;
+use support::programs;
 use support::server::{Process, Server, ringmark};
 use support::{WATCHDOG, wait_until};
 
@@ -63,7 +62,7 @@ fn expect_within(report: &Value, client_p50: f64) {
 }
 
 fn ringload(target: &str, more: &[&str]) -> Value {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringload"));
+    let mut command = Command::new(programs::ringload());
     command
         .args([target, "--warmup", "0", "--engine", "epoll", "--format", "json", "--quiet", "--no-counts"])
         .args(more);

@@ -1,15 +1,16 @@
 //! What the out-of-process suites share: the program as a process that cannot outlive its test, clients that cannot
 //! hang, and streams of bytes that tell when one of them is wrong.
-#![allow(dead_code, reason = "each suite uses a part of it")]
+#![forbid(unsafe_code)]
 
 pub mod calm;
-#[macro_use]
 pub mod cell;
 pub mod client;
 pub mod datagrams;
+pub mod load;
 pub mod net;
 pub mod netns;
 pub mod pattern;
+pub mod programs;
 pub mod server;
 pub mod terminal;
 

@@ -1,16 +1,10 @@
 //! ringload's open loop and what makes a run invalid, from outside: real servers that stall, lag and fail.
 
-#[path = "support/calm.rs"]
-mod calm;
-#[path = "load/peers.rs"]
-mod peers;
-#[path = "load/program.rs"]
-mod program;
-
-use peers::{Manner, Peer};
-use program::{engines, report, ringload};
 use ringmark::record::{LoadReport, Reason};
 use std::time::Duration;
+use support::calm;
+use support::load::peers::{Manner, Peer};
+use support::load::{engines, report, ringload};
 
 const MILLISECOND: u64 = 1_000_000;
 

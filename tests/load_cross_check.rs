@@ -1,12 +1,5 @@
 //! ringload against a client that shares nothing with it, on the same server: do they measure the same?
 
-#[path = "load/peers.rs"]
-mod peers;
-#[path = "load/program.rs"]
-mod program;
-
-use peers::{Manner, Peer};
-use program::{engines, report, ringload};
 use ringmark::stats::median;
 use ringmark::sys::affinity;
 use ringmark::units::CoreList;
@@ -14,6 +7,8 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::load::peers::{Manner, Peer};
+use support::load::{self, engines, report, ringload};
 
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/load/client.py");
 const ROUNDS: usize = 7;
@@ -39,7 +34,7 @@ fn independent(address: &str, core: usize) -> Option<f64> {
 fn ours(engine: &str, address: &str, core: usize) -> f64 {
     let cores = format!("{core}-{core}");
     let pinned = ["-c", "1", "-s", SIZE, "-d", "200ms", "--warmup", "20ms", "--cores", &cores];
-    let mut command = program::command(&[&[address, "--engine", engine, "--format", "json"], &pinned[..]].concat());
+    let mut command = load::command(&[&[address, "--engine", engine, "--format", "json"], &pinned[..]].concat());
     report(&command.output().unwrap()).latency_ns.p50 as f64
 }
 

@@ -2,9 +2,6 @@
 //! whose code paths differ. The server is the real program in a process of its own, the clients are plain blocking
 //! sockets; every byte is checked, no time is measured.
 
-#[macro_use]
-mod support;
-
 use ringmark::engine::Engine;
 use signal_hook::consts::SIGTERM;
 use std::net::{Shutdown, TcpStream};
@@ -12,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use support::cell::Cell;
 use support::client::{Peer, Served, Stream, send_until_stuck, who_is_served};
+use support::instantiate;
 use support::pattern::Random;
+use support::programs;
 use support::server::{Server, fields, ringmark};
 
 /// A slow reader is held back long before this, its socket buffers being small.
@@ -284,7 +283,7 @@ fn running_out_of_descriptors_is_survived(cell: &Cell) {
     const CROWD: u64 = 220;
     let Some(words) = cell.words(&["--echo", "tcp://127.0.0.1:0"]) else { return };
     let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", &format!("ulimit -n {LIMIT}; exec \"$0\" serve \"$@\""), support::server::PROGRAM]).args(words);
+    shell.args(["-c", &format!("ulimit -n {LIMIT}; exec \"$0\" serve \"$@\""), programs::ringmark()]).args(words);
     let server = Server::spawn(shell, 1);
     let mut busy = server.connect(1);
     let mut crowd = server.connect_many(0..CROWD);

@@ -1,5 +1,4 @@
 //! Runs whose figures other programs or a hypervisor may spoil: repeated only where something says that they did.
-#![allow(dead_code, reason = "each suite uses a part of it")]
 
 use ringmark::record::{LoadReport, Reason};
 use serde_json::Value;

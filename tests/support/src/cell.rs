@@ -38,13 +38,13 @@ impl Cell {
 }
 
 /// Makes a module of tests, one for each case, that are called with the cell.
-#[allow(unused_macros, reason = "not every suite is instantiated")]
+#[macro_export]
 macro_rules! instantiate {
     ($name:ident, $cell:expr, [$($case:ident)*]) => {
         #[allow(non_snake_case, reason = "named after the engine's variant")]
         mod $name {
             use super::*;
-            const CELL: Cell = $cell;
+            const CELL: $crate::cell::Cell = $cell;
             $(#[test] fn $case() { super::$case(&CELL); })*
         }
     };

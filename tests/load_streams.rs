@@ -1,17 +1,12 @@
 //! ringload from outside: the program against servers that behave and servers that do not.
 
-#[path = "load/peers.rs"]
-mod peers;
-#[path = "load/program.rs"]
-mod program;
-
-use peers::{Manner, Peer};
-use program::{command, engines, report, ringload};
 use ringmark::record::{LoadReport, Reason};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
+use support::load::peers::{self, Manner, Peer};
+use support::load::{self, command, engines, report, ringload};
 
 /// Whether it makes a run invalid because of how fast and how busy this machine is.
 fn is_of_the_machine(reason: &Reason) -> bool {
@@ -25,7 +20,7 @@ fn valid(output: &Output) -> LoadReport {
     assert!(report.invalid.iter().all(is_of_the_machine), "{:?} {:?}", report.invalid, report.errors);
     assert_eq!(output.status.code(), Some(if report.invalid.is_empty() { 0 } else { 3 }), "{output:?}");
     assert!(report.errors.values().all(|count| *count == 0), "{:?}", report.errors);
-    program::expect_silence(output);
+    load::expect_silence(output);
     report
 }
 
