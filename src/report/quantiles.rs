@@ -98,7 +98,7 @@ mod tests {
         assert_eq!((p999.low_ns.is_some(), p999.high_ns), (true, None), "2 samples beyond: {p999:?}");
     }
 
-    /// A server that answers for 6 s and then is silent for 24: what the silent seconds are to tell is nothing.
+    /// A server that answers for 6 s and then not for 24: the seconds without an answer add no information.
     #[test]
     fn seconds_without_an_answer_make_nothing_more_certain() {
         let filled: Vec<_> = (0..6).map(|batch| histogram((1..=250).map(move |value| value + batch))).collect();
