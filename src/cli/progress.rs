@@ -3,7 +3,7 @@
 use super::live::Live;
 use crate::cli::told;
 use crate::clock::Clock;
-use crate::trial::{Plan, Schedule};
+use crate::trial::{Plan, TrialSlot};
 use crate::units::{Nanos, counted};
 
 pub struct Progress {
@@ -48,7 +48,7 @@ impl Progress {
         self.begun = Some(self.clock.now());
     }
 
-    pub fn starting(&mut self, plan: &Plan, trial: Schedule) {
+    pub fn starting(&mut self, plan: &Plan, trial: TrialSlot) {
         let (cell, name) = (&plan.workloads[trial.cell].shape, &plan.contestants[trial.contestant].name);
         let size = cell.size_mix.clone().unwrap_or_else(|| cell.size.to_string());
         self.current = format!("{name}, {} x {size} B, round {}", counted(cell.connections, "connection"), trial.round);

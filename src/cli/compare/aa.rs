@@ -10,7 +10,7 @@ use crate::record::{
 };
 use crate::report::json;
 use crate::stats::derive_seed;
-use crate::trial::{self, Cancel, Observer, Plan, Schedule};
+use crate::trial::{self, Cancel, Observer, Plan, TrialSlot};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::ExitCode;
@@ -101,9 +101,9 @@ struct Pair<'a> {
 }
 
 impl Observer for Pair<'_> {
-    fn starting(&mut self, _: Schedule) {}
+    fn starting(&mut self, _: TrialSlot) {}
 
-    fn finished(&mut self, trial: Schedule, record: TrialRecord) {
+    fn finished(&mut self, trial: TrialSlot, record: TrialRecord) {
         self.trials[trial.contestant].push(record);
         self.progress.finished();
     }

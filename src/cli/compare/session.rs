@@ -6,7 +6,7 @@ use crate::cli::told::told;
 use crate::record::{CompareReport, Reason, Stopped, TrialRecord, file};
 use crate::report::derive::{self, RunningFigures};
 use crate::report::{json, stopping};
-use crate::trial::{self, Cancel, Observer, Plan, Schedule};
+use crate::trial::{self, Cancel, Observer, Plan, TrialSlot};
 use crate::units::{Nanos, counted};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -107,7 +107,7 @@ impl Recorder {
 }
 
 impl Observer for Recorder {
-    fn starting(&mut self, trial: Schedule) {
+    fn starting(&mut self, trial: TrialSlot) {
         self.progress.starting(&self.plan, trial);
     }
 
@@ -120,7 +120,7 @@ impl Observer for Recorder {
         self.report.cells[cell].stopped = Some(why);
     }
 
-    fn finished(&mut self, trial: Schedule, record: TrialRecord) {
+    fn finished(&mut self, trial: TrialSlot, record: TrialRecord) {
         if let Some(reason) = record.failed.as_ref().map(Reason::first_line) {
             self.progress.say(&format!("failed: {reason}"));
         }
