@@ -4,7 +4,7 @@ use super::settings::Settings;
 use super::{CompareArgs, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED};
 use crate::cli::progress::Progress;
 use crate::cli::report::{print, render};
-use crate::cli::told::{self, told};
+use crate::cli::stderr::{self, error_chain};
 use crate::record::{
     AA_SCHEMA, AaComparison, AaReport, CompareReport, Reason, RunContext, Stopped, TrialRecord, Verdict, file,
 };
@@ -59,7 +59,7 @@ pub fn run(args: &CompareArgs, settings: Settings, count: u64, cancel: Cancel) -
     save(&output, &report)?;
     let code = exit_code(&report);
     print(&render(&report, args.format)?)?;
-    told::say(format_args!("Saved: {}", output.display()));
+    stderr::print(format_args!("Saved: {}", output.display()));
     Ok(code)
 }
 
@@ -82,13 +82,13 @@ fn compare_all(
         let verdict = comparison.verdict.map_or("", Verdict::text);
         report.comparisons.push(comparison);
         report.count();
-        progress.say(&format!(
+        progress.print(&format!(
             "comparison {} of {count}: {verdict}; {} false alarms so far",
             index + 1,
             report.false_alarms
         ));
         if let Err(error) = save(output, report) {
-            progress.say(&format!("{}; measuring goes on", told(&error)));
+            progress.print(&format!("{}; measuring goes on", error_chain(&error)));
         }
     }
     Stopped::Rounds
