@@ -1,4 +1,4 @@
-//! Echo requests: how they are written, and bytes that tell which request they belong to.
+//! Echo requests: how they are written, and payloads that identify the request they belong to.
 
 use super::icmp::{EchoId, Family, HEADER};
 use super::probe_tracker::Sequence;
@@ -12,6 +12,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// `nonce` should differ from run to run.
     pub fn new(nonce: u64) -> Pattern {
         Pattern { nonce }
     }

@@ -53,7 +53,7 @@ impl Run<'_> {
     fn on<E: EnginePair>(&self, config: &Config) -> Result<ThreadResult, WorkerError> {
         match config.target.transport {
             Transport::Stream => self.on_streams::<E::Stream>(StreamProtocol::default()),
-            Transport::Datagram => self.on_datagrams::<E::Datagram>(config.datagrams.dialect),
+            Transport::Datagram => self.on_datagrams::<E::Datagram>(config.datagrams.protocol),
         }
     }
 

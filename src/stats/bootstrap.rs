@@ -16,7 +16,9 @@ pub const RESAMPLES: usize = 10_000;
 /// Where the true value lies, 95 times in 100.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
+    /// Lower bound.
     pub low: f64,
+    /// Upper bound.
     pub high: f64,
 }
 

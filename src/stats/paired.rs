@@ -16,6 +16,7 @@ pub struct PairedRatio {
     pub median: f64,
     /// 95 % interval of that median.
     pub interval: Interval,
+    /// Pairs that it is computed from.
     pub pairs: usize,
 }
 

@@ -2,13 +2,13 @@
 //!
 //! Requests that follow each other are alike: a stall slows all that wait in it. Treated as independent, they give
 //! intervals that are far too narrow. So the samples come in batches (the rounds of a comparison, the intervals of a
-//! run), and how much the batches differ tells what their samples are worth (batch means; Law and Kelton, "Simulation
+//! run), and how much the batches differ shows how many independent samples they are worth (batch means; Law and Kelton, "Simulation
 //! Modeling and Analysis", section 9.5; the ratio of the two variances is the design effect of Kish 1965).
 //!
 //! Batches are as large as they turn out: a server that stalls leaves some without a sample, and answers what waited in
 //! the next. So the share below the quantile is a ratio of two sums over the batches, and its variance is that of such a
 //! ratio (Cochran, "Sampling Techniques", section 3.12, proportions in cluster sampling): a large batch that differs
-//! weighs by the square of its size. Batches without a sample say nothing and count nowhere.
+//! weighs by the square of its size. Batches without a sample are left out.
 
 use super::critical_values::student_t;
 
@@ -18,7 +18,9 @@ pub const MIN_BATCHES: usize = 6;
 /// A stretch of samples, and how many of them lie at or below the quantile of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
+    /// Samples of the batch.
     pub samples: u64,
+    /// Of those: at or below the quantile of all.
     pub below: u64,
 }
 
@@ -26,11 +28,13 @@ pub struct Batch {
 /// `None` where the data cannot carry that bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ranks {
+    /// Lower bound.
     pub low: Option<f64>,
+    /// Upper bound.
     pub high: Option<f64>,
 }
 
-/// What samples that came in batches are worth.
+/// How many independent samples the samples of some batches are worth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EffectiveSampleSize {
     /// As many independent ones. Never more than there are.

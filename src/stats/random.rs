@@ -8,6 +8,7 @@ pub struct Random {
 }
 
 impl Random {
+    /// The same seed gives the same numbers.
     pub fn new(seed: u64) -> Random {
         let mut state = seed;
         Random { state: std::array::from_fn(|_| splitmix64(&mut state)) }

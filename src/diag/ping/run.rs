@@ -1,4 +1,4 @@
-//! The loop of ping: what the schedule says goes out, what arrives finds its request.
+//! The loop of ping: requests go out as scheduled, and each packet that arrives is matched with its request.
 
 use super::{Config, Outcome, PingEvent, SendSchedule, Stamps};
 use crate::clock::Clock;
@@ -27,7 +27,7 @@ const LEAST_ROOM: usize = 2048;
 /// What may come before the payload of an answer: headers of IP and ICMP.
 const HEADERS: usize = 128;
 
-/// Pings until the count is reached and all is over, or `stop` says so: then what is under way is still waited for.
+/// Pings until the count is reached and all is over, or `stop` is set: then what is under way is still waited for.
 /// `on_event` learns of every event. `nonce` should differ from run to run.
 pub fn run(
     config: &Config,
