@@ -142,7 +142,7 @@ impl Schedule {
         self.next
     }
 
-    /// The next request's instant, if that has come by `now`. Call it until it says no: being late loses none.
+    /// The next request's instant, if that has come by `now`. Call it until there is none: being late loses none.
     #[inline]
     pub fn due(&mut self, now: Nanos) -> Option<Nanos> {
         let intended = self.next;

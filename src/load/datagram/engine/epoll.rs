@@ -1,10 +1,11 @@
 //! The readiness engine: epoll, level-triggered, one recvmmsg(2) per readiness and one sendmmsg(2) per send.
 
 use super::{DatagramEngine, Event, IoStats, Refused, Writer, prepare_segments, refuses_segments};
-use crate::load::engine::{Engine, EngineConfig, EngineError, EventPoll, Wait};
+use crate::load::engine::{Engine, EngineConfig, EngineError, EventPoll};
 use crate::sys::datagram::{BATCH, RecvBatch, SendBatch, gso, parts};
 use crate::sys::epoll::Interest;
 use crate::sys::socket::is_transient;
+use crate::sys::wait::Wait;
 use socket2::Socket;
 use std::io;
 

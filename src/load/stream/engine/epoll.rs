@@ -1,10 +1,11 @@
 //! The readiness engine: epoll, level-triggered, one recv(2) per readiness and one send(2) per send.
 
 use super::{Done, Event, StreamEngine};
-use crate::load::engine::{Engine, EngineConfig, EngineError, EventPoll, Wait};
+use crate::load::engine::{Engine, EngineConfig, EngineError, EventPoll};
 use crate::load::stream::target::Target;
 use crate::sys::epoll::{Epoll, Interest, Ready};
 use crate::sys::socket::is_transient;
+use crate::sys::wait::Wait;
 use socket2::Socket;
 use std::io::{self, Read};
 use std::net::Shutdown;

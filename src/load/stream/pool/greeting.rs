@@ -1,4 +1,4 @@
-//! A pool that speaks a protocol which says something first, is told what it did not ask for, and has a series of its own.
+//! A pool that speaks a protocol which says something first, receives what it did not ask for, and has a series of its own.
 
 use super::tests::{Faults, Sim};
 use super::*;
