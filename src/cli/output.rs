@@ -2,7 +2,7 @@
 
 use crate::cli::told;
 use crate::record::file;
-use crate::report::export::{Form, Part};
+use crate::report::export::{ExportFormat, Part};
 use crate::report::result::StoredResult;
 use crate::report::threshold::{Metric, Subject, Threshold};
 use anyhow::{Context, Result};
@@ -36,7 +36,7 @@ pub struct OutputArgs {
 /// One `--export`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
-    form: Form,
+    form: ExportFormat,
     path: PathBuf,
 }
 
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn exports_are_a_format_and_a_file() {
         let export: Export = "hlog=a=b.hlog".parse().unwrap();
-        assert_eq!(export, Export { form: Form::Hlog, path: "a=b.hlog".into() });
+        assert_eq!(export, Export { form: ExportFormat::Hlog, path: "a=b.hlog".into() });
         for (text, part) in [("csv", "FORMAT=FILE"), ("xml=x", "'xml' is no format"), ("csv=", "missing")] {
             assert!(text.parse::<Export>().unwrap_err().contains(part), "{text}");
         }

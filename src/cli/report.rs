@@ -2,7 +2,7 @@
 
 use crate::cli::output::OutputArgs;
 use crate::report::result::{Stored, StoredResult, parse};
-use crate::report::{against, json};
+use crate::report::{baseline_diff, json};
 use crate::units::Bytes;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -57,13 +57,13 @@ pub fn run(args: ReportArgs) -> Result<ExitCode> {
         return Ok(args.outcome.verdict(&*stored));
     };
     let name = |path: &Path| path.display().to_string();
-    let both = against::against((&name(&args.file), &*stored), (&name(baseline), &*read(baseline)?));
+    let both = baseline_diff::diff((&name(&args.file), &*stored), (&name(baseline), &*read(baseline)?));
     let report = both.with_context(|| format!("cannot compare {} with {}", args.file.display(), baseline.display()))?;
     print(&match args.format {
-        Format::Text => against::render(&report),
+        Format::Text => baseline_diff::render(&report),
         Format::Json => json::render(&report)?,
     })?;
-    Ok(args.outcome.judge(&against::judged(&*stored, &report)))
+    Ok(args.outcome.judge(&baseline_diff::judged(&*stored, &report)))
 }
 
 fn read(path: &Path) -> Result<Stored> {

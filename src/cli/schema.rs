@@ -1,7 +1,7 @@
 //! `ringmark schema`: what the JSON looks like, for programs.
 
 use super::report::print;
-use crate::report::against::AgainstReport;
+use crate::report::baseline_diff::BaselineDiff;
 use crate::report::json;
 use crate::report::result::KINDS;
 use anyhow::Result;
@@ -37,5 +37,5 @@ pub fn run(args: &SchemaArgs) -> Result<ExitCode> {
 
 fn schema(of: &str) -> Schema {
     let kind = KINDS.iter().find(|kind| kind.name == of);
-    kind.map_or_else(|| schema_for!(AgainstReport), |kind| (kind.form)())
+    kind.map_or_else(|| schema_for!(BaselineDiff), |kind| (kind.form)())
 }

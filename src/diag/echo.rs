@@ -1,8 +1,8 @@
-//! Echo requests: how they are written, and bytes that tell which request they belong to.
+//! Echo requests: how they are written, and payloads that identify the request they belong to.
 
 use super::icmp::{EchoId, Family, HEADER};
 use super::probe_tracker::Sequence;
-use crate::stats::{mix, splitmix64};
+use crate::stats::{derive_seed, splitmix64};
 use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Type};
 
 /// Payloads that differ from request to request and from run to run, so that nothing old or foreign passes for an answer.
@@ -12,6 +12,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// `nonce` should differ from run to run.
     pub fn new(nonce: u64) -> Pattern {
         Pattern { nonce }
     }
@@ -31,7 +32,7 @@ impl Pattern {
     }
 
     fn words(self, target: u32, sequence: Sequence) -> impl Iterator<Item = [u8; 8]> {
-        let mut state = mix(self.nonce ^ u64::from(target), sequence.0);
+        let mut state = derive_seed(self.nonce ^ u64::from(target), sequence.0);
         std::iter::repeat_with(move || splitmix64(&mut state).to_be_bytes())
     }
 }

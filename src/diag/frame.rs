@@ -19,13 +19,15 @@ pub struct Frame<'a> {
     pub link: Option<([u8; 6], [u8; 6])>,
     /// What follows the link's headers.
     pub ether_type: u16,
+    /// IP or ARP; `None` for anything else, and where it is cut.
     pub net: Option<LaxNetSlice<'a>>,
+    /// TCP, UDP or ICMP, where its header is whole.
     pub transport: Option<TransportSlice<'a>>,
     /// Bytes that the IP header claims for the transport's header and payload, cut or not.
     pub claimed: usize,
 }
 
-/// The two ends and the transport of a packet with ports.
+/// The addresses of an IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddrPair {
     pub source: IpAddr,

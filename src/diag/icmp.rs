@@ -19,19 +19,22 @@ pub enum Family {
 }
 
 impl Family {
+    /// The family of an address; IPv4-mapped IPv6 addresses count as IPv6.
     pub fn of(address: IpAddr) -> Family {
         if address.is_ipv6() { Family::V6 } else { Family::V4 }
     }
 
+    /// ICMP type of an echo request (RFC 792, RFC 4443).
     pub const fn echo_request(self) -> u8 {
         if matches!(self, Family::V4) { 8 } else { 128 }
     }
 
+    /// ICMP type of an echo reply (RFC 792, RFC 4443).
     pub const fn echo_reply(self) -> u8 {
         if matches!(self, Family::V4) { 0 } else { 129 }
     }
 
-    /// Types that are of interest to who sends probes: replies and what tells of errors.
+    /// ICMP types that concern a sender of probes: echo replies and errors.
     pub const fn relevant_types(self) -> &'static [u8] {
         match self {
             Family::V4 => &[0, 3, 4, 5, 11, 12],
@@ -40,7 +43,7 @@ impl Family {
     }
 }
 
-/// The name that tells one sender's echo requests from another's.
+/// The identifier of an echo request (RFC 792): distinguishes the requests of one sender from those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EchoId(pub u16);
 
@@ -63,19 +66,24 @@ pub struct Echo<'a> {
 /// An error, and whose packet met it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorMessage {
+    /// Why the packet was not delivered.
     pub reason: IcmpReason,
+    /// The start of the packet that caused the error.
     pub quoted: Quoted,
 }
 
 /// The start of a packet as it came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quoted {
+    /// Sender of the quoted packet.
     pub source: IpAddr,
+    /// Destination of the quoted packet.
     pub destination: IpAddr,
+    /// The first 8 bytes after its IP header.
     pub transport: QuotedHeader,
 }
 
-/// What tells a quoted packet from others. Routers must quote no more than 8 bytes of it (RFC 792).
+/// What identifies a quoted packet. Routers must quote no more than 8 bytes behind its IP header (RFC 792).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuotedHeader {
     Echo { id: EchoId, sequence: u16 },
@@ -100,8 +108,11 @@ pub enum IcmpError {
 /// Type, code and further word of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IcmpReason {
+    /// Version of IP, on which the meaning of `kind` and `code` depends.
     pub family: Family,
+    /// ICMP type.
     pub kind: u8,
+    /// ICMP code.
     pub code: u8,
     /// The MTU of the next link, where the packet was too big for it.
     pub mtu: u32,
@@ -161,7 +172,7 @@ fn quoted(packet: &[u8]) -> Option<Quoted> {
 }
 
 /// Only the first fragment of a packet has its transport's header. The kernel sends our packets in fragments where they
-/// are too long, and errors are told of the first.
+/// are too long, and errors are reported for the first.
 fn is_later_fragment(ip: &LaxIpSlice<'_>) -> bool {
     match ip {
         LaxIpSlice::Ipv4(v4) => v4.header().fragments_offset().value() > 0,

@@ -1,5 +1,5 @@
 //! Diagnostics on raw sockets: is it there ([`ping`]), which way does it go ([`trace`]), what passes a device
-//! ([`sniff`]), and what that tells of a server ([`latency`]).
+//! ([`sniff`]), and how long a server takes to answer ([`latency`]).
 //!
 //! What a probe became is decided by pure state machines ([`probe_tracker`]) and parsers ([`icmp`]); I/O is thin and goes through
 //! the ring ([`probe_io`]). This module never sends to an address that nobody typed, never faster than its caller allows, and

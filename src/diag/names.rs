@@ -7,7 +7,9 @@ use std::net::{IpAddr, ToSocketAddrs};
 /// A host as it was typed, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
+    /// As it was typed.
     pub name: String,
+    /// An IPv4-mapped IPv6 address becomes IPv4.
     pub address: IpAddr,
 }
 
@@ -57,7 +59,7 @@ fn lookup(name: &str) -> Result<Vec<IpAddr>, NameError> {
     }
 }
 
-/// Neither a group, nor everybody, nor nobody.
+/// Neither multicast, nor broadcast, nor unspecified.
 fn is_one_host(address: IpAddr) -> bool {
     !address.is_unspecified() && !address.is_multicast() && address != IpAddr::from([255; 4])
 }

@@ -1,6 +1,6 @@
 //! The one loop that sends and receives probes: sockets on a ring, with the kernel's stamps where it gives some.
 //!
-//! Knows nothing of what the probes say.
+//! Does not interpret the content of probes.
 
 use super::DiagError;
 use crate::clock::Clock;
@@ -52,6 +52,7 @@ struct Open {
 /// The caller's name for a probe: comes back should it not get out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeId {
+    /// Chosen by the caller: ping's target, trace's hop.
     pub owner: u32,
     /// The lower 16 bits of the probe's number.
     pub number: u16,
@@ -60,12 +61,10 @@ pub struct ProbeId {
 /// What happened.
 #[derive(Debug)]
 pub enum ProbeEvent<'a> {
+    /// A packet arrived at one of the sockets.
     Received(ReceivedPacket<'a>),
     /// A probe was not sent.
-    Unsent {
-        id: ProbeId,
-        error: io::Error,
-    },
+    Unsent { id: ProbeId, error: io::Error },
 }
 
 /// What came in.
@@ -75,16 +74,20 @@ pub struct ReceivedPacket<'a> {
     pub socket: usize,
     /// The sender; of an error whom the packet was meant for that caused it.
     pub from: Option<IpAddr>,
+    /// As the socket delivers it: raw IPv4 sockets with the IP header.
     pub bytes: &'a [u8],
+    /// When it arrived, in nanoseconds of the clock that [`ProbeIo::new`] was given.
     pub at: Nanos,
     /// `at` is the kernel's stamp, not our clock after the receive.
     pub stamped: bool,
+    /// TTL or hop limit with which it arrived, where the kernel reports it.
     pub hop_limit: Option<u8>,
     /// `bytes` is a packet of ours that met this error.
     pub error: Option<ExtendedError>,
 }
 
 impl ProbeIo {
+    /// `room`: bytes of the longest datagram that is received whole.
     pub fn new(clock: Clock, room: usize) -> Result<ProbeIo, DiagError> {
         let settings =
             |taskrun| RingSettings { entries: ENTRIES, completions: ENTRIES * 2, taskrun, ..Default::default() };
@@ -107,6 +110,7 @@ impl ProbeIo {
         number
     }
 
+    /// The socket with the number that [`ProbeIo::add`] returned.
     pub fn socket(&self, number: usize) -> &Socket {
         &self.sockets[number].socket
     }
@@ -153,7 +157,7 @@ impl ProbeIo {
         self.sends += 1;
     }
 
-    /// Hands over what has arrived so far without waiting for more: whoever gives something up after it does so though all
+    /// Hands over what has arrived so far without waiting for more, so that a probe is given up only after all
     /// that came in time has been seen, however long this process was kept from looking.
     pub fn catch_up(&mut self, mut handle: impl FnMut(ProbeEvent<'_>)) -> Result<(), DiagError> {
         for _ in 0..MAX_CATCH_UP {
@@ -165,7 +169,7 @@ impl ProbeIo {
         Ok(())
     }
 
-    /// Sends what is queued, waits as told, and hands over what happened.
+    /// Sends what is queued, waits as `wait` says, and hands over what happened.
     pub fn turn(&mut self, wait: Wait, mut handle: impl FnMut(ProbeEvent<'_>)) -> Result<(), DiagError> {
         self.arrived = false;
         self.ring.enter(wait).map_err(DiagError::io("entering the ring"))?;
@@ -210,7 +214,7 @@ impl ProbeIo {
         ReceivedPacket { socket, from, bytes, at, stamped: stamp.is_some(), hop_limit, error }
     }
 
-    /// Receives fail with what ICMP told of an earlier send; the queue of errors has it too.
+    /// A receive also fails with the ICMP error that an earlier send caused; the error queue has it too.
     fn failed(&mut self, number: usize, error: io::Error) -> Result<(), DiagError> {
         let socket = &mut self.sockets[number];
         socket.failures += 1;
@@ -226,7 +230,7 @@ impl ProbeIo {
         let id = ProbeId { owner, number: generation as u16 };
         let Some(msg) = completion.msg else { return };
         match completion.result {
-            // What failed may have been an earlier probe, of which the socket only now tells.
+            // The error may be that of an earlier probe, which the socket reports only now.
             Err(_) if kind == SEND => self.push(SEND_AGAIN, (generation >> 16) as usize, id, msg),
             Err(errno) => {
                 self.spare.push(msg);

@@ -9,13 +9,15 @@ use std::net::IpAddr;
 
 /// Significant digits of the round-trip times.
 const DIGITS: u8 = 3;
-/// Longest round trip that is told apart from longer ones.
+/// Longest round trip that is recorded; longer ones count as this.
 const LONGEST: Nanos = Nanos::from_secs(3600);
 
 /// Who refused a request, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refusal {
+    /// The router or host that sent the error.
     pub from: IpAddr,
+    /// ICMP type and code of it.
     pub reason: IcmpReason,
 }
 
@@ -23,6 +25,7 @@ pub struct Refusal {
 /// [`ProbeStats::lost`].
 #[derive(Clone, Debug)]
 pub struct ProbeStats {
+    /// Requests handed to the kernel.
     pub sent: u64,
     /// Of those: under way, within the time limit.
     pub waiting: u64,
@@ -38,7 +41,7 @@ pub struct ProbeStats {
     pub corrupt: u64,
     /// Requests that met an error on the way.
     pub refused: u64,
-    /// What told of errors, advice included.
+    /// ICMP errors received, by sender and reason; redirects and source quenches included.
     pub refusals: BTreeMap<Refusal, u64>,
     /// Requests that the kernel did not take.
     pub unsent: u64,
@@ -72,6 +75,7 @@ impl Default for ProbeStats {
 }
 
 impl ProbeStats {
+    /// A request is handed to the kernel.
     pub fn send(&mut self) {
         self.sent += 1;
         self.waiting += 1;
@@ -89,6 +93,7 @@ impl ProbeStats {
         self.unsent_because = Some(because);
     }
 
+    /// An answer was received.
     pub fn arrived(&mut self, kind: AnswerKind) {
         match kind {
             AnswerKind::InTime { rtt, reordered } => {
@@ -107,14 +112,14 @@ impl ProbeStats {
         }
     }
 
-    /// Something on the way told of an error; `ends` where it was the end of a request.
+    /// An ICMP error was received; `ends`: the request will not be answered.
     pub fn refuse(&mut self, refusal: Refusal, ends: bool) {
         *self.refusals.entry(refusal).or_default() += 1;
         self.refused += u64::from(ends);
         self.waiting = self.waiting.saturating_sub(u64::from(ends));
     }
 
-    /// Requests that were given up, and of which nothing was heard since.
+    /// Requests that were given up and not answered since.
     pub fn lost(&self) -> u64 {
         self.sent.saturating_sub(self.waiting + self.answered + self.late + self.refused + self.unsent)
     }

@@ -6,7 +6,7 @@
 use crate::units::Nanos;
 use std::collections::VecDeque;
 
-/// Numbers that 16 bits tell apart.
+/// Sequence numbers that 16 bits distinguish.
 pub const MAX_PROBES: usize = 1 << 16;
 
 /// The number of a probe, from 0 and never the same again.
@@ -46,12 +46,14 @@ enum State {
 pub enum AnswerKind {
     /// The first answer, within the time limit.
     InTime {
+        /// From the send to the answer, in nanoseconds.
         rtt: Nanos,
         /// A probe sent later was answered earlier.
         reordered: bool,
     },
     /// The first answer, after the time limit.
     Late {
+        /// From the send to the answer, in nanoseconds.
         rtt: Nanos,
         /// `expire` had its probe before.
         given_up: bool,

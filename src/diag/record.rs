@@ -4,7 +4,7 @@ use super::probe_stats::{ProbeStats, Refusal};
 use crate::record::IcmpErrorRecord;
 use crate::sys::raw::Access;
 
-/// All that ICMP told of these probes.
+/// The ICMP errors received for these probes.
 pub fn errors(stats: &ProbeStats) -> Vec<IcmpErrorRecord> {
     let record = |(refusal, count): (&Refusal, &u64)| IcmpErrorRecord {
         from: refusal.from.to_string(),

@@ -36,14 +36,18 @@ fn allow() -> String {
     format!("{}, or: {ALLOW_PING}", allow_raw())
 }
 
-/// What is known of a socket that sends echo requests and hears of replies and errors.
+/// What is known of a socket that sends echo requests and receives replies and errors.
 #[derive(Clone, Copy, Debug)]
 pub struct EchoSocket {
+    /// Version of IP.
     pub family: Family,
+    /// Raw socket or ping socket.
     pub access: Access,
+    /// Identifier of all its requests.
     pub id: EchoId,
 }
 
+/// The socket domain of a family.
 pub fn domain(family: Family) -> Domain {
     if family == Family::V6 { Domain::IPV6 } else { Domain::IPV4 }
 }
@@ -69,7 +73,7 @@ impl EchoSocket {
         }
     }
 
-    /// What a received packet says; `None` where it is not about echo requests of this socket, or damaged.
+    /// Parses a received packet; `None` where it is not about echo requests of this socket, or damaged.
     pub fn interpret<'a>(&self, received: &ReceivedPacket<'a>) -> Option<Parsed<'a>> {
         match received.error {
             Some(error) if error.origin == Origin::Icmp => {
@@ -77,7 +81,7 @@ impl EchoSocket {
                 let echo = icmp::parse_echo(received.bytes)?;
                 let transport = QuotedHeader::Echo { id: self.id, sequence: echo.sequence };
                 let destination = received.from?;
-                let quoted = Quoted { source: nobody(self.family), destination, transport };
+                let quoted = Quoted { source: unspecified(self.family), destination, transport };
                 Some(Parsed {
                     from: error.offender?,
                     hop_limit: None,
@@ -100,8 +104,11 @@ impl EchoSocket {
 /// A message, and who sent it.
 #[derive(Clone, Copy, Debug)]
 pub struct Parsed<'a> {
+    /// Sender of the message.
     pub from: IpAddr,
+    /// TTL or hop limit with which it arrived, where known.
     pub hop_limit: Option<u8>,
+    /// The message itself.
     pub icmp: Icmp<'a>,
 }
 
@@ -117,7 +124,7 @@ pub fn parse_packet<'a>(family: Family, access: Access, received: &ReceivedPacke
     Some(Parsed { from, hop_limit, icmp: icmp::parse(family, message).ok()? })
 }
 
-/// Lets an ICMP socket hear only what is of interest, with stamps.
+/// Has a raw ICMP socket receive only [`Family::relevant_types`], with timestamps.
 pub fn prepare_raw(socket: &Socket, family: Family) -> io::Result<()> {
     raw::filter_icmp(socket, domain(family), family.relevant_types())?;
     prepare(socket, family)
@@ -129,7 +136,7 @@ fn prepare_ping(socket: &Socket, family: Family) -> io::Result<EchoId> {
     raw::bind_ping_id(socket, domain(family)).map(EchoId)
 }
 
-/// Stamps, hop limits, and room for bursts. Without stamps the clock is read after the receive, and the report says so.
+/// Stamps, hop limits, and room for bursts. Without stamps the clock is read after the receive, and the report states it.
 pub fn prepare(socket: &Socket, family: Family) -> io::Result<()> {
     let _ = raw::enable_timestamps(socket);
     let _ = raw::grow_receive_buffer(socket, RECEIVE_BUFFER);
@@ -144,7 +151,7 @@ pub fn limit_hops(socket: &Socket, family: Family, hops: u8) -> io::Result<()> {
     }
 }
 
-fn nobody(family: Family) -> IpAddr {
+fn unspecified(family: Family) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
         Family::V6 => Ipv6Addr::UNSPECIFIED.into(),

@@ -11,9 +11,11 @@ pub const PACKET_SOCKETS: &str = "packet sockets";
 /// A kind of socket, and whether it may be had.
 #[derive(Debug)]
 pub struct SocketCap {
+    /// As shown by `ringmark doctor`.
     pub name: &'static str,
     /// What ringmark does with it.
     pub gives: &'static str,
+    /// Whether the kernel gave one, or why not.
     pub outcome: io::Result<()>,
     /// The command that allows it.
     pub allow: String,

@@ -1,8 +1,9 @@
 //! Accepting and the inbox on a tokio runtime: what the `tokio` and `tokio-uring` engines share.
 
+use super::hub::Hub;
 use super::shard::{Inbox, Listener, Message, Placement};
+use super::task_wake::TaskWake;
 use super::{ACCEPT_BACKOFF, EngineError, is_accept_backoff};
-use crate::protocol::Publication;
 use crate::sys::socket::{self, Blocking};
 use socket2::Socket;
 use std::collections::VecDeque;
@@ -13,24 +14,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::unix::AsyncFd;
 
-/// What comes in.
-pub(super) enum Incoming {
-    /// A connection to serve here.
-    Connection {
-        socket: Socket,
-        listener: usize,
-    },
-    /// What sessions of another shard published.
-    Published(Arc<[Publication]>),
-    Drain,
-}
-
 /// The listeners and the inbox of a shard, within a tokio runtime.
 pub(super) struct Acceptor {
     listeners: Vec<(AsyncFd<Socket>, usize)>,
     inbox: Inbox,
     wake: AsyncFd<Socket>,
     messages: VecDeque<Message>,
+    hub: Arc<Hub<TaskWake>>,
     placement: Placement,
     /// Whether the engine wants sockets whose calls wait.
     blocking: Blocking,
@@ -42,6 +32,7 @@ impl Acceptor {
         listeners: Vec<Listener>,
         inbox: Inbox,
         placement: Placement,
+        hub: Arc<Hub<TaskWake>>,
         blocking: Blocking,
     ) -> Result<Acceptor, EngineError> {
         let registered = || -> io::Result<_> {
@@ -54,50 +45,50 @@ impl Acceptor {
             Ok((wake, listeners.into_iter().map(watch).collect::<io::Result<Vec<_>>>()?))
         };
         let (wake, listeners) = registered().map_err(EngineError::io("registering listeners with the runtime"))?;
-        Ok(Acceptor { listeners, inbox, wake, messages: VecDeque::new(), placement, blocking })
+        Ok(Acceptor { listeners, inbox, wake, messages: VecDeque::new(), hub, placement, blocking })
     }
 
-    /// Waits for the next connection to serve here, or the drain.
-    pub(super) async fn next(&mut self) -> Incoming {
+    /// Waits for the next connection to serve here, and the number of its endpoint; `None` when the drain begins.
+    /// Meanwhile it delivers what other shards publish.
+    pub(super) async fn next(&mut self) -> Option<(Socket, usize)> {
         loop {
             match poll_fn(|context| self.poll(context)).await {
-                Ok(arrival) => return arrival,
+                Ok(incoming) => return incoming,
                 // Descriptors ran out: trying again at once would only spin.
                 Err(_) => tokio::time::sleep(ACCEPT_BACKOFF.duration()).await,
             }
         }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
-        if let Some(arrival) = self.poll_inbox(context) {
-            return Poll::Ready(Ok(arrival));
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<(Socket, usize)>>> {
+        if let Some(incoming) = self.poll_inbox(context) {
+            return Poll::Ready(Ok(incoming));
         }
         for index in 0..self.listeners.len() {
             while let Poll::Ready(accepted) = self.poll_accept(context, index)? {
                 let listener = self.listeners[index].1;
                 if let Some(socket) = accepted.and_then(|socket| self.placement.place(socket, listener)) {
-                    return Poll::Ready(Ok(Incoming::Connection { socket, listener }));
+                    return Poll::Ready(Ok(Some((socket, listener))));
                 }
             }
         }
         Poll::Pending
     }
 
-    fn poll_inbox(&mut self, context: &mut Context<'_>) -> Option<Incoming> {
+    /// A connection that another shard accepted, `Some(None)` for the drain, or nothing yet.
+    fn poll_inbox(&mut self, context: &mut Context<'_>) -> Option<Option<(Socket, usize)>> {
         loop {
-            if let Some(message) = self.messages.pop_front() {
-                match message {
-                    Message::Drain => return Some(Incoming::Drain),
-                    Message::Published(publications) => return Some(Incoming::Published(publications)),
-                    // Accepted by a shard of the same engine, so with the same `blocking`.
-                    Message::Connection { socket, listener } => {
-                        return Some(Incoming::Connection { socket, listener });
-                    }
+            match self.messages.pop_front() {
+                Some(Message::Drain) => return Some(None),
+                // Accepted by a shard of the same engine, so with the same `blocking`.
+                Some(Message::Connection { socket, listener }) => return Some(Some((socket, listener))),
+                Some(Message::Published(publications)) => self.hub.deliver(&publications),
+                None => {
+                    let Poll::Ready(Ok(mut guard)) = self.wake.poll_read_ready(context) else { return None };
+                    guard.clear_ready();
+                    self.messages.extend(self.inbox.read());
                 }
             }
-            let Poll::Ready(Ok(mut guard)) = self.wake.poll_read_ready(context) else { return None };
-            guard.clear_ready();
-            self.messages.extend(self.inbox.read());
         }
     }
 

@@ -4,14 +4,12 @@
 mod connection;
 mod datagrams;
 
-use super::acceptor::{Acceptor, Incoming};
-use super::datagram::{DatagramSocket, Responder};
+use super::acceptor::Acceptor;
 use super::hub::Hub;
 use super::shard::Shard;
 use super::stats::Stats;
 use super::task::ConnectionTask;
-use super::task_wake::TaskWake;
-use super::tokio_datagram::{DatagramTask, Drained};
+use super::tokio_datagram;
 use super::{BufferOptions, Engine, EngineError, ShardService, ThreadingModel};
 use crate::protocol::{Peer, Session};
 use crate::sys::socket::Blocking;
@@ -51,20 +49,22 @@ async fn serve<S: ShardService>(mut shard: Shard<S>, buffer_size: usize) -> Resu
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let (serving, drained) = watch::channel(());
     let hub = Hub::new(std::mem::take(&mut shard.others));
-    serve_datagrams(&mut shard, &hub, &drained, &alive)?;
+    for (socket, task) in tokio_datagram::tasks(&mut shard, &hub) {
+        let endpoint = DatagramEndpoint::new(socket);
+        let endpoint = endpoint.map_err(EngineError::io("registering a datagram socket with the runtime"))?;
+        let (drained, alive) = (drained.clone(), alive.clone());
+        tokio::spawn(async move {
+            endpoint.serve(task, drained).await;
+            drop(alive);
+        });
+    }
     let (listeners, placement) = (std::mem::take(&mut shard.listeners), shard.placement);
-    let mut acceptor = Acceptor::new(listeners, shard.inbox, placement, Blocking::No)?;
+    let mut acceptor = Acceptor::new(listeners, shard.inbox, placement, hub.clone(), Blocking::No)?;
     let _ = shard.ready.send(());
     let drain = Arc::new(Notify::new());
-    for number in 0.. {
-        let (socket, endpoint) = match acceptor.next().await {
-            Incoming::Connection { socket, listener } => (socket, listener),
-            Incoming::Published(publications) => {
-                hub.deliver(&publications);
-                continue;
-            }
-            Incoming::Drain => break,
-        };
+    let mut number = 0;
+    while let Some((socket, endpoint)) = acceptor.next().await {
+        number += 1;
         let open = |cx: &mut _| shard.service.open(Peer { endpoint }, cx);
         let task = ConnectionTask::new(number, buffer_size, shard.clock, hub.clone(), open);
         let connection = Connection::new(task, shard.shared_stats.clone());
@@ -79,27 +79,6 @@ async fn serve<S: ShardService>(mut shard: Shard<S>, buffer_size: usize) -> Resu
         let stats = shard.shared_stats.read();
         let left = stats.opened - stats.closed;
         shard.shared_stats.add_alone(&Stats { closed: left, failed: left, ..Stats::default() });
-    }
-    Ok(())
-}
-
-/// Starts a task for each datagram socket.
-fn serve_datagrams<S: ShardService>(
-    shard: &mut Shard<S>,
-    hub: &Arc<Hub<TaskWake>>,
-    drained: &Drained,
-    alive: &mpsc::Sender<()>,
-) -> Result<(), EngineError> {
-    for DatagramSocket { number, socket, guard } in std::mem::take(&mut shard.datagrams) {
-        let responder = Responder::new(shard.service.clone(), number, guard, shard.clock);
-        let task = DatagramTask::new(responder, hub.clone(), shard.shared_stats.clone());
-        let endpoint = DatagramEndpoint::new(socket);
-        let endpoint = endpoint.map_err(EngineError::io("registering a datagram socket with the runtime"))?;
-        let (drained, alive) = (drained.clone(), alive.clone());
-        tokio::spawn(async move {
-            endpoint.serve(task, drained).await;
-            drop(alive);
-        });
     }
     Ok(())
 }

@@ -4,8 +4,10 @@
 //! may be abstract, and UDP sockets that are bound to every address and answer from the one that was asked.
 
 use super::ACCEPT_BACKOFF;
-use super::datagram::{BUFFER_BYTES, Responder};
+use super::ShardService;
+use super::datagram::{BUFFER_BYTES, DatagramSocket, Responder};
 use super::hub::Hub;
+use super::shard::Shard;
 use super::stats::SharedStats;
 use super::task_wake::TaskWake;
 use crate::protocol::DatagramService;
@@ -30,6 +32,18 @@ pub(super) fn serves(drained: &Drained) -> bool {
 /// Whether a bound socket is one of those that the module's head speaks of.
 pub(super) fn needs_more(socket: &Socket) -> io::Result<bool> {
     Ok(socket.domain()? == Domain::UNIX || datagram::is_bound_to_all(socket)?)
+}
+
+/// The datagram sockets of a shard, each with what its task works with.
+pub(super) fn tasks<S: ShardService>(
+    shard: &mut Shard<S>,
+    hub: &Arc<Hub<TaskWake>>,
+) -> impl Iterator<Item = (Socket, DatagramTask<S>)> {
+    let sockets = std::mem::take(&mut shard.datagrams).into_iter();
+    sockets.map(|DatagramSocket { number, socket, guard }| {
+        let responder = Responder::new(shard.service.clone(), number, guard, shard.clock);
+        (socket, DatagramTask::new(responder, hub.clone(), shard.shared_stats.clone()))
+    })
 }
 
 /// Registers a socket with the runtime that the calling code runs in.

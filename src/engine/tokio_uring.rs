@@ -7,13 +7,11 @@
 mod connection;
 mod datagrams;
 
-use super::acceptor::{Acceptor, Incoming};
-use super::datagram::{DatagramSocket, Responder};
+use super::acceptor::Acceptor;
 use super::hub::Hub;
 use super::shard::Shard;
 use super::task::ConnectionTask;
-use super::task_wake::TaskWake;
-use super::tokio_datagram::{DatagramTask, Drained};
+use super::tokio_datagram;
 use super::{BufferOptions, Engine, EngineError, ShardService, ThreadingModel, Unsupported};
 use crate::protocol::Peer;
 use crate::sys::socket::Blocking;
@@ -24,7 +22,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::Shutdown;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_uring::net::TcpStream;
@@ -100,20 +97,22 @@ async fn serve<S: ShardService>(mut shard: Shard<S>, buffer_size: usize) -> Resu
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let (serving, drained) = watch::channel(());
     let hub = Hub::new(std::mem::take(&mut shard.others));
-    serve_datagrams(&mut shard, &hub, &drained, &alive)?;
+    for (socket, task) in tokio_datagram::tasks(&mut shard, &hub) {
+        let endpoint = DatagramEndpoint::new(socket);
+        let endpoint = endpoint.map_err(EngineError::io("registering a datagram socket with the runtime"))?;
+        let (drained, alive) = (drained.clone(), alive.clone());
+        tokio_uring::spawn(async move {
+            endpoint.serve(task, drained).await;
+            drop(alive);
+        });
+    }
     let (listeners, placement) = (std::mem::take(&mut shard.listeners), shard.placement);
-    let mut acceptor = Acceptor::new(listeners, shard.inbox, placement, Blocking::Yes)?;
+    let mut acceptor = Acceptor::new(listeners, shard.inbox, placement, hub.clone(), Blocking::Yes)?;
     let _ = shard.ready.send(());
     let registry = ConnectionRegistry::default();
-    for number in 0.. {
-        let (socket, endpoint) = match acceptor.next().await {
-            Incoming::Connection { socket, listener } => (socket, listener),
-            Incoming::Published(publications) => {
-                hub.deliver(&publications);
-                continue;
-            }
-            Incoming::Drain => break,
-        };
+    let mut number = 0;
+    while let Some((socket, endpoint)) = acceptor.next().await {
+        number += 1;
         // A stream of any family: tokio-uring only ever reads and writes the descriptor.
         let stream = Rc::new(TcpStream::from_std(socket.into()));
         registry.borrow_mut().insert(number, stream.clone());
@@ -132,27 +131,6 @@ async fn serve<S: ShardService>(mut shard: Shard<S>, buffer_size: usize) -> Resu
     if tokio::time::timeout(shard.drain_timeout.duration(), all_gone.recv()).await.is_err() {
         shutdown(&registry, Shutdown::Both);
         let _ = tokio::time::timeout(ABORT_TIMEOUT, all_gone.recv()).await;
-    }
-    Ok(())
-}
-
-/// Starts a task for each datagram socket.
-fn serve_datagrams<S: ShardService>(
-    shard: &mut Shard<S>,
-    hub: &Arc<Hub<TaskWake>>,
-    drained: &Drained,
-    alive: &mpsc::Sender<()>,
-) -> Result<(), EngineError> {
-    for DatagramSocket { number, socket, guard } in std::mem::take(&mut shard.datagrams) {
-        let responder = Responder::new(shard.service.clone(), number, guard, shard.clock);
-        let task = DatagramTask::new(responder, hub.clone(), shard.shared_stats.clone());
-        let endpoint = DatagramEndpoint::new(socket);
-        let endpoint = endpoint.map_err(EngineError::io("registering a datagram socket with the runtime"))?;
-        let (drained, alive) = (drained.clone(), alive.clone());
-        tokio_uring::spawn(async move {
-            endpoint.serve(task, drained).await;
-            drop(alive);
-        });
     }
     Ok(())
 }

@@ -67,7 +67,7 @@ fn datagrams(workload: &Workload) -> Result<DatagramOptions, ConfigError> {
     let dialect = Some(generator.dialect.as_str()).filter(|name| !name.is_empty());
     Ok(DatagramOptions {
         gso: generator.gso.max(1),
-        dialect: dialect.map(|name| named("dialect", name)).transpose()?.unwrap_or_default(),
+        protocol: dialect.map(|name| named("dialect", name)).transpose()?.unwrap_or_default(),
         max_loss: generator.max_loss.unwrap_or(DEFAULT_MAX_LOSS),
     })
 }

@@ -5,9 +5,9 @@ use super::dispatcher::Dispatcher;
 use super::histograms::{Sample, Series};
 use super::pacer::Pacer;
 use super::pipeline::SendTimes;
-use super::plan::ThreadPlan;
 use super::recorder::{ErrorKind, Recorder};
 use super::shared::{Phase, Shared, StartFailure};
+use super::thread_plan::ThreadPlan;
 use super::tick::{ReadyQueue, Tick};
 use crate::units::Nanos;
 
@@ -68,7 +68,7 @@ impl<'a> Context<'a> {
         self.ready.wake(number);
     }
 
-    /// The next that is to be advanced. Whoever is woken meanwhile is too, so call it until there is none.
+    /// The next that is to be advanced. Those woken meanwhile are too, so call it until there is none.
     #[inline]
     pub fn next_ready(&mut self) -> Option<usize> {
         self.ready.next()
@@ -82,7 +82,7 @@ impl<'a> Context<'a> {
         self.recorder.answered(sample, self.tick.counting, self.shared);
     }
 
-    /// Something came that nobody had asked for: it is recorded in the first of the protocol's own series.
+    /// Something came without a request: it is recorded in the first of the protocol's own series.
     #[inline]
     pub fn pushed(&mut self, sent: Nanos) {
         self.recorder.own(0, self.tick.done.since(sent), self.tick.counting);
@@ -144,7 +144,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// As [`Dispatcher::dispatch`]; whoever is to send is woken.
+    /// As [`Dispatcher::dispatch`]; the member is woken.
     #[inline]
     pub fn dispatch(&mut self, can_take: impl FnMut(usize) -> bool) -> Option<(usize, Nanos)> {
         let dispatched = self.dispatcher.dispatch(can_take);

@@ -5,9 +5,9 @@
 use super::datagram;
 use super::engines::run_thread;
 use super::histograms::{Histograms, Series};
-use super::plan::{CONNECT_DEADLINE, Task};
 use super::resource_usage::{self, ResourceUsage};
 use super::shared::{Shared, StartFailure};
+use super::tasks::{CONNECT_DEADLINE, Task};
 use super::thread::WorkerError;
 use super::thread_result::ThreadResult;
 use super::timeline::Timeline;
@@ -27,7 +27,7 @@ const START_DEADLINE: Nanos = Nanos::from_secs(10);
 /// longer just after reading its clock may miscount that one turn.
 const START_LEAD: Nanos = Nanos::from_millis(20);
 const STOP_LEAD: Nanos = Nanos::from_millis(1);
-/// Longest sleep: the stop flag is set by a signal handler, which wakes nobody.
+/// Longest sleep: the stop flag is set by a signal handler, which wakes no thread.
 const LOOK: Nanos = Nanos::from_millis(20);
 const PROGRESS_INTERVAL: Nanos = Nanos::from_secs(1);
 
@@ -55,7 +55,7 @@ pub struct Outcome {
     pub intervals: Vec<IntervalRecord>,
     /// How the warm-up ended, where there was one.
     pub steady: Option<SteadyRecord>,
-    /// Throughput within the counted window, where it was long enough to tell.
+    /// Throughput within the counted window, where it was long enough to know.
     pub drift: Option<Trend>,
     /// Cores whose time is in the samples.
     pub watched_cores: Vec<usize>,
@@ -309,12 +309,12 @@ impl Coordinator<'_> {
             if !self.config.counts || self.interrupted() || self.shared.abandoned() {
                 break;
             }
-            let Some(span) = resource_usage.open_window(kind) else { continue };
-            let begin = span.read(self.clock.now(), self.shared.answers());
+            let Some(window) = resource_usage.open_window(kind) else { continue };
+            let begin = window.read(self.clock.now(), self.shared.answers());
             if self.go_on(length) {
-                resource_usage.enter(&span, begin, span.read(self.clock.now(), self.shared.answers()));
+                resource_usage.enter(&window, begin, window.read(self.clock.now(), self.shared.answers()));
             }
-            open.push(span);
+            open.push(window);
         }
         self.shared.drain();
         // Closing takes its time, which the load need not wait for.

@@ -2,7 +2,7 @@
 //! late gets more all the same, up to its limit; where no member can take a request it waits, and keeps its instant.
 //!
 //! That the generator looks at a request when it is due is one thing, that a member can take it another: how late the
-//! generator was is told of every request, whether or not it can be sent. So it looks at each when it is due even if
+//! generator was is recorded of every request, whether or not it can be sent. So it looks at each when it is due even if
 //! none can be.
 //!
 //! No I/O and no clock: instants are arguments, and who can take a request is asked of the caller.
@@ -100,7 +100,7 @@ impl Dispatcher {
         Dispatcher { pacer, members, running: false, backlog: None, next_in_turn: 0, candidates }
     }
 
-    /// A turn begins, in this phase. Begins an open loop's schedule with the load, and tells it when the counted window
+    /// A turn begins, in this phase. Begins an open loop's schedule with the load, and passes on when the counted window
     /// begins.
     #[inline]
     pub fn follow(&mut self, phase: Phase, shared: &Shared) {
@@ -332,7 +332,7 @@ mod tests {
         assert!(dispatcher.can_dispatch());
         let mut dispatched = || dispatcher.dispatch(|_| true).map(|(member, _)| member);
         assert_eq!([dispatched(), dispatched()], [Some(7), Some(93)]);
-        // Both can take more, as far as they said.
+        // Both can take more, as far as they answered.
         assert_eq!([dispatched(), dispatched()], [Some(7), Some(93)]);
     }
 

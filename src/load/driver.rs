@@ -1,16 +1,17 @@
 //! Drives a thread's connections or datagram sockets, turn by turn: what streams and datagrams share above them. What
 //! differs is their [`Pool`].
 //!
-//! No clock but the one that `take_in` is given: events and instants come in, and what is to be done is told to an engine.
+//! No clock but the one that `take_in` is given: events and instants come in, and an engine is called for what is to be done.
 //! What happened is only noted while events come in; acting on it is left to `advance`, so that all sends of a turn carry
 //! one instant and go to the kernel together.
 
 use super::context::Context;
-use super::engine::{Engine, Wait};
-use super::plan::ThreadPlan;
+use super::engine::Engine;
 use super::shared::{Phase, Shared};
+use super::thread_plan::ThreadPlan;
 use super::thread_result::ThreadResult;
 use crate::clock::Clock;
+use crate::sys::wait::Wait;
 use crate::units::Nanos;
 use std::io;
 
@@ -97,7 +98,7 @@ impl<'a, P: Pool<E>, E: Engine> Driver<'a, P, E> {
         {}
         self.send_due(now);
         if self.context.can_dispatch() {
-            // Those that were freed just now can take what waits, and no event will tell.
+            // Those that were freed just now can take what waits; no event follows for them.
             self.send_due(now);
         }
     }

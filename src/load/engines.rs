@@ -3,10 +3,11 @@
 
 use super::driver::{Driver, Pool};
 use super::engine::Engine;
-use super::plan::{Task, ThreadPlan};
 use super::protocols::{DatagramProtocol, StreamProtocol};
 use super::shared::Shared;
+use super::tasks::Task;
 use super::thread::{self, WorkerError};
+use super::thread_plan::ThreadPlan;
 use super::thread_result::ThreadResult;
 use super::{Config, EngineKind, datagram, stream};
 use crate::clock::Clock;
@@ -52,7 +53,7 @@ impl Run<'_> {
     fn on<E: EnginePair>(&self, config: &Config) -> Result<ThreadResult, WorkerError> {
         match config.target.transport {
             Transport::Stream => self.on_streams::<E::Stream>(StreamProtocol::default()),
-            Transport::Datagram => self.on_datagrams::<E::Datagram>(config.datagrams.dialect),
+            Transport::Datagram => self.on_datagrams::<E::Datagram>(config.datagrams.protocol),
         }
     }
 

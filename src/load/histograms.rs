@@ -3,7 +3,7 @@
 use crate::units::Nanos;
 use hdrhistogram::Histogram;
 
-/// Longest latency told apart; longer ones are recorded as this. 3 significant digits (HdrHistogram).
+/// Longest latency distinguished; longer ones are recorded as this. 3 significant digits (HdrHistogram).
 const MAX_LATENCY: Nanos = Nanos::from_secs(3600);
 const SIGNIFICANT_DIGITS: u8 = 3;
 

@@ -4,7 +4,7 @@
 //! client](crate::protocol::client)), `pacer` (when requests are meant to be sent), `dispatcher` (who sends them), `recorder`,
 //! `histograms`, `interval_exchange` and `timeline` (what was measured, by interval), `stream` and `datagram` (one thread's
 //! connections or sockets, and how they do I/O), `context`, `tick` and `driver` (what both share above them), `thread` (a
-//! thread's loop), `engines` (which loop it is), `plan` (what each thread has to do), `coordinator` (the phases of a run),
+//! thread's loop), `engines` (which loop it is), `tasks` (what each thread has to do), `coordinator` (the phases of a run),
 //! `resource_usage` (what both ends use), `summary` and `validity` (the report). Only `stream` and `datagram` touch sockets,
 //! only `thread`, `coordinator` and where a receive has an instant of its own the pools read the clock.
 //!
@@ -25,14 +25,15 @@ mod histograms;
 mod interval_exchange;
 mod pacer;
 mod pipeline;
-mod plan;
 mod protocols;
 mod recorder;
 mod resource_usage;
 mod shared;
 mod stream;
 mod summary;
+mod tasks;
 mod thread;
+mod thread_plan;
 mod thread_result;
 mod tick;
 mod timeline;
@@ -166,7 +167,7 @@ pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress
     if let Some(pid) = config.server_pid {
         accounting::process_cpu(pid).map_err(|source| LoadError::ServerPid { pid, source })?;
     }
-    let outcome = coordinator::run(config, &plan::tasks(config), stop, progress)?;
+    let outcome = coordinator::run(config, &tasks::tasks(config), stop, progress)?;
     Ok(summary::report(config, &outcome))
 }
 

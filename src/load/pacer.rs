@@ -4,7 +4,7 @@
 //! Knows nothing of connections, so that streams and datagrams are paced alike.
 
 use crate::record::Workload;
-use crate::stats::{Random, mix};
+use crate::stats::{Random, derive_seed};
 use crate::units::{Arrival, Nanos, ParseUnitError, Rate};
 use std::fmt;
 
@@ -129,7 +129,7 @@ pub struct Schedule {
 impl Schedule {
     /// Begins at `start`, which is the same for all threads.
     pub fn new(plan: Plan, start: Nanos) -> Schedule {
-        let random = Random::new(mix(plan.seed, plan.thread));
+        let random = Random::new(derive_seed(plan.seed, plan.thread));
         let mut schedule =
             Schedule { plan, random, start, number: plan.thread, offset: 0.0, window: None, ramp: None, next: start };
         schedule.plan_next();
@@ -142,7 +142,7 @@ impl Schedule {
         self.next
     }
 
-    /// The next request's instant, if that has come by `now`. Call it until it says no: being late loses none.
+    /// The next request's instant, if that has come by `now`. Call it until there is none: being late loses none.
     #[inline]
     pub fn due(&mut self, now: Nanos) -> Option<Nanos> {
         let intended = self.next;

@@ -76,7 +76,7 @@ impl Pipeline {
         self.depth - self.in_flight
     }
 
-    /// Begins a request and tells its number. `None`, and nothing happens, where there is no room.
+    /// Begins a request and returns its number. `None`, and nothing happens, where there is no room.
     #[inline]
     pub fn begin(&mut self, times: SendTimes) -> Option<u64> {
         if self.room() == 0 {

@@ -1,9 +1,9 @@
-//! What both ends use beyond CPU time, as the main thread reads it: memory, and in spans of their own after the counted
+//! What both ends use beyond CPU time, as the main thread reads it: memory, and in counter windows of their own after the counted
 //! window context switches and what perf events count.
 //!
 //! The counted window stays undisturbed: no counter is open in it, and nothing is read in it that takes a file per
-//! thread (500 threads take 10 ms, and several times that on a busy core). A span is as much load as the window, so a
-//! figure per request of the span holds for the window.
+//! thread (500 threads take 10 ms, and several times that on a busy core). A counter window has as much load as the counted one, so a
+//! figure per request of it holds for both.
 
 use crate::sys::accounting::{
     self, Counters, PerfEvent, ProcessTreeSwitches, Switches, SwitchesUse, Unavailable, other_threads,
@@ -11,7 +11,7 @@ use crate::sys::accounting::{
 };
 use crate::units::{Bytes, Nanos};
 
-/// What is counted in one span.
+/// What is counted in one counter window.
 #[derive(Debug)]
 pub struct Kind {
     switches: bool,
@@ -23,12 +23,12 @@ pub const COUNTER_WINDOWS: [Kind; 2] = [
     Kind { switches: true, events: &[PerfEvent::Instructions, PerfEvent::Cycles] },
     Kind { switches: false, events: &[PerfEvent::SystemCalls] },
 ];
-/// A span is this part of the counted window, but within these bounds.
+/// A counter window is this part of the counted one, but within these bounds.
 const WINDOW_PART: u64 = 10;
 const SHORTEST_WINDOW: Nanos = Nanos::from_millis(100);
 const LONGEST_WINDOW: Nanos = Nanos::from_secs(1);
 
-/// Length of a span after a counted window of this length.
+/// Length of a counter window after a counted window of this length.
 pub fn window_length(window: Nanos) -> Nanos {
     Nanos(window.0 / WINDOW_PART).max(SHORTEST_WINDOW).min(LONGEST_WINDOW)
 }
@@ -109,10 +109,10 @@ impl ResourceUsage {
         (!counters.is_empty() || kind.switches).then_some(CounterWindow { counters, switches_of })
     }
 
-    /// Enters what a span counted between two readings of it.
-    pub fn enter(&mut self, span: &CounterWindow, begin: Reading, end: Reading) {
+    /// Enters what a counter window counted between two readings of it.
+    pub fn enter(&mut self, window: &CounterWindow, begin: Reading, end: Reading) {
         let (requests, over) = (end.requests.saturating_sub(begin.requests), end.at.since(begin.at));
-        for (index, (whose, counted, _)) in span.counters.iter().enumerate() {
+        for (index, (whose, counted, _)) in window.counters.iter().enumerate() {
             let account = match whose {
                 End::Generator => &mut self.generator,
                 End::Server => &mut self.server,
@@ -122,7 +122,7 @@ impl ResourceUsage {
         }
         self.distrust_dead_counters();
         let count = |events| Count { events, requests, over };
-        if span.switches_of.is_some() {
+        if window.switches_of.is_some() {
             let own = end.own_switches.zip(begin.own_switches).map(|(end, begin)| end.since(begin));
             let server = end.server_switches.zip(begin.server_switches).map(|(end, begin)| end.since(&begin));
             self.generator.switches = own.map(count);
@@ -162,7 +162,7 @@ pub struct CounterWindow {
     switches_of: Option<Option<u32>>,
 }
 
-/// What a span's counters said, and the requests answered until the reading began.
+/// The counters' values, and the requests answered until the reading began.
 #[derive(Debug)]
 pub struct Reading {
     at: Nanos,
@@ -190,9 +190,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_is_a_tenth_within_bounds() {
-        for (window, span) in [(50, 100), (5_000, 500), (60_000, 1_000)] {
-            assert_eq!(window_length(Nanos::from_millis(window)), Nanos::from_millis(span));
+    fn a_counter_window_is_a_tenth_within_bounds() {
+        for (counted, length) in [(50, 100), (5_000, 500), (60_000, 1_000)] {
+            assert_eq!(window_length(Nanos::from_millis(counted)), Nanos::from_millis(length));
         }
     }
 
@@ -215,18 +215,18 @@ mod tests {
         usage.distrust_dead_counters();
         assert_eq!(usage.generator.counts, [of(0, 9), None, of(7, 9)]);
         assert_eq!(usage.server.counts, [of(0, 9), None, of(0, 0)]);
-        let told: Vec<&str> = usage.unavailable.iter().map(|missing| missing.what).collect();
-        assert_eq!(told, ["instructions"]);
+        let missing: Vec<&str> = usage.unavailable.iter().map(|missing| missing.what).collect();
+        assert_eq!(missing, ["instructions"]);
     }
 
     #[test]
     fn a_process_is_read_from_before_the_connections_to_the_windows_end() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let mut usage = ResourceUsage::open(Some(child.id()));
-        let span = usage.open_window(&COUNTER_WINDOWS[0]).unwrap();
-        let begin = span.read(Nanos(100), 4);
+        let window = usage.open_window(&COUNTER_WINDOWS[0]).unwrap();
+        let begin = window.read(Nanos(100), 4);
         usage.window_ended();
-        usage.enter(&span, begin, span.read(Nanos(350), 9));
+        usage.enter(&window, begin, window.read(Nanos(350), 9));
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(usage.server.resident.iter().all(|resident| resident.is_some_and(|bytes| bytes.0 > 0)), "{usage:?}");
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_counts_or_says_why_not() {
+    fn a_counter_window_counts_or_gives_the_reason() {
         let mut usage = ResourceUsage::default();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
@@ -244,11 +244,11 @@ mod tests {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
         });
-        let span = usage.open_window(&COUNTER_WINDOWS[1]);
-        if let Some(span) = &span {
-            let begin = span.read(Nanos(10), 5);
+        let window = usage.open_window(&COUNTER_WINDOWS[1]);
+        if let Some(window) = &window {
+            let begin = window.read(Nanos(10), 5);
             std::thread::sleep(std::time::Duration::from_millis(50));
-            usage.enter(span, begin, span.read(Nanos(60), 9));
+            usage.enter(window, begin, window.read(Nanos(60), 9));
             let count = usage.generator.counts[PerfEvent::SystemCalls as usize].unwrap();
             assert!(count.events > 0 && (count.requests, count.over) == (4, Nanos(50)), "{count:?}");
         } else {

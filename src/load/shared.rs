@@ -1,7 +1,7 @@
-//! What the main thread and the generator's threads tell each other: the phase, the counted window, the budget.
+//! What the main thread and the generator's threads share: the phase, the counted window, the budget.
 //!
 //! Instants are published *ahead* of time, and a thread reads them after it read the clock. So a thread whose clock
-//! says "within the window" knows the window, and the count is exact without a lock.
+//! is within the window knows the window, and the count is exact without a lock.
 
 use super::interval_exchange::IntervalExchange;
 use crate::units::Nanos;
@@ -204,7 +204,7 @@ impl Shared {
         self.abandoned.load(SeqCst)
     }
 
-    /// Stops all threads; the first failure is the one told.
+    /// Stops all threads; the first failure is the one kept.
     pub fn fail_start(&self, failure: StartFailure) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
         self.abandon();

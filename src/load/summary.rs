@@ -70,7 +70,7 @@ fn datagrams(outcome: &Outcome) -> Option<DatagramRecord> {
 
 fn silent(config: &Config, facts: &Facts) -> Option<Reason> {
     let timeouts = facts.errors.get(ErrorKind::Timeout.name()).copied().unwrap_or(0);
-    datagram::silent(&config.target, config.datagrams.dialect, facts.admitted, timeouts)
+    datagram::silent(&config.target, config.datagrams.protocol, facts.admitted, timeouts)
 }
 
 fn datagram_stats(outcome: &Outcome) -> impl Iterator<Item = &DatagramStats> {

@@ -2,13 +2,14 @@
 //! engine; what is measured and moved is the [`Driver`]'s.
 
 use super::driver::{Driver, Pool};
-use super::engine::{Engine, EngineError, Wait};
+use super::engine::{Engine, EngineError};
 use super::shared::Shared;
 use super::thread_result::ThreadResult;
 use crate::clock::Clock;
 use crate::sys::accounting;
 use crate::sys::affinity::{self, AffinityError};
 use crate::sys::timer;
+use crate::sys::wait::Wait;
 use crate::units::Nanos;
 use std::io;
 
@@ -92,7 +93,7 @@ fn prepare<D>(options: ThreadOptions, make: impl FnOnce() -> Result<D, EngineErr
     if let Some(core) = options.core {
         affinity::pin_current_thread(core)?;
     }
-    // Where it is refused wake-ups come later; the timer's error, which is reported, then tells.
+    // Where it is refused wake-ups come later; the timer's error, which is reported, shows it.
     let _ = timer::set_timer_slack();
     Ok(make()?)
 }
@@ -123,7 +124,7 @@ fn turns<P: Pool<E>, E: Engine>(
     }
 }
 
-/// When the thread read its CPU clock, and what it said.
+/// A reading of the thread's CPU clock, and when that was.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     at: Nanos,
@@ -224,10 +225,10 @@ fn wait_for_events(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::engine::EngineConfig;
-    use crate::load::plan::ThreadPlan;
+    use crate::load::engine::impl_test_engine;
     use crate::load::stream::ConnectionPool;
     use crate::load::stream::engine::{Done, Event, StreamEngine};
+    use crate::load::thread_plan::ThreadPlan;
     use crate::protocol::echo::client::EchoStream;
     use crate::protocol::size_distribution::SizeDistribution;
     use std::cell::Cell;
@@ -247,17 +248,7 @@ mod tests {
         Ended,
     }
 
-    impl Engine for SlowReceiver {
-        const RECEIVES_IN_EVENTS: bool = true;
-
-        fn new(config: &EngineConfig) -> Result<SlowReceiver, EngineError> {
-            Ok(SlowReceiver { next: (0..config.sockets).map(|_| None).collect() })
-        }
-
-        fn wait(&mut self, _: Wait) -> io::Result<bool> {
-            Ok(true)
-        }
-    }
+    impl_test_engine!(SlowReceiver, receives_in_events: true);
 
     impl StreamEngine for SlowReceiver {
         fn connect(&mut self, connection: usize) -> io::Result<()> {
@@ -304,6 +295,7 @@ mod tests {
                     slept.push(time.0);
                     now.set(event_at.clamp(now.get(), now.get() + time.0 + late));
                 }
+                Wait::Forever => panic!("an instant is to come"),
                 Wait::Poll => {
                     looks.set(looks.get() + 1);
                     now.set(now.get() + 1_000);

@@ -55,7 +55,7 @@ impl ReadyQueue {
         }
     }
 
-    /// Takes the next. Whoever is woken meanwhile has a turn too, so call it until there is none.
+    /// Takes the next. Those woken meanwhile have a turn too, so call it until there is none.
     #[inline]
     pub fn next(&mut self) -> Option<usize> {
         let Some(&number) = self.list.get(self.next) else {

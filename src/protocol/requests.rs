@@ -3,7 +3,7 @@
 use super::client::ClientConfig;
 use super::pattern::{PERIOD, PatternStream};
 use super::size_distribution::SizeDistribution;
-use crate::stats::mix;
+use crate::stats::derive_seed;
 
 /// What the bodies of consecutive datagrams are apart in their socket's stream. Multiples of it modulo [`PERIOD`], a
 /// prime, are all different, whatever the sizes.
@@ -21,7 +21,7 @@ pub(super) struct Requests {
 impl Requests {
     /// Those of the connection or socket with this number.
     pub fn new(config: &ClientConfig, number: u64) -> Requests {
-        Requests { stream: config.pattern.stream(number), sizes: config.sizes, seed: mix(config.seed, number) }
+        Requests { stream: config.pattern.stream(number), sizes: config.sizes, seed: derive_seed(config.seed, number) }
     }
 
     /// Bytes of request `id`, at least 1.

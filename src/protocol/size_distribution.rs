@@ -1,6 +1,6 @@
 //! How large each request of a connection is: all the same, or by weight from a mix.
 
-use crate::stats::mix;
+use crate::stats::derive_seed;
 use crate::units::{Bytes, SizeMix};
 
 /// What sizes are drawn from. A copy costs nothing: the table of a mix lives as long as the process.
@@ -36,7 +36,7 @@ impl SizeDistribution {
     pub fn of(self, seed: u64, number: u64) -> u64 {
         match self {
             SizeDistribution::All(size) => size,
-            SizeDistribution::Mixed(table) => table.at(share(mix(seed, number), table.total)),
+            SizeDistribution::Mixed(table) => table.at(share(derive_seed(seed, number), table.total)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A contestant compared with itself, again and again: how often a difference is claimed where there is none.
 
-use super::against::{AgainstError, Compared};
+use super::baseline_diff::{Compared, DiffError};
 use super::json;
 use super::result::{Rows, Series, StoredResult, Table};
 use super::verdict::{short_name, verdict};
@@ -60,8 +60,8 @@ impl StoredResult for AaReport {
         None
     }
 
-    fn compared(&self) -> Result<Compared, AgainstError> {
-        Err(AgainstError::Itself)
+    fn compared(&self) -> Result<Compared, DiffError> {
+        Err(DiffError::Itself)
     }
 }
 
@@ -84,7 +84,7 @@ impl AaReport {
     }
 }
 
-/// The report for eyes.
+/// The report as text.
 fn render(report: &AaReport) -> String {
     let mut lines = Vec::new();
     if report.stopped == Stopped::Interrupted {

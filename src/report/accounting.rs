@@ -8,7 +8,7 @@ pub struct EndOfRun<'a> {
     pub end: &'a EndRecord,
     /// Counted requests.
     pub requests: u64,
-    /// The silent ones too.
+    /// The idle ones included.
     pub connections: u64,
 }
 
@@ -41,7 +41,7 @@ fn quotient(parts: impl Iterator<Item = (f64, u64)>) -> Option<f64> {
 }
 
 /// What was not counted, why, and the remedy, in one line; `None` when nothing is missing. What several runs say alike
-/// is said once.
+/// is printed once.
 pub fn missing<'a>(records: impl Iterator<Item = &'a UnavailableRecord>) -> Option<String> {
     let mut groups: Vec<(&UnavailableRecord, Vec<&str>)> = Vec::new();
     for missing in records {

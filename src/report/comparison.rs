@@ -1,10 +1,10 @@
 //! A comparison as a result.
 
-use super::against::{AgainstError, Compared, Side, SideRecord, fields};
+use super::baseline_diff::{Compared, DiffError, Side, SideRecord, fields};
 use super::result::{LATENCIES, Rows, Series, StoredResult, Table, shown};
 use super::threshold::{Metric, Subject, latency_figures, lost};
 use super::verdict::{conclusion, short_name};
-use super::{derive, json, terminal, trials};
+use super::{derive, json, terminal, trial_rows};
 use crate::record::histogram::HistogramError;
 use crate::record::{CellRecord, CompareReport, ContestantRecord, GeneratorSettings, LoadReport, TrialRecord, Verdict};
 use crate::units::{Nanos, counted};
@@ -27,7 +27,7 @@ impl StoredResult for CompareReport {
     }
 
     fn rows(&self) -> Option<Rows> {
-        Some(trials::lines(&trials::of_comparison(self)))
+        Some(trial_rows::lines(&trial_rows::of_comparison(self)))
     }
 
     fn tables(&self) -> Option<Vec<Table>> {
@@ -37,7 +37,7 @@ impl StoredResult for CompareReport {
     }
 
     fn series(&self) -> Option<Vec<Series<'_>>> {
-        Some(trials::series_by_tag(&trials::of_comparison(self)))
+        Some(trial_rows::series_by_tag(&trial_rows::of_comparison(self)))
     }
 
     /// Every contestant but the baseline, in every cell; the baseline itself where it is alone.
@@ -45,7 +45,7 @@ impl StoredResult for CompareReport {
         self.cells.iter().flat_map(|cell| judged(self, cell)).collect()
     }
 
-    fn compared(&self) -> Result<Compared, AgainstError> {
+    fn compared(&self) -> Result<Compared, DiffError> {
         Ok(compared(self))
     }
 }

@@ -1,6 +1,6 @@
 //! Records in, comma-separated values out (RFC 4180), raw, for statistics of your own.
 //!
-//! Which columns there are is up to the kind of result: for trials see the `trials` module, for what ping, trace and sniff
+//! Which columns there are is up to the kind of result: for trials see the `trial_rows` module, for what ping, trace and sniff
 //! found theirs. Columns that are added come last.
 
 use super::export::{ExportError, Exporter, Part};

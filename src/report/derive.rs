@@ -1,7 +1,7 @@
 //! From raw trials to figures. Everything derived in a report is computed here and only here, by `compare` and by
 //! `report` alike, so a stored file renders to the same text again.
 //!
-//! A histogram is decoded once: on reading a file, or when its trial is over ([`Growing`]).
+//! A histogram is decoded once: on reading a file, or when its trial is over ([`RunningFigures`]).
 
 use super::accounting::{EndOfRun, usage};
 use super::outliers;
@@ -12,36 +12,36 @@ use crate::record::{
     AccountingRecord, CellRecord, CompareReport, ContestantRecord, EndRecord, IntervalRecord, LoadReport, RatioRecord,
     Reason, TrialRecord, UseRecord,
 };
-use crate::stats::{median, mix, paired_ratio};
+use crate::stats::{derive_seed, median, paired_ratio};
 use hdrhistogram::Histogram;
 
 /// Computes all figures of a report again.
 pub fn fill(report: &mut CompareReport) -> Result<(), HistogramError> {
-    Growing::new(report).map(|_| ())
+    RunningFigures::new(report).map(|_| ())
 }
 
 /// A comparison under way: what its trials so far have measured, so that a further one costs no more than itself.
-pub struct Growing {
+pub struct RunningFigures {
     /// By cell and contestant.
-    waited: Vec<Vec<Waited>>,
+    waited: Vec<Vec<WaitingTimes>>,
 }
 
-impl Growing {
+impl RunningFigures {
     /// Computes all figures of a report.
-    pub fn new(report: &mut CompareReport) -> Result<Growing, HistogramError> {
-        let read = |cell: &CellRecord| cell.contestants.iter().map(|one| Waited::read(&one.trials)).collect();
-        let waited: Vec<Vec<Waited>> = report.cells.iter().map(read).collect::<Result<_, _>>()?;
+    pub fn new(report: &mut CompareReport) -> Result<RunningFigures, HistogramError> {
+        let read = |cell: &CellRecord| cell.contestants.iter().map(|one| WaitingTimes::read(&one.trials)).collect();
+        let waited: Vec<Vec<WaitingTimes>> = report.cells.iter().map(read).collect::<Result<_, _>>()?;
         for (index, (cell, waited)) in report.cells.iter_mut().zip(&waited).enumerate() {
             cell.contestants.iter_mut().zip(waited).for_each(|(contestant, waited)| fill_figures(contestant, waited));
-            compare(cell, &report.baseline, mix(report.context.seed, index as u64), |_| true);
+            compare(cell, &report.baseline, derive_seed(report.context.seed, index as u64), |_| true);
         }
-        Ok(Growing { waited })
+        Ok(RunningFigures { waited })
     }
 
     /// Adds a trial of a contestant in a cell, and computes what changes. A report that cannot be used becomes a failed
     /// trial. What the report does not have is left alone.
     pub fn add(&mut self, report: &mut CompareReport, cell: usize, contestant: usize, mut trial: TrialRecord) {
-        let seed = mix(report.context.seed, cell as u64);
+        let seed = derive_seed(report.context.seed, cell as u64);
         let waited = self.waited.get_mut(cell).and_then(|cell| cell.get_mut(contestant));
         let Some((waited, cell)) = waited.zip(report.cells.get_mut(cell)) else { return };
         let Some(grown) = cell.contestants.get_mut(contestant) else { return };
@@ -58,14 +58,14 @@ impl Growing {
 }
 
 /// What the clients of a contestant waited in its valid trials: together, and trial by trial.
-struct Waited {
+struct WaitingTimes {
     all: Histogram<u64>,
     batches: Vec<Batch>,
 }
 
-impl Waited {
-    fn read(trials: &[TrialRecord]) -> Result<Waited, HistogramError> {
-        let mut waited = Waited { all: histogram::sum(&[])?, batches: Vec::new() };
+impl WaitingTimes {
+    fn read(trials: &[TrialRecord]) -> Result<WaitingTimes, HistogramError> {
+        let mut waited = WaitingTimes { all: histogram::sum(&[])?, batches: Vec::new() };
         trials.iter().try_for_each(|trial| waited.add(trial))?;
         Ok(waited)
     }
@@ -95,7 +95,7 @@ pub fn fill_load(report: &mut LoadReport) -> Result<(), HistogramError> {
 fn compare(cell: &mut CellRecord, baseline: &str, seed: u64, of_interest: impl Fn(usize) -> bool) {
     let base = cell.contestants.iter().find(|one| one.name == baseline).map(scores).unwrap_or_default();
     for (index, contestant) in cell.contestants.iter_mut().enumerate().filter(|(index, _)| of_interest(*index)) {
-        fill_comparison(contestant, &base, contestant.name == baseline, mix(seed, index as u64));
+        fill_comparison(contestant, &base, contestant.name == baseline, derive_seed(seed, index as u64));
     }
 }
 
@@ -105,12 +105,12 @@ fn scores(contestant: &ContestantRecord) -> Vec<(u64, f64)> {
 }
 
 /// The figures of a contestant by itself.
-fn fill_figures(contestant: &mut ContestantRecord, waited: &Waited) {
+fn fill_figures(contestant: &mut ContestantRecord, waited: &WaitingTimes) {
     let valid: Vec<&LoadReport> = contestant.trials.iter().filter_map(TrialRecord::valid).collect();
     let rates: Vec<f64> = valid.iter().map(|load| load.throughput_per_s).collect();
     let server = per_request(valid.iter().filter_map(|load| Some((load.cpu.server_ns?, load.requests))));
     let generator = per_request(valid.iter().map(|load| (load.cpu.generator_ns, load.requests)));
-    let Waited { all, batches } = waited;
+    let WaitingTimes { all, batches } = waited;
     contestant.rounds = valid.len() as u64;
     contestant.datagrams = valid.iter().filter_map(|load| load.datagrams).reduce(std::ops::Add::add);
     contestant.latency_ns = (!all.is_empty()).then(|| histogram::figures(all));
@@ -332,12 +332,12 @@ pub(super) mod tests {
             trials in prop::collection::vec((0usize..3, 0u8..4, 1.0f64..1e6), 0..30)
         ) {
             let mut grown = report(["epoll", "uring", "tokio"].map(|name| contestant(name, Vec::new())).into());
-            let mut growing = Growing::new(&mut grown).unwrap();
+            let mut running = RunningFigures::new(&mut grown).unwrap();
             let mut rounds = [0; 3];
             for (contestant, fate, rate) in trials {
                 rounds[contestant] += 1;
                 let invalid: &[&str] = if fate == 0 { &["x"] } else { &[] };
-                growing.add(&mut grown, 0, contestant, trial(rounds[contestant], rate, invalid));
+                running.add(&mut grown, 0, contestant, trial(rounds[contestant], rate, invalid));
             }
             let mut at_once = grown.clone();
             fill(&mut at_once).unwrap();
@@ -351,7 +351,7 @@ pub(super) mod tests {
         let before = report.cells[0].contestants[0].clone();
         let mut damaged = trial(8, 1e5, &[]);
         damaged.load.as_mut().unwrap().histogram = "x".into();
-        Growing::new(&mut report).unwrap().add(&mut report, 0, 0, damaged);
+        RunningFigures::new(&mut report).unwrap().add(&mut report, 0, 0, damaged);
         let after = &report.cells[0].contestants[0];
         assert!(
             matches!(after.trials[7].failed, Some(Reason::ReportUnusable { .. })) && after.trials[7].load.is_none()

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 /// Turns a result into text of some format.
 pub trait Exporter {
-    /// One text, or several where the format holds only one thing: each then has a name to tell it by.
+    /// One text, or several where the format holds only one thing: each then has a name of its own.
     fn export(&self, result: &dyn StoredResult) -> Result<Vec<Part>, ExportError>;
 }
 
@@ -42,7 +42,7 @@ pub enum ExportError {
 
 /// The formats there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ExportFormat {
     Json,
     Csv,
     Markdown,
@@ -50,29 +50,34 @@ pub enum Form {
     Hgrm,
 }
 
-const FORMS: [(&str, Form); 5] =
-    [("json", Form::Json), ("csv", Form::Csv), ("md", Form::Markdown), ("hlog", Form::Hlog), ("hgrm", Form::Hgrm)];
+const FORMATS: [(&str, ExportFormat); 5] = [
+    ("json", ExportFormat::Json),
+    ("csv", ExportFormat::Csv),
+    ("md", ExportFormat::Markdown),
+    ("hlog", ExportFormat::Hlog),
+    ("hgrm", ExportFormat::Hgrm),
+];
 
-impl Form {
+impl ExportFormat {
     pub fn exporter(self) -> &'static dyn Exporter {
         match self {
-            Form::Json => &Json,
-            Form::Csv => &Csv,
-            Form::Markdown => &Markdown,
-            Form::Hlog => &Hlog,
-            Form::Hgrm => &Hgrm,
+            ExportFormat::Json => &Json,
+            ExportFormat::Csv => &Csv,
+            ExportFormat::Markdown => &Markdown,
+            ExportFormat::Hlog => &Hlog,
+            ExportFormat::Hgrm => &Hgrm,
         }
     }
 }
 
-impl FromStr for Form {
+impl FromStr for ExportFormat {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Form, String> {
-        let found = FORMS.iter().find(|(name, _)| *name == text);
+    fn from_str(text: &str) -> Result<ExportFormat, String> {
+        let found = FORMATS.iter().find(|(name, _)| *name == text);
         found
             .map(|(_, form)| *form)
-            .ok_or_else(|| format!("'{text}' is no format; there are {}", FORMS.map(|(name, _)| name).join(", ")))
+            .ok_or_else(|| format!("'{text}' is no format; there are {}", FORMATS.map(|(name, _)| name).join(", ")))
     }
 }
 
@@ -120,14 +125,14 @@ pub(super) mod tests {
 
     #[test]
     fn every_format_takes_a_run_and_a_comparison() {
-        for (name, form) in FORMS {
+        for (name, form) in FORMATS {
             assert_eq!(name.parse(), Ok(form));
             for result in all() {
                 let parts = form.exporter().export(&*result).unwrap();
                 assert!(parts.iter().all(|part| part.text.ends_with('\n')), "{name}: {parts:?}");
             }
         }
-        assert!("xml".parse::<Form>().unwrap_err().contains("json, csv, md, hlog, hgrm"));
+        assert!("xml".parse::<ExportFormat>().unwrap_err().contains("json, csv, md, hlog, hgrm"));
     }
 
     #[test]

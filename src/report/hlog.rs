@@ -8,7 +8,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use std::time::Duration;
 
-/// A line per interval of what clients waited, in nanoseconds; the largest value of each, for eyes, in milliseconds.
+/// A line per interval of what clients waited, in nanoseconds; the largest value of each, for people to read, in milliseconds.
 ///
 /// Of a comparison the trials that count, tagged with contestant and workload. Their starts are not stored: within a tag
 /// they follow each other without a gap, from 0. Of a diagnosis one interval per kind of time, tagged with it.

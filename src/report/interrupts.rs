@@ -1,4 +1,4 @@
-//! What interrupts took while a contestant was measured, for eyes: shown where the kernel keeps it out of the CPU time of
+//! What interrupts took while a contestant was measured, as text: shown where the kernel keeps it out of the CPU time of
 //! both ends, which then lacks what the network's softirqs did for them.
 
 use super::verdict::short_name;

@@ -1,4 +1,4 @@
-//! How far each figure of a cell can be trusted, for eyes: the quantiles' intervals and the rounds that stand apart.
+//! How far each figure of a cell can be trusted, as text: the quantiles' intervals and the rounds that stand apart.
 
 use super::verdict::short_name;
 use crate::record::{CellRecord, ContestantRecord, LoadReport, OutlierRecord, QuantileRecord, Verdict};

@@ -1,12 +1,12 @@
 //! A single run of the generator as a result. Everything in its text is in the JSON too.
 
 use super::accounting::missing;
-use super::against::{AgainstError, Compared, Side, SideRecord, fields};
+use super::baseline_diff::{Compared, DiffError, Side, SideRecord, fields};
 use super::datagrams::describe;
 use super::derive::{self, use_of};
 use super::result::{LATENCIES, Rows, Series, StoredResult, Table, shown};
 use super::threshold::{Metric, Subject, latency_figures, lost};
-use super::{intervals, json, tolerance, trials};
+use super::{intervals, json, tolerance, trial_rows};
 use crate::record::histogram::HistogramError;
 use crate::record::{LatencyRecord, LoadReport, Reason, TrafficRecord, UseRecord, Workload};
 use crate::units::{Bytes, Nanos, counted, few, three_digits};
@@ -29,7 +29,7 @@ impl StoredResult for LoadReport {
     }
 
     fn rows(&self) -> Option<Rows> {
-        Some(trials::lines(&[trials::of_run(self)]))
+        Some(trial_rows::lines(&[trial_rows::of_run(self)]))
     }
 
     fn tables(&self) -> Option<Vec<Table>> {
@@ -38,14 +38,14 @@ impl StoredResult for LoadReport {
 
     /// Whatever it is worth: who reads it has named it.
     fn series(&self) -> Option<Vec<Series<'_>>> {
-        Some(vec![trials::series(self)])
+        Some(vec![trial_rows::series(self)])
     }
 
     fn subjects(&self) -> Vec<Subject> {
         vec![subject(self)]
     }
 
-    fn compared(&self) -> Result<Compared, AgainstError> {
+    fn compared(&self) -> Result<Compared, DiffError> {
         Ok(compared(self))
     }
 }

@@ -3,7 +3,7 @@
 
 mod aa;
 pub mod accounting;
-pub mod against;
+pub mod baseline_diff;
 mod comparison;
 mod csv;
 pub mod datagrams;
@@ -17,8 +17,9 @@ pub mod json;
 mod load;
 mod markdown;
 mod outliers;
+pub mod passive_latency;
 mod ping;
-pub mod probes;
+pub mod probe_table;
 pub mod quantiles;
 pub mod result;
 pub mod stopping;
@@ -26,6 +27,5 @@ pub mod terminal;
 pub mod threshold;
 pub mod tolerance;
 pub mod trace;
-mod trials;
+mod trial_rows;
 pub mod verdict;
-pub mod wire;

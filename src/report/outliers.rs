@@ -3,7 +3,7 @@
 use crate::record::OutlierRecord;
 use crate::stats::{MIN_PAIRS, OUTLIER_SCORE, modified_z_scores};
 
-/// The rounds whose value stands apart; none among too few to tell.
+/// The rounds whose value stands apart; none among too few rounds.
 pub fn records(rounds: impl Iterator<Item = (u64, f64)>) -> Vec<OutlierRecord> {
     let rounds: Vec<(u64, f64)> = rounds.filter(|(_, value)| value.is_finite()).collect();
     if rounds.len() < MIN_PAIRS {

@@ -1,7 +1,7 @@
 //! Quantiles of a histogram and how far they can be trusted, judged by the histograms that it was added up from.
 
 use crate::record::QuantileRecord;
-use crate::stats::{self, Ranks, ranks, worth};
+use crate::stats::{self, Ranks, effective_sample_size, ranks};
 use hdrhistogram::Histogram;
 use hdrhistogram::iterators::IterationValue;
 
@@ -48,15 +48,15 @@ fn record(quantile: f64, all: &Histogram<u64>, batches: &[Batch]) -> QuantileRec
     let largest = all.highest_equivalent(value);
     let count = |batch: &Batch| stats::Batch { samples: batch.samples(), below: batch.up_to(largest) };
     let counts: Vec<stats::Batch> = batches.iter().map(count).collect();
-    let worth = worth(&counts);
-    let bounds = worth.map(|worth| ranks(quantile, worth));
+    let size = effective_sample_size(&counts);
+    let bounds = size.map(|size| ranks(quantile, size));
     let at = |bound: fn(Ranks) -> Option<f64>| bounds.and_then(bound).map(|share| all.value_at_quantile(share));
     QuantileRecord {
         quantile,
         value_ns: value,
         low_ns: at(|bounds| bounds.low),
         high_ns: at(|bounds| bounds.high),
-        effective_samples: worth.map(|worth| worth.samples.round() as u64),
+        effective_samples: size.map(|size| size.samples.round() as u64),
         batches: counts.iter().filter(|batch| batch.samples > 0).count() as u64,
     }
 }
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!((p999.low_ns.is_some(), p999.high_ns), (true, None), "2 samples beyond: {p999:?}");
     }
 
-    /// A server that answers for 6 s and then is silent for 24: what the silent seconds are to tell is nothing.
+    /// A server that answers for 6 s and then not for 24: the seconds without an answer add no information.
     #[test]
     fn seconds_without_an_answer_make_nothing_more_certain() {
         let filled: Vec<_> = (0..6).map(|batch| histogram((1..=250).map(move |value| value + batch))).collect();

@@ -1,7 +1,7 @@
 //! The seam between results and formats: what a kind of result offers, and which kinds there are. A kind is one file
 //! beside this one and one line in [`KINDS`]; formats know none of them.
 
-use super::against::{AgainstError, Compared};
+use super::baseline_diff::{Compared, DiffError};
 use super::threshold::Subject;
 use crate::record::histogram::HistogramError;
 use crate::record::{
@@ -25,7 +25,7 @@ pub trait StoredResult: Debug {
     /// The stored form, which [`parse`] reads: indented, with a final line break.
     fn json(&self) -> Result<String, serde_json::Error>;
 
-    /// For eyes, with a final line break.
+    /// The report as text, with a final line break.
     fn text(&self) -> String;
 
     /// One line per trial, target, hop or kind of time. `None` where only [`StoredResult::json`] and
@@ -44,8 +44,8 @@ pub trait StoredResult: Debug {
     }
 
     /// What another result of its kind may be compared with.
-    fn compared(&self) -> Result<Compared, AgainstError> {
-        Err(AgainstError::Diagnosis)
+    fn compared(&self) -> Result<Compared, DiffError> {
+        Err(DiffError::Diagnosis)
     }
 }
 
@@ -59,7 +59,7 @@ pub struct Rows {
     pub lines: Vec<Vec<String>>,
 }
 
-/// A table for eyes and what stands around it.
+/// A table as text and what stands around it.
 pub struct Table {
     /// Lines before it, with their line breaks.
     pub before: String,
@@ -102,7 +102,7 @@ pub fn latency_fields(latency: &LatencyRecord) -> [String; 7] {
 /// Columns of [`shown`].
 pub const LATENCIES: [(&str, bool); 4] = [("p50", true), ("p99", true), ("p99.9", true), ("max", true)];
 
-/// p50, p99, p99.9 and max for eyes; dashes where there is nothing.
+/// p50, p99, p99.9 and max as text; dashes where there is nothing.
 pub fn shown(latency: Option<&LatencyRecord>) -> [String; 4] {
     let Some(latency) = latency else { return ["-"; 4].map(str::to_owned) };
     [latency.p50, latency.p99, latency.p999, latency.max].map(|nanos| Nanos(nanos).to_string())

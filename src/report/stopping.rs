@@ -1,4 +1,4 @@
-//! When enough rounds were run: how narrow the intervals are, and a line that tells which rule ended the rounds.
+//! When enough rounds were run: how narrow the intervals are, and a line that names the rule that ended the rounds.
 
 use crate::record::{CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, Stopped, TrialRecord};
 use crate::stats::{Interval, MIN_PAIRS, median, median_interval, relative_half_width};

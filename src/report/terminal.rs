@@ -40,7 +40,7 @@ const HEADER: [&str; 13] = [
 /// The server's system calls; the column is left out where nobody could count them.
 const SYSCALLS: usize = 7;
 /// Datagrams that were not answered in time, where there are any. There is room for them or for the 99.9th percentile,
-/// which then says the less, as what was lost is not in it.
+/// which then means less, as what was lost is not in it.
 const LOST: usize = 9;
 const P999: usize = 4;
 
@@ -142,7 +142,7 @@ fn round_list(rounds: &[u64]) -> String {
     format!("{} {}", if rounds.len() == 1 { "round" } else { "rounds" }, list.join(", "))
 }
 
-/// A list item; what a process said stands below, indented.
+/// A list item; what a process wrote stands below, indented.
 fn item(text: &str) -> String {
     format!("  ! {}", text.replace('\n', "\n      | "))
 }

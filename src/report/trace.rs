@@ -1,7 +1,7 @@
 //! What `ringmark trace` found, as a result.
 
 use super::json;
-use super::probes::{aligned, five_figures, percent};
+use super::probe_table::{aligned, five_figures, percent};
 use super::result::{LATENCIES, LATENCY_COLUMNS, Rows, Series, StoredResult, Table, figure_fields, series_of, shown};
 use super::threshold::{Metric, Subject, latency_figures};
 use crate::record::histogram::HistogramError;

@@ -1,4 +1,4 @@
-//! What a ratio says, in a word and in a sentence.
+//! The verdict on a ratio, in a word and in a sentence.
 
 use crate::record::{CellRecord, ContestantRecord, RatioRecord, Verdict};
 use crate::stats::MIN_PAIRS;

@@ -46,7 +46,7 @@ impl BoundSockets {
     }
 
     /// The listeners of the next shard: all of them for the first, or its own SO_REUSEPORT ones. They are handed over,
-    /// not copied, so that a shard which closes them refuses newcomers.
+    /// not copied, so that a shard which closes them refuses new connections.
     pub(super) fn take_listeners(&mut self) -> Vec<Listener> {
         let streams = self.numbered(Transport::Stream);
         streams.filter_map(|(number, bound)| Some(Listener { number, socket: bound.copies.pop()? })).collect()

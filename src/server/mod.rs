@@ -40,7 +40,9 @@ pub enum Accept {
 /// Options of the sockets, the same for every engine.
 #[derive(Clone, Debug)]
 pub struct SocketOptions {
+    /// Connections that wait to be accepted (listen(2)).
     pub backlog: u32,
+    /// TCP_NODELAY (tcp(7)).
     pub nodelay: bool,
     /// SO_RCVBUF; `None` leaves it to the kernel's autotuning, and asks for 4 MiB at datagram sockets, which have none.
     pub rcvbuf: Option<Bytes>,
@@ -51,10 +53,15 @@ pub struct SocketOptions {
 /// What to serve, where, and how.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What to serve, and where.
     pub endpoints: Vec<(Kind, Endpoint)>,
+    /// Cores for shards; one shard per core, unless the engine is of one shard.
     pub cores: CoreList,
+    /// Whether shards are pinned to their cores.
     pub pin: bool,
+    /// How accepted connections come to shards.
     pub accept: Accept,
+    /// Options of all sockets.
     pub socket: SocketOptions,
     /// Print the counters this often.
     pub stats: Option<Nanos>,
@@ -64,7 +71,7 @@ pub struct Config {
     pub handicap: Nanos,
 }
 
-/// What the shards say.
+/// What all shards serve.
 type Answerer = SlowedService<Services>;
 
 /// The server could not start, or had to stop.
@@ -90,7 +97,7 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
     move |source| ServerError::Io { what, source }
 }
 
-/// All shards, and copies of their datagram sockets, of which the kernel tells what it dropped.
+/// All shards, and copies of their datagram sockets, to ask the kernel how many datagrams it dropped.
 struct Shards {
     running: Vec<Running>,
     datagrams: Vec<Socket>,
@@ -212,17 +219,17 @@ fn placement(accept: Accept, own: usize, outboxes: &[Outbox]) -> Placement {
     Placement::Rotate { shards: others.collect(), next: 0 }
 }
 
-/// Waits for every shard to be ready; if one ends before, tells why.
+/// Waits for every shard to be ready; if one ends before, returns its error.
 fn wait_until_ready(
     count: usize,
     all_ready: &Receiver<()>,
     running: Vec<Running>,
 ) -> Result<Vec<Running>, ServerError> {
-    // The channel does not tell of a shard that fails while others live: they keep their senders.
-    const GLANCE: Duration = Duration::from_millis(20);
+    // A shard that fails while others live does not close the channel: they keep their senders.
+    const POLL_INTERVAL: Duration = Duration::from_millis(20);
     let mut ready = 0;
     while ready < count {
-        match all_ready.recv_timeout(GLANCE) {
+        match all_ready.recv_timeout(POLL_INTERVAL) {
             Ok(()) => ready += 1,
             Err(RecvTimeoutError::Timeout) if !any_ended(&running) => {}
             Err(_) => {
@@ -267,8 +274,8 @@ fn remarks(address: &Address, aside: Option<&'static str>) -> impl Iterator<Item
 /// Sleeps until a signal comes or a shard ends by itself; prints counters meanwhile where that was asked for.
 fn watch(config: &Config, signals: &Signals, shards: &Shards, out: &mut dyn Write) {
     // A shard that fails must not go unnoticed for long, though it hardly ever happens.
-    const GLANCE: Duration = Duration::from_millis(500);
-    let interval = config.stats.map_or(GLANCE, Nanos::duration);
+    const POLL_INTERVAL: Duration = Duration::from_millis(500);
+    let interval = config.stats.map_or(POLL_INTERVAL, Nanos::duration);
     let mut before = Stats::default();
     loop {
         match signals.wait(interval) {
@@ -296,7 +303,7 @@ fn print_stats(shards: &Shards, before: Stats, interval: Duration, out: &mut dyn
     now
 }
 
-/// Tells every shard to drain, waits for them, and prints what they did.
+/// Sends every shard the drain message, waits for them, and prints what they did.
 fn drain(shards: Shards, bound: &BoundSockets, out: &mut dyn Write) -> Result<(), ServerError> {
     let dropped = shards.dropped();
     // Without it those who go on sending would keep the server; so at worst they do until the timeout ends.

@@ -6,9 +6,9 @@
 //! plain 2.5 % and 97.5 % percentiles are the second smallest and the second largest value, which miss the true median
 //! in 1 of 8 comparisons instead of 1 of 20. The test at the end of paired.rs counts these false alarms.
 
-use super::center::{median, median_in_place};
-use super::distributions::{normal_below, student_t};
-use super::random::{Random, mix};
+use super::critical_values::{normal_below, student_t};
+use super::median::{median, median_in_place};
+use super::random::{Random, derive_seed};
 
 /// Resamples drawn for an interval.
 pub const RESAMPLES: usize = 10_000;
@@ -16,7 +16,9 @@ pub const RESAMPLES: usize = 10_000;
 /// Where the true value lies, 95 times in 100.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
+    /// Lower bound.
     pub low: f64,
+    /// Upper bound.
     pub high: f64,
 }
 
@@ -35,7 +37,7 @@ pub fn median_interval(values: &[f64], seed: u64) -> Option<Interval> {
 pub fn median_ratio(ours: &[f64], base: &[f64], seed: u64) -> Option<(f64, Interval)> {
     let ratio = median(ours)? / median(base)?;
     let mut ratios: Vec<f64> = resampled(ours, seed)
-        .zip(resampled(base, mix(seed, 1)))
+        .zip(resampled(base, derive_seed(seed, 1)))
         .map(|(ours, base)| ours / base)
         .filter(|ratio| ratio.is_finite())
         .collect();

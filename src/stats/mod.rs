@@ -4,20 +4,20 @@
 //! Nothing here reads a clock, a file or the kernel's randomness.
 
 mod bootstrap;
-mod center;
-mod distributions;
+mod critical_values;
+mod median;
 mod outliers;
 mod paired;
 mod proportion;
 mod quantile;
 mod random;
-mod steady;
+mod trend;
 
 pub use bootstrap::{Interval, RESAMPLES, median_interval, median_ratio};
-pub use center::median;
+pub use median::median;
 pub use outliers::{OUTLIER_SCORE, modified_z_scores};
 pub use paired::{MIN_PAIRS, PairedRatio, paired_ratio, relative_half_width};
 pub use proportion::proportion_interval;
-pub use quantile::{Batch, MIN_BATCHES, Ranks, Worth, ranks, worth};
-pub use random::{Random, mix, splitmix64};
-pub use steady::{Trend, trend};
+pub use quantile::{Batch, EffectiveSampleSize, MIN_BATCHES, Ranks, effective_sample_size, ranks};
+pub use random::{Random, derive_seed, splitmix64};
+pub use trend::{Trend, trend};

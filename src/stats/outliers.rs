@@ -1,7 +1,7 @@
 //! Values that stand apart from the others. They are shown, never dropped: a median is hardly moved by them, and who
 //! drops what does not fit finds what was looked for.
 
-use super::center::median;
+use super::median::median;
 
 /// Beyond this a value is called an outlier (Iglewicz and Hoaglin 1993, "How to Detect and Handle Outliers").
 pub const OUTLIER_SCORE: f64 = 3.5;

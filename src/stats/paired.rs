@@ -3,7 +3,7 @@
 //! A machine drifts by a fifth within minutes; two trials of the same round see nearly the same machine.
 
 use super::bootstrap::{Interval, median_interval};
-use super::center::median;
+use super::median::median;
 
 /// Fewer pairs cannot reject "both are the same" at 95 %: even when all n point one way, chance alone does that in
 /// 2 of 2^n comparisons (the sign test), which is below 5 % from 6 pairs up.
@@ -16,6 +16,7 @@ pub struct PairedRatio {
     pub median: f64,
     /// 95 % interval of that median.
     pub interval: Interval,
+    /// Pairs that it is computed from.
     pub pairs: usize,
 }
 

@@ -1,7 +1,7 @@
 //! How far a share that was counted can be trusted.
 
 use super::bootstrap::Interval;
-use super::distributions::Z;
+use super::critical_values::Z;
 
 /// The 95 % interval of a proportion, `hits` of `tries`, after Wilson (1927, JASA 22:209). All of 0 to 1 without a try.
 pub fn proportion_interval(hits: u64, tries: u64) -> Interval {

@@ -2,15 +2,15 @@
 //!
 //! Requests that follow each other are alike: a stall slows all that wait in it. Treated as independent, they give
 //! intervals that are far too narrow. So the samples come in batches (the rounds of a comparison, the intervals of a
-//! run), and how much the batches differ tells what their samples are worth (batch means; Law and Kelton, "Simulation
+//! run), and how much the batches differ shows how many independent samples they are worth (batch means; Law and Kelton, "Simulation
 //! Modeling and Analysis", section 9.5; the ratio of the two variances is the design effect of Kish 1965).
 //!
 //! Batches are as large as they turn out: a server that stalls leaves some without a sample, and answers what waited in
 //! the next. So the share below the quantile is a ratio of two sums over the batches, and its variance is that of such a
 //! ratio (Cochran, "Sampling Techniques", section 3.12, proportions in cluster sampling): a large batch that differs
-//! weighs by the square of its size. Batches without a sample say nothing and count nowhere.
+//! weighs by the square of its size. Batches without a sample are left out.
 
-use super::distributions::student_t;
+use super::critical_values::student_t;
 
 /// With fewer batches the spread between them says too little.
 pub const MIN_BATCHES: usize = 6;
@@ -18,7 +18,9 @@ pub const MIN_BATCHES: usize = 6;
 /// A stretch of samples, and how many of them lie at or below the quantile of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
+    /// Samples of the batch.
     pub samples: u64,
+    /// Of those: at or below the quantile of all.
     pub below: u64,
 }
 
@@ -26,26 +28,28 @@ pub struct Batch {
 /// `None` where the data cannot carry that bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ranks {
+    /// Lower bound.
     pub low: Option<f64>,
+    /// Upper bound.
     pub high: Option<f64>,
 }
 
-/// What samples that came in batches are worth.
+/// How many independent samples the samples of some batches are worth.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Worth {
+pub struct EffectiveSampleSize {
     /// As many independent ones. Never more than there are.
     pub samples: f64,
     /// Degrees of freedom of the spread between the batches that this was judged by.
     pub degrees: f64,
 }
 
-/// The interval of quantile `q` of samples that are worth so much.
+/// The interval of quantile `q` of samples of this effective size.
 ///
 /// Ranks ⌊nq − t·√(nq(1−q))⌋ and ⌈nq + t·√(nq(1−q))⌉ + 1 (Conover, "Practical Nonparametric Statistics", 3.2). An upper
 /// bound exists only if that rank does, which takes n(1−q) ≳ 5.6; a lower one the same of nq.
-pub fn ranks(q: f64, worth: Worth) -> Ranks {
-    let n = worth.samples;
-    let spread = student_t(worth.degrees) * (n * q * (1.0 - q)).sqrt();
+pub fn ranks(q: f64, size: EffectiveSampleSize) -> Ranks {
+    let n = size.samples;
+    let spread = student_t(size.degrees) * (n * q * (1.0 - q)).sqrt();
     let (low, high) = ((n * q - spread).floor(), (n * q + spread).ceil() + 1.0);
     Ranks { low: (low >= 1.0).then(|| low / n), high: (high <= n).then(|| high / n) }
 }
@@ -55,7 +59,7 @@ pub fn ranks(q: f64, worth: Worth) -> Ranks {
 ///
 /// `None` with too few batches that have samples, or where so few of them have nearly all (by Kish's effective number,
 /// (Σn)² / Σn², less than half as many) that how they differ says too little.
-pub fn worth(batches: &[Batch]) -> Option<Worth> {
+pub fn effective_sample_size(batches: &[Batch]) -> Option<EffectiveSampleSize> {
     let filled: Vec<&Batch> = batches.iter().filter(|batch| batch.samples > 0).collect();
     let sum = |of: fn(&Batch) -> f64| filled.iter().map(|batch| of(batch)).sum::<f64>();
     let samples = sum(|batch| batch.samples as f64);
@@ -67,12 +71,12 @@ pub fn worth(batches: &[Batch]) -> Option<Worth> {
     let share = sum(|batch| batch.below as f64) / samples;
     let independent = share * (1.0 - share) / samples;
     if independent <= 0.0 {
-        return Some(Worth { samples, degrees });
+        return Some(EffectiveSampleSize { samples, degrees });
     }
     let count = filled.len() as f64;
     let apart = |batch: &&Batch| (batch.below as f64 - share * batch.samples as f64).powi(2);
     let between = count / (count - 1.0) * filled.iter().map(apart).sum::<f64>() / samples.powi(2);
-    Some(Worth { samples: samples / (between / independent).max(1.0), degrees })
+    Some(EffectiveSampleSize { samples: samples / (between / independent).max(1.0), degrees })
 }
 
 #[cfg(test)]
@@ -81,8 +85,8 @@ mod tests {
     use crate::stats::Random;
     use proptest::prelude::*;
 
-    fn independent(samples: f64) -> Worth {
-        Worth { samples, degrees: 1_000.0 }
+    fn independent(samples: f64) -> EffectiveSampleSize {
+        EffectiveSampleSize { samples, degrees: 1_000.0 }
     }
 
     #[test]
@@ -98,19 +102,19 @@ mod tests {
     #[test]
     fn samples_that_stay_together_count_once_per_batch() {
         let alike: Vec<Batch> = (0..20).map(|batch| Batch { samples: 1000, below: 1000 * (batch % 2) }).collect();
-        let worth_of = |batches: &[Batch]| worth(batches).map(|worth| worth.samples);
-        assert!((15.0..=20.0).contains(&worth_of(&alike).unwrap()), "{:?}", worth(&alike));
+        let samples_of = |batches: &[Batch]| effective_sample_size(batches).map(|size| size.samples);
+        assert!((15.0..=20.0).contains(&samples_of(&alike).unwrap()), "{:?}", effective_sample_size(&alike));
         let even = [Batch { samples: 1000, below: 990 }; 8];
-        assert_eq!(worth(&even), Some(Worth { samples: 8000.0, degrees: 7.0 }));
-        assert_eq!(worth(&even[..MIN_BATCHES - 1]), None);
-        assert_eq!(worth_of(&[Batch { samples: 9, below: 9 }; 6]), Some(54.0));
+        assert_eq!(effective_sample_size(&even), Some(EffectiveSampleSize { samples: 8000.0, degrees: 7.0 }));
+        assert_eq!(effective_sample_size(&even[..MIN_BATCHES - 1]), None);
+        assert_eq!(samples_of(&[Batch { samples: 9, below: 9 }; 6]), Some(54.0));
     }
 
     #[test]
     fn batches_that_have_next_to_nothing_do_not_help() {
         let mut batches = vec![Batch { samples: 1, below: 1 }; 20];
         batches.push(Batch { samples: 100_000, below: 50_000 });
-        assert_eq!(worth(&batches), None, "all depends on one");
+        assert_eq!(effective_sample_size(&batches), None, "all depends on one");
     }
 
     /// A share of runs in which the interval of the quantile `q` misses it. The samples are uniform on 0..1 but for a
@@ -131,7 +135,7 @@ mod tests {
             let below = |batch: &Vec<f64>| batch.iter().filter(|sample| **sample <= value).count() as u64;
             let counts: Vec<Batch> =
                 batches.iter().map(|batch| Batch { samples: batch.len() as u64, below: below(batch) }).collect();
-            let ranks = ranks(q, worth(&counts).unwrap());
+            let ranks = ranks(q, effective_sample_size(&counts).unwrap());
             ranks.low.is_some_and(|low| at(low) > truth) || ranks.high.is_some_and(|high| at(high) < truth)
         });
         missed.count() as f64 / runs as f64
@@ -156,7 +160,7 @@ mod tests {
     proptest! {
         #[test]
         fn bounds_enclose_the_quantile(q in 0.01f64..0.999, samples in 1.0f64..1e9, degrees in 2.0f64..50.0) {
-            let Ranks { low, high } = ranks(q, Worth { samples, degrees });
+            let Ranks { low, high } = ranks(q, EffectiveSampleSize { samples, degrees });
             prop_assert!(low.is_none_or(|low| 0.0 < low && low <= q));
             prop_assert!(high.is_none_or(|high| q <= high && high <= 1.0));
         }
@@ -167,11 +171,11 @@ mod tests {
         ) {
             let mut batches: Vec<Batch> =
                 batches.into_iter().map(|(samples, below)| Batch { samples, below: below.min(samples) }).collect();
-            let before = worth(&batches);
+            let before = effective_sample_size(&batches);
             let all = batches.iter().map(|batch| batch.samples).sum::<u64>() as f64;
-            prop_assert!(before.is_none_or(|worth| worth.samples > 0.0 && worth.samples <= all && worth.degrees >= 2.0));
+            prop_assert!(before.is_none_or(|size| size.samples > 0.0 && size.samples <= all && size.degrees >= 2.0));
             places.into_iter().for_each(|at| batches.insert(at.min(batches.len()), Batch { samples: 0, below: 0 }));
-            prop_assert_eq!(worth(&batches), before);
+            prop_assert_eq!(effective_sample_size(&batches), before);
         }
     }
 }

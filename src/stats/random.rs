@@ -8,6 +8,7 @@ pub struct Random {
 }
 
 impl Random {
+    /// The same seed gives the same numbers.
     pub fn new(seed: u64) -> Random {
         let mut state = seed;
         Random { state: std::array::from_fn(|_| splitmix64(&mut state)) }
@@ -53,7 +54,7 @@ impl Random {
 }
 
 /// One seed out of two numbers, for independent streams of one run.
-pub fn mix(seed: u64, stream: u64) -> u64 {
+pub fn derive_seed(seed: u64, stream: u64) -> u64 {
     let mut state = seed ^ stream.wrapping_mul(0xd134_2543_de82_ef95);
     splitmix64(&mut state)
 }

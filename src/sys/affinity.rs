@@ -8,7 +8,7 @@ use std::fs;
 /// The chosen cores are not there.
 #[derive(Debug, thiserror::Error)]
 pub enum AffinityError {
-    #[error("the kernel does not tell which cores this process may use")]
+    #[error("the kernel does not report which cores this process may use")]
     Unknown,
     #[error(
         "core {core} is not one this process may use ({available}); choose among those, or widen the process's affinity with taskset"
@@ -27,7 +27,7 @@ pub fn available() -> Result<CoreList, AffinityError> {
 }
 
 /// These cores in groups of those that are hardware threads of one physical core, by their lowest number
-/// (thread_siblings_list of Linux's cputopology). Where the kernel does not tell, each is a group of its own.
+/// (thread_siblings_list of Linux's cputopology). Where the kernel does not report them, each is a group of its own.
 pub fn physical(cores: &CoreList) -> Vec<CoreList> {
     group(cores, |core| {
         let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
@@ -39,9 +39,9 @@ fn group(cores: &CoreList, siblings: impl Fn(usize) -> Option<CoreList>) -> Vec<
     let mut left = cores.as_slice().to_vec();
     let mut groups = Vec::new();
     while let Some(&core) = left.first() {
-        let told = siblings(core);
+        let group = siblings(core);
         let together =
-            |other: &usize| *other == core || told.as_ref().is_some_and(|told| told.as_slice().contains(other));
+            |other: &usize| *other == core || group.as_ref().is_some_and(|group| group.as_slice().contains(other));
         let (group, rest) = left.into_iter().partition(together);
         groups.extend(CoreList::new(group));
         left = rest;

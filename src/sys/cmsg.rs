@@ -116,7 +116,7 @@ impl<const ROOM: usize> CmsgBuffer<ROOM> {
         &self.bytes[..self.len]
     }
 
-    /// Lets a send with this header say what was written. It must stay where it is until that is over.
+    /// Attaches what was written to the header of a send. It must stay where it is until that is over.
     #[inline]
     pub(super) fn attach(&mut self, header: &mut msghdr) {
         header.msg_control = if self.len > 0 { self.bytes.as_mut_ptr().cast() } else { std::ptr::null_mut() };

@@ -21,17 +21,21 @@ pub struct Epoll {
     fd: OwnedFd,
 }
 
-/// What to be told about a descriptor. Errors and hang-ups are always told.
+/// Events to wait for on a descriptor. Errors and hang-ups are always reported (EPOLLERR, EPOLLHUP).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
     bits: u32,
 }
 
 impl Interest {
+    /// Errors and hang-ups only.
     pub const NONE: Interest = Interest { bits: 0 };
+    /// EPOLLIN.
     pub const READ: Interest = Interest { bits: libc::EPOLLIN as u32 };
+    /// EPOLLOUT.
     pub const WRITE: Interest = Interest { bits: libc::EPOLLOUT as u32 };
 
+    /// Both sets of events.
     pub const fn and(self, other: Interest) -> Interest {
         Interest { bits: self.bits | other.bits }
     }
@@ -80,6 +84,7 @@ impl Events {
 }
 
 impl Epoll {
+    /// An epoll instance without descriptors (epoll_create1(2)).
     pub fn new() -> io::Result<Epoll> {
         // SAFETY: a plain system call without pointers.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };

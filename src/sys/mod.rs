@@ -23,7 +23,7 @@ pub mod timer;
 pub mod uring;
 pub mod wait;
 
-/// Where tests bind: a port of loopback over each version of IP that this machine has; says which it has not.
+/// Where tests bind: a port of loopback over each version of IP that this machine has; prints which it has not.
 #[cfg(test)]
 pub(crate) fn loopbacks() -> Vec<&'static str> {
     let bound =

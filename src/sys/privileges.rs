@@ -13,10 +13,12 @@ const CAPABILITIES: libc::c_ulong = 63;
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 const ROOM_FOR_USER: usize = 16 << 10;
 
-/// Somebody this process may become.
+/// A user this process may switch to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
+    /// User ID.
     pub uid: u32,
+    /// Primary group ID.
     pub gid: u32,
 }
 

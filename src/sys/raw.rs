@@ -60,7 +60,7 @@ pub fn filter_tcp(socket: &Socket, domain: Domain, from: u16, to: u16) -> io::Re
     // Jumps count the steps they pass over: where the condition holds, and where not.
     let step = |code: u32, holds, fails, value| SockFilter::new(code as u16, holds, fails, value);
     let place = libc::BPF_LD | libc::BPF_H | libc::BPF_IND;
-    // Over IPv4 the IP header comes first, whose length its first byte tells; over IPv6 the segment does.
+    // Over IPv4 the IP header comes first, whose length is in its first byte; over IPv6 the segment does.
     let length = if domain == Domain::IPV6 { libc::BPF_W | libc::BPF_IMM } else { libc::BPF_B | libc::BPF_MSH };
     let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     let keep = libc::BPF_RET | libc::BPF_K;
@@ -80,7 +80,7 @@ pub fn enable_timestamps(socket: &Socket) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)
 }
 
-/// Has hop limits told with what arrives.
+/// Has the kernel report the TTL or hop limit of what arrives (IP_RECVTTL, IPV6_RECVHOPLIMIT).
 pub fn enable_hop_limits(socket: &Socket, domain: Domain) -> io::Result<()> {
     match domain == Domain::IPV6 {
         true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, &1i32),

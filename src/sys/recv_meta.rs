@@ -1,11 +1,11 @@
-//! What the kernel says to a diagnosis along with a datagram: when it arrived, how far it may still have gone, and which
+//! Ancillary data that the kernel attaches to a datagram for diagnostics: when it arrived, how far it may still have gone, and which
 //! error it stands for. What makes no sense is taken for nothing.
 
 use super::cmsg::{Cmsg, cmsgs, stamp, word};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// What came along with a datagram.
+/// What the kernel attached to a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecvMeta {
     /// When the kernel took it from the device, on the wall clock (SO_TIMESTAMPNS, socket(7)).
@@ -21,17 +21,22 @@ pub struct RecvMeta {
 pub enum Origin {
     /// This machine.
     Local,
+    /// An ICMP message.
     Icmp,
+    /// Another origin, such as transmit timestamps.
     Other,
 }
 
 /// An error that a packet met (`struct sock_extended_err`, ip(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtendedError {
+    /// Error number.
     pub errno: i32,
+    /// Where the error comes from.
     pub origin: Origin,
-    /// ICMP type and code.
+    /// ICMP type.
     pub kind: u8,
+    /// ICMP code.
     pub code: u8,
     /// The MTU, where a packet was too big for one.
     pub info: u32,

@@ -10,7 +10,9 @@ use tokio::io::unix::AsyncFd;
 /// Whether a new socket's calls wait or return EWOULDBLOCK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocking {
+    /// The call waits.
     Yes,
+    /// The call returns `WouldBlock` instead of waiting.
     No,
 }
 

@@ -10,7 +10,7 @@ use super::server::Server;
 use super::{Cancel, Plan, Rounds};
 use crate::clock::Clock;
 use crate::record::{LoadReport, Reason, Stopped, TrialRecord, Workload};
-use crate::stats::{Random, mix};
+use crate::stats::{Random, derive_seed};
 use crate::units::Nanos;
 
 /// A contestant that gave no answer this often in a row is not tried again in that cell.
@@ -77,7 +77,7 @@ fn run_cell(
     observer: &mut dyn Observer,
     time_is_over: &dyn Fn() -> bool,
 ) -> Stopped {
-    let mut random = Random::new(mix(plan.seed, cell as u64));
+    let mut random = Random::new(derive_seed(plan.seed, cell as u64));
     let mut failures = vec![0; plan.contestants.len()];
     let mut round = 0;
     loop {
@@ -146,7 +146,7 @@ fn run_trial(plan: &Plan, trial: Schedule, cancel: Cancel) -> Result<(LoadReport
     let mut server = Server::start(plan, contestant, cancel)?;
     let target = Target { address: server.address.clone(), pid: server.pid() };
     // Every contestant of a round gets the same payload.
-    let seed = mix(plan.seed, trial.round);
+    let seed = derive_seed(plan.seed, trial.round);
     let workload = Workload { seed, ..plan.workloads[trial.cell].clone() };
     let load = generator::run(plan, &workload, &target, cancel);
     cancel.check()?;

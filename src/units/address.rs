@@ -23,27 +23,34 @@ pub enum Transport {
 /// Where a socket is, whatever it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SocketLocation {
+    /// An IP address and a port.
     Ip {
+        /// The unspecified address (0.0.0.0, ::) is every address of this machine.
         ip: IpAddr,
         /// 0 lets the kernel choose.
         port: u16,
         /// Bind to this network device (SO_BINDTODEVICE).
         device: Option<String>,
     },
+    /// Path of a unix socket, at most 107 bytes (unix(7)).
     Unix(PathBuf),
 }
 
-/// A place and what is spoken there.
+/// A location and the transport there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
+    /// Streams or datagrams.
     pub transport: Transport,
+    /// Where.
     pub location: SocketLocation,
 }
 
-/// What a server is told to listen on: a place, over the one transport that was named or over both.
+/// What a server listens on: a location, over the one transport that was named or over both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
+    /// `None`: over both, where the location has both.
     pub transport: Option<Transport>,
+    /// Where.
     pub location: SocketLocation,
 }
 
@@ -58,10 +65,12 @@ pub struct ParseAddressError {
 }
 
 impl Address {
+    /// TCP at this address.
     pub fn tcp(address: SocketAddr) -> Address {
         Address { transport: Transport::Stream, location: SocketLocation::ip(address) }
     }
 
+    /// UDP at this address.
     pub fn udp(address: SocketAddr) -> Address {
         Address { transport: Transport::Datagram, location: SocketLocation::ip(address) }
     }
@@ -78,6 +87,7 @@ impl Address {
 }
 
 impl SocketLocation {
+    /// Without a device.
     pub fn ip(address: SocketAddr) -> SocketLocation {
         SocketLocation::Ip { ip: address.ip(), port: address.port(), device: None }
     }

@@ -28,10 +28,12 @@ impl CoreList {
         (!cores.is_empty()).then_some(CoreList(cores))
     }
 
+    /// Numbers of the cores, as the kernel numbers them.
     pub fn as_slice(&self) -> &[usize] {
         &self.0
     }
 
+    /// Number of cores.
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -36,12 +36,15 @@ pub struct Bytes(pub u64);
 pub struct ParseUnitError(pub(crate) String);
 
 impl Nanos {
+    /// No time, or the epoch of the clock.
     pub const ZERO: Nanos = Nanos(0);
 
+    /// So many milliseconds, at most 1.8e13.
     pub const fn from_millis(millis: u64) -> Nanos {
         Nanos(millis * 1_000_000)
     }
 
+    /// So many seconds, at most 1.8e10.
     pub const fn from_secs(secs: u64) -> Nanos {
         Nanos(secs * 1_000_000_000)
     }
@@ -54,10 +57,12 @@ impl Nanos {
         }
     }
 
+    /// In seconds.
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1e9
     }
 
+    /// As the standard library's type.
     pub const fn duration(self) -> Duration {
         Duration::from_nanos(self.0)
     }

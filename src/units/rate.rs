@@ -20,6 +20,7 @@ impl Rate {
         }
     }
 
+    /// Requests per second.
     pub const fn per_second(self) -> u64 {
         self.0
     }

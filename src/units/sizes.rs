@@ -22,6 +22,7 @@ impl SizeMix {
         self.0.len() > 1
     }
 
+    /// The largest size that occurs.
     pub fn largest(&self) -> Bytes {
         self.0.iter().map(|(size, _)| *size).fold(Bytes(1), Bytes::max)
     }

@@ -9,7 +9,7 @@ use crate::record::{
     AA_SCHEMA, AaComparison, AaReport, CompareReport, Reason, RunContext, Stopped, TrialRecord, Verdict, file,
 };
 use crate::report::json;
-use crate::stats::mix;
+use crate::stats::derive_seed;
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
@@ -73,7 +73,7 @@ fn compare_all(
 ) -> Stopped {
     progress.expect(count * plan.rounds.min * 2);
     for index in 0..count {
-        plan.seed = mix(report.context.seed, index);
+        plan.seed = derive_seed(report.context.seed, index);
         let mut pair = Pair { progress, trials: [Vec::new(), Vec::new()] };
         if trial::run(&plan, &[0, 1], cancel, &mut pair) == Stopped::Interrupted {
             return Stopped::Interrupted;

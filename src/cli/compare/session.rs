@@ -4,7 +4,7 @@ use super::settings::{Settings, default_baseline};
 use crate::cli::progress::Progress;
 use crate::cli::told::told;
 use crate::record::{CompareReport, Reason, Stopped, TrialRecord, file};
-use crate::report::derive::{self, Growing};
+use crate::report::derive::{self, RunningFigures};
 use crate::report::{json, stopping};
 use crate::trial::{self, Cancel, Observer, Plan, Schedule};
 use crate::units::{Nanos, counted};
@@ -26,7 +26,7 @@ struct Recorder {
     /// For the names in progress messages.
     plan: Plan,
     report: CompareReport,
-    figures: Growing,
+    figures: RunningFigures,
     output: PathBuf,
     progress: Progress,
     /// Saving failed already once, which was said.
@@ -37,7 +37,7 @@ impl Session {
     /// Fails where the result could not be saved: better now than after a minute.
     pub fn new(settings: Settings, progress: Progress) -> Result<Session> {
         let Settings { plan, baseline_open, mut report, output } = settings;
-        let figures = Growing::new(&mut report)?;
+        let figures = RunningFigures::new(&mut report)?;
         let recorder = Recorder { plan: plan.clone(), report, figures, output, progress, unsaved: false };
         recorder.save()?;
         Ok(Session { plan, baseline_open, recorder })

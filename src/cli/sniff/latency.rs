@@ -7,7 +7,7 @@ use crate::diag::latency::{FlowTable, Limits, report};
 use crate::diag::sniff::Session;
 use crate::diag::sniff::sink::Latency;
 use crate::record::histogram;
-use crate::report::wire;
+use crate::report::passive_latency;
 use crate::sys::packet::{Capture, PacketStats};
 use crate::units::{self, Nanos};
 use std::num::NonZeroUsize;
@@ -46,9 +46,9 @@ pub fn run(args: &SniffArgs, capture: Capture, stop: &AtomicBool) -> anyhow::Res
 /// The table so far, and what disturbs it.
 fn live(table: &FlowTable, stats: PacketStats) -> String {
     let total = &table.total;
-    let mut text = wire::header();
+    let mut text = passive_latency::header();
     for (name, spread) in [("service time", &total.service), ("first answer", &total.first_answer)] {
-        wire::row(&mut text, name, spread.histogram().len(), &histogram::figures(spread.histogram()));
+        passive_latency::row(&mut text, name, spread.histogram().len(), &histogram::figures(spread.histogram()));
     }
     let connections = units::counted(table.seen.connections, "connection");
     text + &format!("{connections}, {} dropped by the kernel", units::counted(stats.dropped, "packet"))

@@ -6,7 +6,7 @@
 //! segment of the request to the first of the answer, both where the packets were captured. On UDP each datagram towards
 //! the server is a request, and each one back answers the oldest request of its two ends.
 //!
-//! **What is told apart.** Segments without payload change nothing. A segment whose bytes were seen before is a
+//! **What is distinguished.** Segments without payload change nothing. A segment whose bytes were seen before is a
 //! retransmission: it is counted, and the first copy's time stands. Bytes that were never seen (a hole in the sequence
 //! numbers of either side, or an acknowledgement of what was not captured) make the exchange *torn*: no sample. Neither
 //! gives the exchange one that was under way when the first packet of a connection was captured.
@@ -36,11 +36,13 @@ use udp::UdpFlow;
 /// The direction of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
+    /// From the client to the server.
     Server,
+    /// From the server to the client.
     Client,
 }
 
-/// The two ends of a connection.
+/// What identifies a flow: the transport and both socket addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowKey {
     pub transport: IpProtocol,
@@ -48,6 +50,7 @@ pub struct FlowKey {
     pub server: SocketAddr,
 }
 
+/// The transport protocols that are timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum IpProtocol {
     Tcp,
@@ -85,16 +88,19 @@ struct Entry {
     times: Times,
 }
 
-/// Watches one port of a server.
+/// The flows to one port of a server, and the times measured in them.
 pub struct FlowTable {
     port: u16,
     limits: Limits,
     flows: LruCache<FlowKey, Entry>,
+    /// Times of all flows together.
     pub total: Total,
+    /// What was counted beside the times.
     pub seen: SeenRecord,
 }
 
 impl FlowTable {
+    /// `port`: the port of the server, of TCP and of UDP.
     pub fn new(port: u16, limits: Limits) -> FlowTable {
         FlowTable {
             port,
@@ -124,7 +130,7 @@ impl FlowTable {
         }
     }
 
-    /// Packets were lost about here. TCP tells by its numbers which exchanges that tore; what waits for a datagram
+    /// Packets were lost about here. Sequence numbers show which exchanges of TCP are affected; what waits for a datagram
     /// might be answered by the wrong one, and is given up.
     pub fn lost(&mut self) {
         for (_, entry) in self.flows.iter_mut() {
@@ -152,7 +158,7 @@ impl FlowTable {
         all
     }
 
-    /// Who is the server: the end with the port. Where both have it, who spoke first is the client.
+    /// Which end is the server: the one with the port. Where both have it, the sender of the first packet is the client.
     fn classify(&mut self, transport: IpProtocol, from: SocketAddr, to: SocketAddr) -> Option<(FlowKey, Direction)> {
         let to_server = FlowKey { transport, client: from, server: to };
         let to_client = FlowKey { transport, client: to, server: from };

@@ -16,7 +16,9 @@ pub struct Flags {
 /// What of a segment matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
+    /// Sequence number of the first byte.
     pub sequence: u32,
+    /// Acknowledgement number; valid with the flag `ack`.
     pub acknowledged: u32,
     pub flags: Flags,
     /// Bytes of payload, by the headers.

@@ -22,6 +22,7 @@ impl Times {
         histogram.record(time.0.clamp(1, LONGEST.0)).expect("a histogram that grows takes every value");
     }
 
+    /// Number of samples.
     pub fn samples(&self) -> u64 {
         self.0.as_ref().map_or(0, Histogram::len)
     }
@@ -47,6 +48,7 @@ impl TimeHistogram {
         self.0.saturating_record(time.0.clamp(1, LONGEST.0));
     }
 
+    /// The samples, in nanoseconds.
     pub fn histogram(&self) -> &Histogram<u64> {
         &self.0
     }

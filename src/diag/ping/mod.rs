@@ -36,8 +36,11 @@ pub struct Config {
     pub count: Option<u64>,
     /// From one request to a target to the next to it.
     pub interval: Nanos,
+    /// Bytes of payload of each request.
     pub size: Bytes,
+    /// TTL or hop limit of requests; `None` for the default of the system.
     pub hop_limit: Option<u8>,
+    /// An answer after this is late.
     pub timeout: Nanos,
     /// Go below [`POLITE_GAP`].
     pub flood: bool,
@@ -47,7 +50,7 @@ pub struct Config {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     #[error(
-        "at {interval} between requests a time limit of {timeout} leaves {count} unanswered at a time, and their 16-bit numbers tell only {MAX_PROBES} apart; take a --timeout below {longest}"
+        "at {interval} between requests a time limit of {timeout} leaves {count} unanswered at a time, and 16-bit sequence numbers distinguish only {MAX_PROBES}; take a --timeout below {longest}"
     )]
     TooManyWaiting { interval: Nanos, timeout: Nanos, count: u64, longest: Nanos },
     #[error(
@@ -83,9 +86,10 @@ impl Config {
     }
 }
 
-/// What happens on the way, for who wants to watch.
+/// What happened to a request. `target` is an index into [`Config::targets`].
 #[derive(Debug)]
 pub enum PingEvent {
+    /// An echo reply of a target.
     Answer {
         target: usize,
         sequence: Sequence,
@@ -117,6 +121,7 @@ pub struct Stamps {
 pub struct Outcome {
     /// How ICMP was had, for each family in use.
     pub access: Vec<(Family, Access)>,
+    /// How many answers were timed by which clock.
     pub stamps: Stamps,
     /// In the order of the targets.
     pub targets: Vec<ProbeStats>,
@@ -124,6 +129,7 @@ pub struct Outcome {
     pub overflowed: u64,
     /// Answers to us from addresses that are no target.
     pub strangers: u64,
+    /// Length of the run.
     pub duration: Nanos,
 }
 

@@ -1,4 +1,4 @@
-//! The loop of ping: what the schedule says goes out, what arrives finds its request.
+//! The loop of ping: requests go out as scheduled, and each packet that arrives is matched with its request.
 
 use super::{Config, Outcome, PingEvent, SendSchedule, Stamps};
 use crate::clock::Clock;
@@ -9,7 +9,7 @@ use crate::diag::probe_io::{ProbeEvent, ProbeId, ProbeIo, ReceivedPacket};
 use crate::diag::probe_stats::{ProbeStats, Refusal};
 use crate::diag::probe_tracker::{MAX_PROBES, ProbeTracker, Sequence};
 use crate::diag::socket::{EchoSocket, OpenError, Parsed, limit_hops};
-use crate::stats::mix;
+use crate::stats::derive_seed;
 use crate::sys::datagram;
 use crate::sys::raw::Access;
 use crate::sys::uring::Wait;
@@ -27,7 +27,7 @@ const LEAST_ROOM: usize = 2048;
 /// What may come before the payload of an answer: headers of IP and ICMP.
 const HEADERS: usize = 128;
 
-/// Pings until the count is reached and all is over, or `stop` says so: then what is under way is still waited for.
+/// Pings until the count is reached and all is over, or `stop` is set: then what is under way is still waited for.
 /// `on_event` learns of every event. `nonce` should differ from run to run.
 pub fn run(
     config: &Config,
@@ -236,7 +236,7 @@ impl<'a> State<'a> {
 
 impl FamilySocket {
     fn open(family: Family, config: &Config, nonce: u64, probe_io: &mut ProbeIo) -> Result<FamilySocket, DiagError> {
-        let (socket, echo) = EchoSocket::open(family, EchoId(mix(nonce, 1) as u16))?;
+        let (socket, echo) = EchoSocket::open(family, EchoId(derive_seed(nonce, 1) as u16))?;
         if let Some(hops) = config.hop_limit {
             limit_hops(&socket, family, hops).map_err(|source| OpenError::SetUp { family, source })?;
         }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const ETHERNET: u32 = 1;
-/// LINKTYPE_LINUX_SLL2: a header of its own says device, direction and protocol.
+/// LINKTYPE_LINUX_SLL2: its header has device, direction and protocol.
 const COOKED: u32 = 276;
 const COOKED_HEADER: usize = 20;
 const VLAN_TAG: u64 = 4;
@@ -55,18 +55,22 @@ pub struct Rotation {
 }
 
 impl Rotation {
+    /// No rotation: all packets go into one file.
     pub fn is_off(&self) -> bool {
         self.bytes.0 == 0 && self.packets == 0
     }
 }
 
-/// Where packets go, and what the files say of where they come from.
+/// Where packets are written, and what the file headers state about their source.
 #[derive(Clone, Debug)]
 pub struct FileConfig {
     /// `-` is the standard output.
     pub path: PathBuf,
+    /// When the next file begins.
     pub rotation: Rotation,
+    /// Where the packets come from.
     pub device: Device,
+    /// Bytes of each packet that are captured.
     pub snap: Bytes,
 }
 
@@ -84,6 +88,7 @@ pub struct PacketFile {
 }
 
 impl PacketFile {
+    /// Creates the first file. An existing one is replaced.
     pub fn create(config: FileConfig) -> Result<PacketFile, FileError> {
         let path = config.file(0);
         let (writer, written) = open(&path, &config).map_err(|error| error_at(&path, error))?;

@@ -44,6 +44,7 @@ pub enum Protocol {
 /// An address, or all that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hosts {
+    /// The address, whose bits beyond `prefix` do not count.
     pub address: IpAddr,
     /// Leading bits that count.
     pub prefix: u8,
@@ -64,14 +65,18 @@ pub struct FilterTooLong;
 /// Which packets are wanted; an empty list asks nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
+    /// Source or destination ports of TCP, UDP or SCTP.
     pub ports: Vec<u16>,
+    /// Source or destination addresses.
     pub hosts: Vec<Hosts>,
+    /// Protocols, of the link or of IP.
     pub protocols: Vec<Protocol>,
 }
 
 /// What the program depends on beside the filter.
 #[derive(Clone, Copy, Debug)]
 pub struct FilterContext {
+    /// What frames begin with.
     pub link_type: LinkType,
     /// A loopback device among others, on which what goes out comes in again and is left out once.
     pub loopback: Option<u32>,
@@ -120,6 +125,7 @@ impl FromStr for Hosts {
 }
 
 impl Filter {
+    /// All packets pass.
     pub fn is_empty(&self) -> bool {
         self == &Filter::default()
     }

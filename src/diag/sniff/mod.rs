@@ -1,4 +1,4 @@
-//! Watching a device: what is captured, until when, and who looks at it.
+//! Capturing packets of a device: which ones, until when, and what is done with them.
 //!
 //! [`open`] takes what needs rights, [`Session::run`] hands every packet to a [`Sink`]: lines, a file, or the latency of
 //! a server. Packets that the kernel dropped are part of every result.
@@ -33,7 +33,7 @@ const PACKETS_PER_COUNT: u64 = 64;
 /// No packet is longer, however segments are joined.
 pub const LONGEST: Bytes = Bytes(256 << 10);
 
-/// Watching a device failed.
+/// The capture failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SniffError {
     #[error(transparent)]
@@ -65,7 +65,9 @@ pub enum PacketFilter {
 /// What is captured, and how.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Name of the device; `any` for all.
     pub device: String,
+    /// Which packets are captured.
     pub wanted: PacketFilter,
     /// Bytes of each packet that are captured.
     pub snap: Bytes,
@@ -73,18 +75,22 @@ pub struct Config {
     pub buffer: Bytes,
     /// Packet by packet instead of in blocks.
     pub immediate: bool,
+    /// Frames to other addresses are captured too (PACKET_MR_PROMISC, packet(7)).
     pub promiscuous: bool,
 }
 
-/// When to end; the flag ends it too.
+/// When to end; the stop flag ends it too.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StopCondition {
+    /// After this number of packets.
     pub packets: Option<u64>,
+    /// After this time.
     pub duration: Option<Nanos>,
 }
 
-/// Who looks at the packets.
+/// What is done with captured packets.
 pub trait Sink {
+    /// One captured packet.
     fn packet(&mut self, packet: &Packet) -> Result<(), SniffError>;
 
     /// Called after each block of packets, and now and then when none come. `waiting`: nothing more is there for now.
@@ -98,6 +104,7 @@ pub struct Outcome {
     pub captured: u64,
     /// What the kernel counted.
     pub stats: PacketStats,
+    /// Length of the capture.
     pub took: Nanos,
     /// Why it ended early.
     pub failed: Option<SniffError>,
@@ -138,7 +145,7 @@ fn program(config: &Config, device: &Device) -> Result<Vec<SockFilter>, SniffErr
     }
 }
 
-/// A device that is being watched.
+/// A capture under way.
 pub struct Session<'a> {
     capture: Capture,
     until: StopCondition,
@@ -148,10 +155,12 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
+    /// `stop` ends the session when it is set.
     pub fn new(capture: Capture, until: StopCondition, stop: &'a AtomicBool) -> Session<'a> {
         Session { capture, until, stop, captured: 0, stats: PacketStats::default() }
     }
 
+    /// What frames of the device begin with.
     pub fn link_type(&self) -> LinkType {
         self.capture.device().link_type
     }

@@ -1,4 +1,4 @@
-//! Who looks at packets: lines on the standard output, files, both, or the latency of a server.
+//! What is done with packets: lines on the standard output, files, both, or the latency of a server.
 
 use super::file::PacketFile;
 use super::text::Printer;
@@ -12,12 +12,15 @@ use std::net::SocketAddr;
 
 /// Lines to read, a file, or both.
 pub struct Records {
+    /// Where packets are printed.
     pub lines: Option<(Printer, BufWriter<Stdout>)>,
+    /// Where packets are written.
     pub file: Option<PacketFile>,
     stats: PacketStats,
 }
 
 impl Records {
+    /// Printed packets go to the standard output.
     pub fn new(lines: Option<Printer>, file: Option<PacketFile>) -> Records {
         let lines = lines.map(|printer| (printer, BufWriter::with_capacity(64 << 10, std::io::stdout())));
         Records { lines, file, stats: PacketStats::default() }
@@ -56,8 +59,9 @@ impl Sink for Records {
     }
 }
 
-/// Feeds a [`FlowTable`] with what packets say, and shows how it goes.
+/// Feeds packets to a [`FlowTable`], and shows the progress.
 pub struct Latency<F> {
+    /// What was measured so far.
     pub table: FlowTable,
     link_type: LinkType,
     show: F,
@@ -96,7 +100,7 @@ impl<F: FnMut(&FlowTable, PacketStats)> Sink for Latency<F> {
     }
 }
 
-/// Tells the watch of a packet, if it is TCP's or UDP's.
+/// Hands a packet to the table, if it is TCP or UDP.
 pub fn feed(table: &mut FlowTable, link_type: LinkType, packet: &Packet) {
     let Some(frame) = Frame::parse(link_type, packet) else { return };
     let Some(pair) = frame.addr_pair() else { return };

@@ -19,13 +19,14 @@ use std::net::{IpAddr, Ipv4Addr};
 #[derive(Debug)]
 pub struct Printer {
     link_type: LinkType,
-    /// Of many devices, each packet says its own.
+    /// Names of devices by index, where each line begins with one.
     devices: Option<HashMap<u32, String>>,
     sequences: Sequences,
     second: (u64, String),
 }
 
 impl Printer {
+    /// `many_devices`: each line begins with the device and the direction.
     pub fn new(link_type: LinkType, many_devices: bool) -> Printer {
         Printer {
             link_type,

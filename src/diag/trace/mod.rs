@@ -1,7 +1,7 @@
 //! Trace: which hops lie on the way to a host, and what becomes of probes that are to get as far as each of them.
 //!
 //! All probes look like one flow to routers that spread load over several ways (as Paris traceroute, Augustin et al., IMC
-//! 2006): addresses, protocol and ports stay the same, and what tells probes apart is where such routers do not look.
+//! 2006): addresses, protocol and ports stay the same, and probes differ only where such routers do not look.
 
 mod path;
 mod probe;
@@ -26,26 +26,28 @@ pub const MOST_HOPS: u8 = 64;
 /// What the probes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    Udp {
-        port: u16,
-    },
+    /// UDP datagrams to this port.
+    Udp { port: u16 },
+    /// Echo requests.
     Icmp,
     /// SYNs: as the start of a connection, which is not finished.
-    Tcp {
-        port: u16,
-    },
+    Tcp { port: u16 },
 }
 
 /// What to do.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The destination.
     pub host: Host,
+    /// What the probes are.
     pub method: Method,
     /// Probes to each hop; `None` until stopped.
     pub rounds: Option<u64>,
     /// From one round to the next.
     pub interval: Nanos,
+    /// An answer after this is late.
     pub timeout: Nanos,
+    /// Hops that are tried at most, up to [`MOST_HOPS`].
     pub max_hops: u8,
     /// Go below [`POLITE_INTERVAL`].
     pub flood: bool,
@@ -73,9 +75,12 @@ impl Config {
 /// What came of it.
 #[derive(Debug)]
 pub struct Outcome {
+    /// The hops and what answered there.
     pub path: Path,
     /// How ICMP was had.
     pub access: Access,
+    /// Addresses and ports of all probes.
     pub flow: Flow,
+    /// Length of the run.
     pub duration: Nanos,
 }

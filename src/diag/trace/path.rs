@@ -12,7 +12,7 @@ use std::net::IpAddr;
 /// Hops in a row that may be silent before further ones are no longer tried.
 const MOST_SILENT: u8 = 5;
 
-/// What an answer to a probe says.
+/// What an answer to a probe means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HopReply {
     /// A router: no hops left.
@@ -26,6 +26,7 @@ pub enum HopReply {
 /// Probes that were to get this far.
 #[derive(Clone, Debug, Default)]
 pub struct Hop {
+    /// What became of them.
     pub stats: ProbeStats,
     /// Who answered, and how often: more than one where the way changes.
     pub addresses: BTreeMap<IpAddr, u64>,
@@ -99,7 +100,7 @@ impl Path {
         sequence
     }
 
-    /// Somebody answers the probe whose number ends in these bits.
+    /// The probe whose number ends in these bits is answered.
     pub fn answered(&mut self, number: u16, from: IpAddr, reply: HopReply, at: Nanos) {
         let Some((sequence, number)) = self.find(number) else { return };
         let kind = self.tracker.answered(sequence, at);
@@ -115,7 +116,7 @@ impl Path {
         self.place(number, reply);
     }
 
-    /// What an answer says of where the way ends. A refusal counts only as long as the target has not answered.
+    /// Where the path ends, by this answer. A refusal counts only as long as the target has not answered.
     fn place(&mut self, hop: u8, reply: HopReply) {
         self.farthest = self.farthest.max(hop);
         let nearer = self.end.is_none_or(|end| hop < end);

@@ -19,8 +19,11 @@ const SEGMENT_SIZE: u16 = 1_460;
 /// What all probes have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
+    /// What the probes are.
     pub method: Method,
+    /// Address that probes are sent from.
     pub source: IpAddr,
+    /// The host that is traced.
     pub destination: IpAddr,
     /// The echo identifier of ICMP probes.
     pub source_port: u16,

@@ -9,7 +9,7 @@ use crate::diag::DiagError;
 use crate::diag::icmp::{self, EchoId, ErrorMessage, Family, Icmp};
 use crate::diag::probe_io::{ProbeEvent, ProbeId, ProbeIo, ReceivedPacket};
 use crate::diag::socket::{EchoSocket, OpenError, Parsed, domain, parse_packet, prepare, prepare_raw};
-use crate::stats::mix;
+use crate::stats::derive_seed;
 use crate::sys::raw::{self, Access};
 use crate::sys::uring::Wait;
 use crate::units::Nanos;
@@ -22,7 +22,7 @@ const STOP_CHECK_INTERVAL: Nanos = Nanos::from_millis(200);
 /// Longest message that is received whole: errors quote up to 1280 bytes.
 const ROOM: usize = 2048;
 
-/// Traces until the rounds are over, or `stop` says so: then what is under way is still waited for. `on_progress` is shown the
+/// Traces until the rounds are over, or `stop` is set: then what is under way is still waited for. `on_progress` is shown the
 /// path now and then. `nonce` should differ from run to run.
 pub fn run(
     config: &Config,
@@ -59,7 +59,7 @@ pub fn run(
     Ok(Outcome { path, access: sockets.access, flow: sockets.flow, duration: clock.now() })
 }
 
-/// What sends probes and hears of them, by their numbers in [`ProbeIo`].
+/// The sockets that send probes and receive answers, by their numbers in [`ProbeIo`].
 struct Sockets {
     flow: Flow,
     family: Family,
@@ -68,7 +68,7 @@ struct Sockets {
     icmp: usize,
     /// The identity of echo requests, where the probes are some.
     echo: Option<EchoSocket>,
-    /// Holds the source port, so that nobody else is given it.
+    /// Holds the source port, so that no other process is given it.
     _port: Option<Socket>,
 }
 
@@ -77,19 +77,20 @@ impl Sockets {
         let destination = config.host.address;
         let family = Family::of(destination);
         let source = source_towards(destination)?;
-        let mut flow = Flow { method: config.method, source, destination, source_port: 0, upper: mix(nonce, 2) as u16 };
+        let mut flow =
+            Flow { method: config.method, source, destination, source_port: 0, upper: derive_seed(nonce, 2) as u16 };
         if config.method == Method::Icmp {
-            let (socket, echo) = EchoSocket::open(family, EchoId(mix(nonce, 1) as u16))?;
+            let (socket, echo) = EchoSocket::open(family, EchoId(derive_seed(nonce, 1) as u16))?;
             flow.source_port = echo.id.0;
             let number = probe_io.add(socket, echo.access == Access::Ping);
             let access = echo.access;
             return Ok(Sockets { flow, family, access, sender: number, icmp: number, echo: Some(echo), _port: None });
         }
-        let hearing = open_icmp(config.method, family)?;
+        let receiver = open_icmp(config.method, family)?;
         let port = reserve_port(config.method, source)?;
         flow.source_port = port.local_addr().ok().and_then(|at| at.as_socket()).map_or(0, |at| at.port());
         let sender = probe_io.add(open_sender(&flow, family)?, false);
-        let icmp = probe_io.add(hearing, false);
+        let icmp = probe_io.add(receiver, false);
         Ok(Sockets { flow, family, access: Access::Raw, sender, icmp, echo: None, _port: Some(port) })
     }
 
@@ -172,7 +173,7 @@ fn needs_raw(method: Method, source: std::io::Error) -> OpenError {
     OpenError::NeedsRaw { what, source }
 }
 
-/// A raw socket that sends probes. That of TCP also hears what the target answers; that of UDP is deaf.
+/// A raw socket that sends probes. That of TCP also receives answers of the target; that of UDP receives nothing.
 fn open_sender(flow: &Flow, family: Family) -> Result<Socket, OpenError> {
     let protocol = if matches!(flow.method, Method::Udp { .. }) { Protocol::UDP } else { Protocol::TCP };
     let socket = raw::transport(domain(family), protocol).map_err(|source| needs_raw(flow.method, source))?;

@@ -7,11 +7,11 @@
 //!
 //! - Sockets are numbers below the count given at the start; each is opened once, with a socket that is connected.
 //! - From then on every datagram that arrives is notified with [`Event::Datagram`], empty ones too, super-packets in their
-//!   parts. One that is longer than those sent is told as one byte too long at least, never as shorter.
-//! - `send` takes the first of the datagrams offered, as many as it can at once, and says how many. It tells 0 where the
+//!   parts. One that is longer than those sent comes as one byte too long at least, never as shorter.
+//! - `send` takes the first of the datagrams offered, as many as it can at once, and returns how many. It returns 0 where the
 //!   kernel takes none now: then [`Event::Writable`] follows. What it takes it sends, each once, in order.
-//! - What the kernel does not take for any other reason than a full socket is lost: nothing sends it again, and nothing
-//!   tells when the next might go better. `send` says so ([`Refused`]), or, where the datagrams were taken already,
+//! - What the kernel does not take for any other reason than a full socket is lost: nothing sends it again, and no
+//!   event follows when the next may succeed. `send` returns that ([`Refused`]), or, where the datagrams were taken already,
 //!   [`Event::Failed`] does.
 //! - [`Event::Failed`] ends nothing. The error is that, or one that the kernel keeps for the socket (ECONNREFUSED after an
 //!   ICMP message).
@@ -67,7 +67,7 @@ impl IoStats {
     }
 }
 
-/// Writes the datagram with an index among those offered to its room, and says how long it is.
+/// Writes the datagram with an index among those offered to its room, and returns its length.
 pub trait Writer: FnMut(usize, &mut [u8]) -> usize {}
 
 impl<F: FnMut(usize, &mut [u8]) -> usize> Writer for F {}
@@ -115,7 +115,7 @@ mod tests {
     use super::epoll::EpollEngine;
     use super::uring::UringEngine;
     use super::*;
-    use crate::load::engine::Wait;
+    use crate::sys::wait::Wait;
     use crate::units::Nanos;
     use std::net::UdpSocket;
     use std::time::Duration;

@@ -25,7 +25,7 @@ use crate::sys::datagram::gso::MAX_SEGMENTS;
 use crate::units::{Address, SocketLocation, Transport};
 use std::net::{SocketAddr, UdpSocket};
 
-/// What a valid run may lose unless told otherwise.
+/// What a valid run may lose unless asked for otherwise.
 pub const DEFAULT_MAX_LOSS: f64 = 0.01;
 
 /// What is asked of datagrams beyond what every load has.
@@ -33,14 +33,14 @@ pub const DEFAULT_MAX_LOSS: f64 = 0.01;
 pub struct Options {
     /// Most datagrams of one super-packet; 1 sends none.
     pub gso: u64,
-    pub dialect: DatagramProtocol,
+    pub protocol: DatagramProtocol,
     /// The share of the requests, 0 to 1, that may stay without an answer in time in a valid run.
     pub max_loss: f64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { gso: 1, dialect: DatagramProtocol::Echo, max_loss: DEFAULT_MAX_LOSS }
+        Options { gso: 1, protocol: DatagramProtocol::Echo, max_loss: DEFAULT_MAX_LOSS }
     }
 }
 

@@ -8,9 +8,9 @@ use crate::clock::Clock;
 use crate::load::context::Context;
 use crate::load::driver::Pool;
 use crate::load::pipeline::SendTimes;
-use crate::load::plan::ThreadPlan;
 use crate::load::recorder::ErrorKind;
 use crate::load::shared::{Phase, Shared, StartFailure};
+use crate::load::thread_plan::ThreadPlan;
 use crate::load::thread_result::ThreadResult;
 use crate::protocol::client::{DatagramClient, Received};
 use crate::sys::datagram::drops;
@@ -20,14 +20,14 @@ use std::io;
 
 /// So many requests to a socket may stay without an answer before it is given up at the start.
 pub const ADMISSION_TRIES: u32 = 8;
-/// Pause of a socket after a send that failed, or the news that nobody answers at the target.
+/// Pause of a socket after a send that failed, or a report that no server is at the target.
 const PAUSE: Nanos = Nanos::from_millis(100);
 /// Pause where the kernel had no memory for a send, or the network card's queue no room: that changes by itself.
 const SHORT_PAUSE: Nanos = Nanos::from_millis(1);
-/// How long answers that nobody waits for, duplicates, are still taken in when all is answered.
+/// How long duplicates, which are not waited for, are still taken in when all is answered.
 const LINGER: Nanos = Nanos::from_millis(20);
 /// How exactly timeouts are kept: to this part of the timeout, within limits. Only the slot waits for it; whether an
-/// answer is late is told by the instants of its own.
+/// answer is late is decided by its own instants.
 const EXACTNESS: u64 = 32;
 const CHECKS: std::ops::RangeInclusive<u64> = 100_000..=10_000_000;
 

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-/// Gaps in the sequence that are remembered. An extent that reaches beyond is told as that to the oldest of them.
+/// Gaps in the sequence that are remembered. An extent that reaches beyond is reported as that to the oldest of them.
 const RUNS: usize = 256;
 
 /// Arrivals in order, one number after the other.

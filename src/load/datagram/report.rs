@@ -6,7 +6,7 @@ use crate::load::protocols::DatagramProtocol;
 use crate::record::{DatagramRecord, Losses, Reason, TrafficRecord};
 use crate::units::Address;
 
-/// The report's figures. `server_drops`: what the kernel dropped at the server's sockets, where it tells.
+/// The report's figures. `server_drops`: what the kernel dropped at the server's sockets, where that is known.
 pub fn record<'a>(stats: impl Iterator<Item = &'a DatagramStats>, server_drops: Option<u64>) -> Option<DatagramRecord> {
     let sum = stats.copied().reduce(DatagramStats::plus)?;
     let DatagramStats { counts, io, .. } = sum;
@@ -33,10 +33,10 @@ pub fn invalid(record: &DatagramRecord, max_loss: f64) -> Option<Reason> {
 }
 
 /// Why nobody was admitted, where requests went unanswered at the start.
-pub fn silent(target: &Address, dialect: DatagramProtocol, admitted: u64, timeouts: u64) -> Option<Reason> {
+pub fn silent(target: &Address, protocol: DatagramProtocol, admitted: u64, timeouts: u64) -> Option<Reason> {
     (admitted == 0 && timeouts > 0).then(|| Reason::NobodyAnswered {
         target: target.to_string(),
-        protocol: dialect.name().to_owned(),
+        protocol: protocol.name().to_owned(),
         tries: u64::from(ADMISSION_TRIES),
     })
 }
@@ -52,7 +52,7 @@ pub fn warnings(record: &DatagramRecord, max_loss: f64, unsegmented: Option<i32>
     losses.into_iter().chain(duplicates).chain(reordered).chain(refused).collect()
 }
 
-/// Why super-packets were not sent, where some thread was told so.
+/// Why super-packets were not sent, where the kernel gave a reason.
 pub fn unsegmented<'a>(mut stats: impl Iterator<Item = &'a DatagramStats>) -> Option<i32> {
     stats.find_map(|one| one.io.unsegmented)
 }

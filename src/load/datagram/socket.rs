@@ -38,7 +38,7 @@ pub fn open(target: &Address, window: usize, size: usize) -> io::Result<Socket> 
 }
 
 fn make_room(socket: &Socket, bytes: usize) -> io::Result<()> {
-    // The kernel tells twice what is for data.
+    // The kernel reports twice what is for data.
     if socket.recv_buffer_size()? / 2 < bytes { socket.set_recv_buffer_size(bytes) } else { Ok(()) }
 }
 

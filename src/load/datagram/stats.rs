@@ -11,7 +11,7 @@ pub struct DatagramStats {
     pub requests: u64,
     pub overdue: u64,
     pub corrupt: u64,
-    /// What the kernel dropped at the sockets; `None` where it does not tell, or nothing was counted.
+    /// What the kernel dropped at the sockets; `None` where it does not count that, or nothing was counted.
     pub dropped: Option<u64>,
     pub io: IoStats,
 }

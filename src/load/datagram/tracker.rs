@@ -142,7 +142,7 @@ impl Tracker {
         Verdict::Answered(times)
     }
 
-    /// Gives up requests whose time is over, and tells how many those were. Costs nothing before one can be.
+    /// Gives up requests whose time is over, and returns how many those were. Costs nothing before one can be.
     pub fn expire(&mut self, now: Nanos) -> u64 {
         let before = self.in_flight();
         while let Some((id, times)) = self.pipeline.oldest()

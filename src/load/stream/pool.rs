@@ -5,9 +5,9 @@ use crate::clock::Clock;
 use crate::load::context::Context;
 use crate::load::driver::Pool;
 use crate::load::pipeline::{Pipeline, SendTimes};
-use crate::load::plan::ThreadPlan;
 use crate::load::recorder::ErrorKind;
 use crate::load::shared::{Phase, StartFailure};
+use crate::load::thread_plan::ThreadPlan;
 use crate::load::thread_result::ThreadResult;
 use crate::protocol::client::{Received, StreamClient};
 use crate::units::Nanos;
@@ -448,6 +448,8 @@ fn open<C: StreamClient>(plan: &ThreadPlan, number: usize, made: u64) -> C {
     C::open(&plan.client, (plan.first + number) as u64 + made * plan.all as u64)
 }
 
+#[cfg(test)]
+mod greeting;
 #[cfg(test)]
 mod open_loop;
 #[cfg(test)]

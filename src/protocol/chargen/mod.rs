@@ -1,5 +1,6 @@
 //! Character generator (RFC 864): the server speaks first and never stops; what it hears it throws away.
 
+pub mod client;
 mod pattern;
 mod server;
 

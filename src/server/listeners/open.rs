@@ -60,8 +60,8 @@ pub(super) fn open_datagrams(
     }
     datagram::mark_answers(&socket).map_err(failed("marking answers", address))?;
     if address.location.is_everywhere() {
-        let told = datagram::enable_pktinfo(&socket);
-        told.map_err(failed("having the addresses told that datagrams arrive at (IP_PKTINFO)", address))?;
+        let enabled = datagram::enable_pktinfo(&socket);
+        enabled.map_err(failed("asking for the addresses that datagrams arrive at (IP_PKTINFO)", address))?;
     }
     let larger = |options: &SocketOptions| SocketOptions {
         rcvbuf: options.rcvbuf.or(Some(Bytes(DATAGRAM_BUFFER as u64))),
@@ -132,22 +132,22 @@ fn interface_index(device: &str) -> Option<u32> {
     fs::read_to_string(Path::new("/sys/class/net").join(device).join("ifindex")).ok()?.trim().parse().ok()
 }
 
-/// Removes the file that an earlier server left behind: a socket nobody listens on.
+/// Removes the file that an earlier server left behind: a socket without a listener.
 fn remove_stale(path: &Path, address: &Address) -> Result<(), ListenError> {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
         return Err(ListenError::NotASocket(address.clone()));
     }
-    match somebody_is_there(path, address) {
+    match has_listener(path, address) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(failed("removing the stale socket", address))
         }
-        // Somebody listens, or it cannot be told: bind will say so.
+        // There is a listener, or it cannot be known: bind will fail then.
         _ => Ok(()),
     }
 }
 
-fn somebody_is_there(path: &Path, address: &Address) -> io::Result<()> {
+fn has_listener(path: &Path, address: &Address) -> io::Result<()> {
     create(address).map_err(io::Error::other)?.connect(&SockAddr::unix(path)?)
 }
 

@@ -1,4 +1,4 @@
-//! What became of the time of cores, whoever used it.
+//! How the time of cores was used, by any process.
 
 use crate::units::Nanos;
 use std::fs;
@@ -16,7 +16,7 @@ const MEASURED_IRQ_ONE_IN: u64 = 20_000;
 pub struct CoresTime {
     /// Used by programs, and by the kernel in their names.
     pub programs: Nanos,
-    /// Interrupts and what follows from them (softirqs): mostly the network's work, whoever it is for.
+    /// Interrupts and what follows from them (softirqs): mostly the network's work, for any process.
     pub interrupts: Nanos,
     /// The kernel measures interrupts (CONFIG_IRQ_TIME_ACCOUNTING): their time is in that of no program. Other kernels put
     /// them down to the program that they interrupted too.

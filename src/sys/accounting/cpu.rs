@@ -5,7 +5,7 @@
 //!
 //! How it divides into user and system time is known less well: most kernels look only at each tick (1 to 10 ms) where
 //! a thread is and give it the whole tick (CONFIG_TICK_CPU_ACCOUNTING). Over a second of one busy core that is some
-//! hundred samples, good for a few per cent.
+//! hundred samples, exact to a few per cent.
 
 use super::process_tree::descendants;
 use crate::units::Nanos;
@@ -20,6 +20,7 @@ pub struct Cpu {
     /// Time in user and in system mode as the kernel sampled it at its ticks. What they say is their proportion: their
     /// sum is not `total`.
     pub user: Nanos,
+    /// Time in system mode, sampled likewise.
     pub system: Nanos,
 }
 
@@ -64,6 +65,7 @@ pub struct ProcessTreeCpu(BTreeMap<u32, Cpu>);
 /// CPU time that a tree of processes used between two instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessTreeUse {
+    /// CPU time of all of them.
     pub cpu: Cpu,
     /// Processes that ended in between: what they used until then is missing in `cpu`. One that also began in between
     /// is not noticed.

@@ -1,7 +1,7 @@
 //! What processes use: CPU time, context switches, memory, and what the kernel's performance counters count.
 //!
 //! All of it is read from outside, at the ends of a span; nothing here happens per message. Threads and processes that
-//! come and go in between never make a difference negative: what is missing because of them is told.
+//! come and go in between never make a difference negative: what is missing because of them is counted.
 
 mod cores;
 mod cpu;
@@ -22,6 +22,7 @@ pub use switches::{ProcessTreeSwitches, Switches, SwitchesUse, own_switches, pro
 pub struct Unavailable {
     /// The figure.
     pub what: &'static str,
+    /// The reason.
     pub why: String,
     /// How to get it.
     pub remedy: String,

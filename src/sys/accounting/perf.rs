@@ -23,8 +23,10 @@ pub enum PerfEvent {
 }
 
 impl PerfEvent {
+    /// All events, in the order of their discriminants.
     pub const ALL: [PerfEvent; 3] = [PerfEvent::SystemCalls, PerfEvent::Instructions, PerfEvent::Cycles];
 
+    /// As shown to users.
     pub fn name(self) -> &'static str {
         match self {
             PerfEvent::SystemCalls => "system calls",

@@ -15,6 +15,7 @@ pub struct Switches {
 }
 
 impl Switches {
+    /// Switches between `earlier` and this.
     pub fn since(self, earlier: Switches) -> Switches {
         Switches {
             voluntary: self.voluntary.saturating_sub(earlier.voluntary),
@@ -30,6 +31,7 @@ pub struct ProcessTreeSwitches(BTreeMap<u32, Switches>);
 /// Switches of a tree of processes between two instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SwitchesUse {
+    /// Of all threads.
     pub switches: Switches,
     /// Threads that ended in between: their switches are missing. One that also began in between is not noticed.
     pub ended: usize,

@@ -16,7 +16,7 @@ pub struct Received {
     pub truncated: bool,
     /// Where to answer.
     pub source: SockAddr,
-    /// Where to answer from, at a socket that tells ([`super::enable_pktinfo`]).
+    /// Local address to answer from, at a socket with pktinfo enabled ([`super::enable_pktinfo`]).
     pub local: Option<Local>,
 }
 
@@ -26,7 +26,7 @@ impl Received {
         self.source.as_socket().map(|source| source.port())
     }
 
-    /// Nothing, from nobody: how a receive ends that was woken by shutdown(2).
+    /// No bytes and no source: how a receive ends that was woken by shutdown(2).
     pub fn is_nothing(&self) -> bool {
         self.len == 0 && self.source.len() == 0
     }
@@ -53,7 +53,7 @@ fn dont_wait(wait: Blocking) -> i32 {
     if wait == Blocking::No { libc::MSG_DONTWAIT } else { 0 }
 }
 
-/// Receives one datagram with its address of arrival, where the socket tells it (recvmsg(2)).
+/// Receives one datagram with its local address, where pktinfo is enabled (recvmsg(2)).
 pub fn receive_with_local(socket: &Socket, buffer: &mut [u8], wait: Blocking) -> io::Result<Received> {
     let flags = dont_wait(wait);
     let mut control = PktInfoBuffer::EMPTY;
@@ -82,7 +82,7 @@ pub fn receive_with_local(socket: &Socket, buffer: &mut [u8], wait: Blocking) ->
 ///
 /// # Errors
 /// `WouldBlock`: the socket takes no more until it is writable. Any other: the datagram cannot be sent at all; ENOBUFS
-/// is also told where a unix socket's destination has its queue full, of which no readiness tells when that ends.
+/// is also the error of a unix socket whose destination has its queue full, and no readiness event reports when that ends.
 pub fn send(socket: &Socket, bytes: &[u8], to: &SockAddr, from: Option<Local>) -> io::Result<()> {
     let mut room_seen = false;
     loop {

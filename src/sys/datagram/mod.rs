@@ -27,7 +27,7 @@ pub use ttl_mark::mark_answers;
 use socket2::Socket;
 use std::os::fd::AsRawFd;
 
-/// Index of the drops in what SO_MEMINFO tells (linux/sock_diag.h).
+/// Index of the drops in the array of SO_MEMINFO (linux/sock_diag.h).
 const SK_MEMINFO_DROPS: usize = 8;
 const SK_MEMINFO_VARS: usize = 9;
 

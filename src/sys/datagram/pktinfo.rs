@@ -1,7 +1,7 @@
 //! What goes along with a server's datagrams: in batches, how long each is (udp(7)), and at which address of this machine
 //! they arrived, so that the answer leaves from there (ip(7), IP_PKTINFO; ipv6(7), IPV6_RECVPKTINFO).
 //!
-//! Only a socket that is bound to every address needs to be told the latter: the kernel would choose a source by its
+//! Only a socket that is bound to every address needs the latter: the kernel would choose a source by its
 //! route, and a client that asked another address, and is connected to that, never sees the answer.
 
 use crate::sys::cmsg::{Cmsg, CmsgBuffer, cmsgs, space, word};
@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 const V4_INFO: usize = size_of::<libc::in_pktinfo>();
 const V6_INFO: usize = size_of::<libc::in6_pktinfo>();
-/// A socket for both versions of IP is told of IPv4 in both ways.
+/// A socket for both versions of IP gets both forms for an IPv4 datagram.
 pub(in crate::sys) const ROOM: usize = space(size_of::<c_int>()) + space(V4_INFO) + space(V6_INFO);
 
 /// Ancillary data of a server's datagram.
@@ -22,12 +22,13 @@ pub(in crate::sys) type PktInfoBuffer = CmsgBuffer<ROOM>;
 /// An address of this machine at which a datagram arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Local {
+    /// Of an IPv4 datagram, on an IPv6 socket too.
     V4(Ipv4Addr),
     /// With the interface, where the address means something only there; otherwise 0, and the route is free.
     V6(Ipv6Addr, u32),
 }
 
-/// See the module's head.
+/// Ancillary data of one datagram, received or to be sent: segment size (UDP_GRO, UDP_SEGMENT) and local address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::sys) struct PktInfo {
     /// Bytes of each datagram of a batch, of which the last may be shorter; `None` for a single one.
@@ -36,13 +37,13 @@ pub(in crate::sys) struct PktInfo {
     pub local: Option<Local>,
 }
 
-/// Lets a UDP socket that is bound to every address tell at which a datagram arrived; call it before it is bound. The
-/// answers of this module's neighbours leave from there.
+/// Has the kernel report at which address a datagram arrived (IP_PKTINFO, IPV6_RECVPKTINFO); for a UDP socket that is
+/// bound to every address. Call it before the socket is bound. Answers then leave from there.
 pub fn enable_pktinfo(socket: &Socket) -> io::Result<()> {
     if socket.domain()? == Domain::IPV6 {
         set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, &1i32)?;
     }
-    // Of IPv4 on an IPv6 socket too: only this tells an address to answer from where a broadcast arrived.
+    // Of IPv4 on an IPv6 socket too: for a broadcast only this reports an address to answer from.
     set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, &1i32)
 }
 
@@ -52,7 +53,7 @@ pub fn is_bound_to_all(socket: &Socket) -> io::Result<bool> {
 }
 
 impl PktInfo {
-    /// Reads what the kernel says of a datagram that came.
+    /// Reads the control data of a received datagram.
     #[inline]
     pub(in crate::sys) fn read(control: &[u8]) -> PktInfo {
         let mut pktinfo = PktInfo::default();
@@ -73,7 +74,7 @@ impl PktInfo {
         }
     }
 
-    /// Writes what the kernel is to know of a datagram that goes.
+    /// Writes the control data of a datagram to be sent.
     #[inline]
     pub(in crate::sys) fn write(self, control: &mut PktInfoBuffer) {
         control.clear();

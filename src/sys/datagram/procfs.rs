@@ -1,4 +1,4 @@
-//! What /proc/net/udp and udp6 tell of UDP sockets, whoever has them (proc_net_udp(5)).
+//! UDP sockets of all processes, from /proc/net/udp and udp6 (proc_net_udp(5)).
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// One line: a bound UDP socket of this network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UdpRow {
+    /// Address that it is bound to.
     pub local_ip: IpAddr,
+    /// Port that it is bound to.
     pub local_port: u16,
     /// Datagrams dropped since the socket was made; wraps at 2^32.
     pub drops: u64,
@@ -18,7 +20,7 @@ pub fn udp_sockets() -> Vec<UdpRow> {
     tables.iter().flat_map(|table| table.lines().filter_map(parse)).collect()
 }
 
-/// Whether some socket is bound to this port, so that datagrams to it find somebody.
+/// Whether some socket is bound to this port, so that datagrams to it are received.
 pub fn is_bound(port: u16) -> bool {
     udp_sockets().iter().any(|row| row.local_port == port)
 }

@@ -43,6 +43,7 @@ pub struct RecvBuffers {
 pub struct RecvMsg<'a> {
     /// Its place in the batch.
     pub index: usize,
+    /// The bytes received, at most the size of the buffer.
     pub payload: &'a [u8],
     /// `None` where the source has none (a unix socket).
     pub source_port: Option<u16>,
@@ -151,7 +152,7 @@ impl RecvBuffers {
         &self.buffers[index * (self.buffer_bytes + STAGGER)..][..len]
     }
 
-    /// What came along with a message.
+    /// Ancillary data of a message.
     #[inline]
     pub(super) fn pktinfo(&self, index: usize) -> PktInfo {
         let Some(header) = self.headers[..self.count].get(index) else { return PktInfo::default() };

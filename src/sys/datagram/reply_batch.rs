@@ -14,7 +14,9 @@ use std::os::fd::AsRawFd;
 /// What a send achieved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
+    /// Datagrams sent.
     pub datagrams: u64,
+    /// Bytes of payload sent.
     pub bytes: u64,
     /// Datagrams that could not be sent at all: their destination is gone or has no room, or they are too long for it.
     pub unsent: u64,
@@ -78,7 +80,7 @@ impl ReplyBatch {
                     return sent;
                 }
                 // There was room again meanwhile: once more. If it does not help, it is the destination that has none
-                // (a unix socket whose reader does not read), and no readiness tells when that ends.
+                // (a unix socket whose reader does not read), and no readiness event reports when that ends.
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !room_seen => room_seen = true,
                 Err(error) if self.queue.go_one_by_one(&error) => {}
                 Err(_) => {

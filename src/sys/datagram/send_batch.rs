@@ -27,7 +27,7 @@ impl SendBatch {
         self.headers.len()
     }
 
-    /// Has datagram `index` written to its place, which is as long as the longest; `write` says how long it is.
+    /// Has datagram `index` written to its place, which is as long as the longest; `write` returns its length.
     #[inline]
     pub fn put(&mut self, index: usize, write: impl FnOnce(&mut [u8]) -> usize) {
         let len = write(&mut self.bytes[index * self.each..][..self.each]);

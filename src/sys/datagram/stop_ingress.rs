@@ -1,10 +1,10 @@
-//! The end of a datagram socket's service: what has arrived can still be received, nothing more gets in.
+//! Ends what a datagram socket takes in: what has arrived can still be received.
 
 use socket2::{SockFilter, Socket};
 use std::io;
 
 /// Lets no more datagrams in, so that what has arrived comes to an end though others send on. The kernel drops them
-/// (socket(7), SO_ATTACH_FILTER), and their senders are not told.
+/// (socket(7), SO_ATTACH_FILTER), and their senders are not notified.
 pub fn stop_ingress(socket: &Socket) -> io::Result<()> {
     const KEEP_NOTHING: SockFilter = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
     socket.attach_filter(&[KEEP_NOTHING])
@@ -16,7 +16,7 @@ mod tests {
     use socket2::{Domain, SockAddr, Type};
     use std::net::SocketAddr;
 
-    /// What a socket of this kind takes in before and after it was closed to newcomers.
+    /// What a socket of this kind takes in before and after its ingress was stopped.
     fn received(domain: Domain, at: &SockAddr) -> Vec<u8> {
         let [receiver, sender] = [(); 2].map(|()| Socket::new(domain, Type::DGRAM, None).unwrap());
         receiver.bind(at).unwrap();

@@ -27,8 +27,8 @@ const JUMP_IF_GREATER: u32 = libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K;
 const JUMP_IF_AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
 const KEEP: u32 = libc::BPF_RET | libc::BPF_K;
 
-/// Marks what the socket sends, and lets nothing marked in. A unix socket has no marks and needs none: nobody can forge
-/// where a datagram comes from there.
+/// Marks what the socket sends, and lets nothing marked in. A unix socket has no marks and needs none: the source of a
+/// datagram cannot be forged there.
 pub fn mark_answers(socket: &Socket) -> io::Result<()> {
     match socket.domain()? {
         Domain::IPV4 => socket.set_ttl_v4(MARK)?,

@@ -9,17 +9,20 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 pub enum LinkType {
     /// An Ethernet header.
     Ethernet,
-    /// The header of IP or another protocol; which, [`super::Meta`] tells.
+    /// The header of IP or another protocol, which [`super::Meta::protocol`] names.
     Cooked,
 }
 
 /// Where to capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
+    /// Name, or `any`.
     pub name: String,
     /// 0 is every device.
     pub index: u32,
+    /// What its frames begin with.
     pub link_type: LinkType,
+    /// What it sends it receives again.
     pub loopback: bool,
 }
 
@@ -40,7 +43,7 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
-    /// Says what an error of a packet socket's call means.
+    /// Explains an error of a packet socket's call.
     pub fn opening(device: &str, error: io::Error) -> DeviceError {
         let device = device.to_owned();
         match error.raw_os_error() {

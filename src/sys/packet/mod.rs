@@ -23,17 +23,24 @@ use std::time::Duration;
 /// Where a packet went, as the device saw it (`sll_pkttype`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
+    /// To this machine.
     Host,
+    /// Link-layer broadcast.
     Broadcast,
+    /// Link-layer multicast.
     Multicast,
+    /// To another machine, seen in promiscuous mode.
     OtherHost,
+    /// Sent by this machine.
     Outgoing,
 }
 
 /// A tag of IEEE 802.1Q that the kernel took out of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VlanTag {
+    /// Tag protocol identifier: 0x8100 or 0x88a8.
     pub ethertype: u16,
+    /// Tag control information: priority, drop indicator, VLAN number.
     pub control: u16,
 }
 
@@ -44,13 +51,17 @@ pub struct Meta {
     pub at: Nanos,
     /// Bytes of the frame on the wire; more than were captured where the filter or the ring cut it.
     pub wire_len: u32,
+    /// The tag that the kernel took out of the frame, if it had one.
     pub vlan: Option<VlanTag>,
+    /// Index of the device.
     pub interface: u32,
+    /// To or from this machine.
     pub direction: Direction,
     /// Of what follows the link's header, an EtherType.
     pub protocol: u16,
     /// Kind of the device (`ARPHRD_…`).
     pub hardware: u16,
+    /// Link-layer address of the sender.
     pub source: [u8; 8],
     /// Valid bytes of `source`.
     pub source_len: u8,
@@ -59,14 +70,18 @@ pub struct Meta {
 /// One packet, for as long as the kernel cannot write over it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
+    /// What the kernel reports about it.
     pub meta: Meta,
+    /// The frame, as far as it was captured.
     pub data: &'a [u8],
 }
 
 /// Packets that passed the filter, and those among them that the kernel had no room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacketStats {
+    /// Packets that passed the filter, dropped ones included.
     pub received: u64,
+    /// Of those: dropped by the kernel for want of buffer space.
     pub dropped: u64,
 }
 
@@ -91,6 +106,7 @@ impl Tap {
         Ok(Tap { socket, device, stats: PacketStats::default() })
     }
 
+    /// The device that is captured.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -174,7 +190,9 @@ impl Tap {
 /// The tap as what reads from it.
 #[derive(Debug)]
 pub enum Capture {
+    /// In blocks, from shared memory.
     Ring(Ring),
+    /// Packet by packet, with recvmsg(2).
     Recvmsg(RecvmsgCapture),
 }
 
@@ -191,10 +209,12 @@ impl Capture {
         }
     }
 
+    /// Packets since the start (PACKET_STATISTICS).
     pub fn stats(&mut self) -> io::Result<PacketStats> {
         self.tap_mut().stats()
     }
 
+    /// The device that is captured.
     pub fn device(&self) -> &Device {
         match self {
             Capture::Ring(ring) => &ring.tap().device,
@@ -229,7 +249,7 @@ impl Capture {
     }
 }
 
-/// What the kernel says of a packet's link.
+/// Takes over what the kernel reports of a packet's link.
 fn read_address(meta: &mut Meta, address: &libc::sockaddr_ll) {
     meta.interface = address.sll_ifindex as u32;
     meta.protocol = u16::from_be(address.sll_protocol);
@@ -245,7 +265,7 @@ fn read_address(meta: &mut Meta, address: &libc::sockaddr_ll) {
     };
 }
 
-/// The tag that the kernel took out of a frame, where the packet's status says that there was one.
+/// The tag that the kernel took out of a frame, where the packet's status has one.
 fn vlan_tag(status: u32, control: u16, ethertype: u16) -> Option<VlanTag> {
     const PLAIN: u16 = 0x8100;
     let known = status & libc::TP_STATUS_VLAN_TPID_VALID != 0;

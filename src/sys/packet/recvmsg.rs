@@ -82,7 +82,7 @@ impl RecvmsgCapture {
     }
 }
 
-/// What the ancillary data of a received message says; its length where the kernel says nothing.
+/// Reads the ancillary data of a received message; without PACKET_AUXDATA the wire length is the received one.
 fn read_control(control: &[u8], received: u32) -> Meta {
     let mut meta = Meta::new(Nanos::ZERO, received);
     for Cmsg { level, kind, data } in cmsgs(control) {

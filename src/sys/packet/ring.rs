@@ -1,6 +1,6 @@
 //! A ring of blocks (TPACKET_V3) that the kernel fills with packets and hands over whole.
 //!
-//! A [`Block`] borrows the ring and gives its memory back when dropped; its packets borrow the block. So nobody can look
+//! A [`Block`] borrows the ring and gives its memory back when dropped; its packets borrow the block. So no code can look
 //! at a packet whose memory the kernel may write again, nor at two blocks at once.
 
 use super::{Meta, Packet, PacketStats, Tap, read_address, vlan_tag};
@@ -117,6 +117,7 @@ impl Ring {
         }
     }
 
+    /// Packets since the start (PACKET_STATISTICS).
     pub fn stats(&mut self) -> io::Result<PacketStats> {
         self.tap.stats()
     }
@@ -167,6 +168,7 @@ pub struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// The packets of the block, in order.
     pub fn packets(&self) -> Packets<'_> {
         let header = self.header();
         Packets { block: self, at: header.offset_to_first_pkt as usize, left: header.num_pkts }
@@ -177,6 +179,7 @@ impl Block<'_> {
         self.header().num_pkts as usize
     }
 
+    /// No packet is in it.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -52,6 +52,7 @@ impl Lease {
         self.group
     }
 
+    /// Nothing was received: the end of a stream.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

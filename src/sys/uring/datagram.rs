@@ -20,12 +20,13 @@ const _: () = assert!(HEADROOM % 128 == 64);
 /// A datagram in a receive buffer, or a batch of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
+    /// The bytes received.
     pub payload: &'a [u8],
     /// Where it came from, as the kernel writes addresses; empty for a source without one.
     pub name: &'a [u8],
     /// Bytes of each datagram of a batch (UDP_GRO), the last of which may be shorter; `None` for a single one.
     pub segment: Option<usize>,
-    /// Where to answer from, at a socket that tells ([`crate::sys::datagram::enable_pktinfo`]).
+    /// Local address to answer from, at a socket with pktinfo enabled ([`crate::sys::datagram::enable_pktinfo`]).
     pub local: Option<Local>,
     /// It was longer than the buffer.
     pub truncated: bool,
@@ -67,7 +68,7 @@ fn empty_header() -> libc::msghdr {
     unsafe { std::mem::zeroed() }
 }
 
-/// What sendmsg(2) is told of an answer: where to, where from, which bytes, and in what pieces. Used again and again.
+/// The arguments of sendmsg(2) for an answer: destination, source, bytes and segment size. Reused.
 pub(super) struct SendMsg {
     header: libc::msghdr,
     data: libc::iovec,
@@ -81,7 +82,7 @@ impl SendMsg {
         Box::new(SendMsg { header: empty_header(), data, name: [0; NAME], control: PktInfoBuffer::EMPTY })
     }
 
-    /// Makes it say: these bytes, to that name, with this control data. The bytes are read when the message is sent; they and the
+    /// Sets bytes, destination name and control data. The bytes are read when the message is sent; they and the
     /// message must be there until then, at the same place.
     pub(super) fn set(&mut self, name: &[u8], bytes: &[u8], pktinfo: PktInfo) -> *const libc::msghdr {
         self.name[..name.len()].copy_from_slice(name);

@@ -70,7 +70,7 @@ fn explain_refusal() -> RingError {
     }
 }
 
-/// The sysctl kernel.io_uring_disabled (Linux 6.6): 0 allowed, 1 privileged processes only, 2 nobody.
+/// The sysctl kernel.io_uring_disabled (Linux 6.6): 0 allowed, 1 privileged processes only, 2 forbidden for all.
 pub fn io_uring_disabled() -> Option<u32> {
     fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
 }

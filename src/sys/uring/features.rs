@@ -16,6 +16,7 @@ use std::os::unix::net::UnixStream;
 /// One feature and what became of trying it.
 #[derive(Debug)]
 pub struct Feature {
+    /// As shown by `ringmark doctor`.
     pub name: &'static str,
     /// The first kernel that has it.
     pub since: &'static str,
@@ -64,8 +65,8 @@ const PROBES: [(&str, &str, &str, Probe); 13] = [
 pub fn features() -> Vec<Feature> {
     let mut tried: Vec<Feature> = Vec::new();
     for (name, since, gives, probe) in PROBES {
-        let hopeless = tried.first().is_some_and(|rings| rings.outcome.is_err());
-        let outcome = if hopeless { Err("not tried: io_uring itself does not work here".into()) } else { probe() };
+        let unusable = tried.first().is_some_and(|rings| rings.outcome.is_err());
+        let outcome = if unusable { Err("not tried: io_uring itself does not work here".into()) } else { probe() };
         tried.push(Feature { name, since, gives, outcome });
     }
     tried
@@ -107,7 +108,7 @@ fn user_data() -> UserData {
     UserData { kind: 1, generation: 0, slot: 0 }
 }
 
-/// Runs the one operation of a ring and tells its outcome.
+/// Runs the one operation of a ring and returns its outcome.
 fn outcome(ring: &mut Ring) -> Result<(), String> {
     ring.enter(Wait::AtMost(Nanos::from_secs(2))).map_err(io_text)?;
     let completion = ring.next_completion().ok_or("it did not complete within 2 s")?;

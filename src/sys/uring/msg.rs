@@ -12,8 +12,9 @@ const INCOMING: usize = 256;
 /// Which queue of a socket to receive from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
+    /// What was sent to the socket.
     Data,
-    /// Errors that ICMP told of, each with the packet that caused it (MSG_ERRQUEUE, recvmsg(2)).
+    /// ICMP errors, each with the packet that caused it (MSG_ERRQUEUE, recvmsg(2)).
     Errors,
 }
 

@@ -42,6 +42,7 @@ const END_TIMEOUT: Nanos = Nanos::from_secs(1);
 /// What an operation acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Descriptor {
+    /// An ordinary file descriptor.
     Fd(RawFd),
     /// A slot in the ring's own table of direct descriptors.
     Direct(u32),
@@ -54,6 +55,7 @@ pub struct UserData {
     pub kind: u8,
     /// The lower 24 bits count: enough that a slot's reuse shows.
     pub generation: u32,
+    /// Chosen by the caller.
     pub slot: u32,
 }
 
@@ -119,7 +121,9 @@ impl From<Errno> for io::Error {
 #[derive(Debug)]
 #[must_use]
 pub struct Completion {
+    /// As given with the operation.
     pub user_data: UserData,
+    /// The result of the system call of the same kind.
     pub result: Result<u32, Errno>,
     /// A multishot operation stays armed: more completions of it follow.
     pub more: bool,
@@ -150,7 +154,7 @@ pub struct Ring {
     /// Number of this ring in the process, found again in its leases.
     number: u16,
     sqpoll: bool,
-    /// The kernel tells in shared memory whether completions wait to be run.
+    /// The kernel reports in shared memory whether completions wait to be run (IORING_SQ_TASKRUN).
     taskrun_flag: bool,
     /// Why an operation could not be submitted.
     failure: Option<io::Error>,
@@ -328,7 +332,7 @@ impl Ring {
         self.uring.submitter().register_files_update(slot, &[fd.as_raw_fd()]).map(drop)
     }
 
-    /// Submits all that was queued, waits as told, and collects completions for [`Ring::next_completion`].
+    /// Submits all that was queued, waits as `wait` says, and collects completions for [`Ring::next_completion`].
     /// An interrupted or timed-out wait is no error.
     pub fn enter(&mut self, wait: Wait) -> io::Result<()> {
         if let Some(failure) = self.failure.take() {
@@ -446,7 +450,7 @@ impl Ring {
             if let Err(error) = self.uring.submitter().submit()
                 && !is_retryable(&error)
             {
-                // Nothing more can be submitted: the next `enter` says so, and this operation never was.
+                // Nothing more can be submitted: the next `enter` returns the error, and this operation never was submitted.
                 self.failure = Some(error);
                 self.outstanding -= 1;
                 return;

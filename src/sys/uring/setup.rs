@@ -34,15 +34,18 @@ pub struct RingSettings {
     pub entries: u32,
     /// Completion queue entries.
     pub completions: u32,
+    /// When completions are run.
     pub taskrun: Taskrun,
+    /// A kernel thread that submits; `None`: the caller does.
     pub sqpoll: Option<Sqpoll>,
     /// Slots of the table of direct descriptors; 0 for none.
     pub direct_slots: u32,
+    /// Receive buffers of streams.
     pub buffers: Option<BufferSettings>,
     /// Buffers for datagrams, whose size is that of the longest one to be received.
     pub datagrams: Option<BufferSettings>,
     /// The caller often looks for completions without sleeping: let the kernel show in shared memory whether there is
-    /// anything to look for (TASKRUN_FLAG, 5.19), so that looking in vain costs no system call.
+    /// anything to look for (TASKRUN_FLAG, 5.19), so that an unsuccessful look costs no system call.
     pub spins: bool,
 }
 

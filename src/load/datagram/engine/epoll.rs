@@ -1,21 +1,19 @@
 //! The readiness engine: epoll, level-triggered, one recvmmsg(2) per readiness and one sendmmsg(2) per send.
 
 use super::{DatagramEngine, Event, IoStats, Refused, Writer, prepare_segments, refuses_segments};
-use crate::load::engine::{Engine, EngineConfig, EngineError, Wait};
+use crate::load::engine::{Engine, EngineConfig, EngineError, EventPoll};
 use crate::sys::datagram::{BATCH, RecvBatch, SendBatch, gso, parts};
-use crate::sys::epoll::{Epoll, Events, Interest};
+use crate::sys::epoll::Interest;
 use crate::sys::socket::is_transient;
+use crate::sys::wait::Wait;
 use socket2::Socket;
 use std::io;
 
-/// Most sockets that one wait reports.
-const MAX_EVENTS: usize = 1024;
 /// Memory for what one call sends.
 const SEND_MEMORY: usize = 1 << 20;
 
 pub struct EpollEngine {
-    epoll: Epoll,
-    events: Events,
+    poll: EventPoll,
     sockets: Vec<Option<ClientSocket>>,
     config: EngineConfig,
     inbox: RecvBatch,
@@ -49,8 +47,7 @@ impl Engine for EpollEngine {
 
     fn new(config: &EngineConfig) -> Result<EpollEngine, EngineError> {
         Ok(EpollEngine {
-            epoll: Epoll::new().map_err(EngineError::Epoll)?,
-            events: Events::with_capacity(config.sockets.min(MAX_EVENTS)),
+            poll: EventPoll::new(config)?,
             sockets: (0..config.sockets).map(|_| None).collect(),
             inbox: RecvBatch::new(room(config)),
             outbox: SendBatch::new(most(config), config.size),
@@ -60,21 +57,21 @@ impl Engine for EpollEngine {
     }
 
     fn wait(&mut self, wait: Wait) -> io::Result<bool> {
-        Ok(self.epoll.wait(&mut self.events, Some(wait.timeout()))? > 0)
+        self.poll.wait(wait)
     }
 }
 
 impl DatagramEngine for EpollEngine {
     fn open(&mut self, number: usize, socket: Socket) -> io::Result<()> {
         let segmented = prepare_segments(&socket, &self.config, &mut self.stats);
-        self.epoll.add(&socket, Interest::READ, number as u64)?;
+        self.poll.epoll.add(&socket, Interest::READ, number as u64)?;
         self.sockets[number] = Some(ClientSocket { socket, blocked: false, segmented });
         Ok(())
     }
 
     #[inline]
     fn send(&mut self, number: usize, count: usize, mut write: impl Writer) -> Result<usize, Refused> {
-        let EpollEngine { epoll, sockets, outbox, stats, .. } = self;
+        let EpollEngine { poll: EventPoll { epoll, .. }, sockets, outbox, stats, .. } = self;
         let refused = |datagrams| move |error| Refused { datagrams, error };
         let Some(client) = &mut sockets[number] else { return Err(refused(0)(io::ErrorKind::NotConnected.into())) };
         let count = count.min(outbox.capacity());
@@ -94,7 +91,7 @@ impl DatagramEngine for EpollEngine {
     }
 
     fn events(&mut self, mut notify: impl FnMut(usize, Event<'_>)) {
-        let EpollEngine { epoll, events, sockets, inbox, stats, .. } = self;
+        let EpollEngine { poll: EventPoll { epoll, events }, sockets, inbox, stats, .. } = self;
         for ready in events.iter() {
             let number = ready.key as usize;
             let Some(client) = &mut sockets[number] else { continue };

@@ -5,12 +5,13 @@
 //! room; io_uring then waits, tries again, and sends an empty datagram (seen on Linux 6.18).
 
 use super::{DatagramEngine, Event, IoStats, Refused, Writer, prepare_segments, refuses_segments};
-use crate::load::engine::{Engine, EngineConfig, EngineError, EventRing, Wait};
+use crate::load::engine::{Engine, EngineConfig, EngineError, EventRing, ring_settings};
 use crate::sys::datagram::{gso, parts};
 use crate::sys::socket::is_transient;
 use crate::sys::uring::{
-    BufferSettings, Completion, Descriptor, Errno, Lease, RingSettings, Segment, SendBuffer, Taskrun, UserData,
+    BufferSettings, Completion, Descriptor, Errno, Lease, RingSettings, Segment, SendBuffer, UserData,
 };
+use crate::sys::wait::Wait;
 use socket2::{Domain, Socket};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -57,18 +58,9 @@ fn settings(config: &EngineConfig) -> RingSettings {
     // Every buffer can be a completion, every datagram in flight a send's, and every receive can end.
     let completions = (count + in_flight + config.sockets).min(MAX_COMPLETIONS).max(entries);
     let buffers = Some(BufferSettings { count: count as u32, size: room as u32, max: count as u32 });
-    // Only where super-packets come is there more to be told than a datagram's bytes.
+    // Only where super-packets come is there more to be known than a datagram's bytes.
     let (plain, with_segments) = if config.segments > 1 { (None, buffers) } else { (buffers, None) };
-    RingSettings {
-        entries: entries as u32,
-        completions: completions.next_power_of_two() as u32,
-        taskrun: Taskrun::Defer,
-        sqpoll: None,
-        direct_slots: 0,
-        buffers: plain,
-        datagrams: with_segments,
-        spins: config.spins,
-    }
+    RingSettings { buffers: plain, datagrams: with_segments, ..ring_settings(entries, completions, config) }
 }
 
 fn user_data(kind: u8, number: usize) -> UserData {
@@ -158,8 +150,8 @@ impl UringEngine {
             Ok(_) => {
                 self.stats.receives += 1;
                 let (bytes, segment) = self.contents(completion.lease.as_ref());
-                let told = parts(bytes, segment).map(|part| notify(Event::Datagram(part))).count();
-                self.stats.answers += told as u64;
+                let answers = parts(bytes, segment).map(|part| notify(Event::Datagram(part))).count();
+                self.stats.answers += answers as u64;
             }
             Err(Errno(libc::ENOBUFS | libc::EINTR | libc::EAGAIN | libc::ECANCELED)) => {}
             Err(errno) => notify(Event::Failed(errno.into())),

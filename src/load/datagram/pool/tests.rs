@@ -3,7 +3,7 @@
 use super::*;
 use crate::load::datagram::engine::{IoStats, Writer};
 use crate::load::driver::Driver;
-use crate::load::engine::{Engine, EngineConfig, EngineError, Wait};
+use crate::load::engine::impl_test_engine;
 use crate::load::histograms::{Histograms, RESPONSE, TIMER_ERROR};
 use crate::load::pacer::{Pace, Pacer, Plan};
 use crate::load::timeline::Timeline;
@@ -60,17 +60,7 @@ impl Sim {
     }
 }
 
-impl Engine for Sim {
-    const RECEIVES_IN_EVENTS: bool = false;
-
-    fn new(_: &EngineConfig) -> Result<Sim, EngineError> {
-        unreachable!("made by the test")
-    }
-
-    fn wait(&mut self, _: Wait) -> io::Result<bool> {
-        Ok(true)
-    }
-}
+impl_test_engine!(Sim, receives_in_events: false);
 
 impl DatagramEngine for Sim {
     fn open(&mut self, _: usize, _: Socket) -> io::Result<()> {

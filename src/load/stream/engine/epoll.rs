@@ -1,21 +1,19 @@
 //! The readiness engine: epoll, level-triggered, one recv(2) per readiness and one send(2) per send.
 
 use super::{Done, Event, StreamEngine};
-use crate::load::engine::{Engine, EngineConfig, EngineError, Wait};
+use crate::load::engine::{Engine, EngineConfig, EngineError, EventPoll};
 use crate::load::stream::target::Target;
-use crate::sys::epoll::{Epoll, Events, Interest, Ready};
+use crate::sys::epoll::{Epoll, Interest, Ready};
 use crate::sys::socket::is_transient;
+use crate::sys::wait::Wait;
 use socket2::Socket;
 use std::io::{self, Read};
 use std::net::Shutdown;
 
-/// Most connections that one wait reports.
-const MAX_EVENTS: usize = 1024;
 const RECEIVE_BYTES: usize = 64 * 1024;
 
 pub struct EpollEngine {
-    epoll: Epoll,
-    events: Events,
+    poll: EventPoll,
     target: Target,
     sockets: Vec<Connection>,
     buffer: Box<[u8]>,
@@ -54,8 +52,7 @@ impl Engine for EpollEngine {
 
     fn new(config: &EngineConfig) -> Result<EpollEngine, EngineError> {
         Ok(EpollEngine {
-            epoll: Epoll::new().map_err(EngineError::Epoll)?,
-            events: Events::with_capacity(config.sockets.min(MAX_EVENTS)),
+            poll: EventPoll::new(config)?,
             target: Target::new(&config.target)?,
             sockets: (0..config.sockets).map(|_| Connection::default()).collect(),
             buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
@@ -63,7 +60,7 @@ impl Engine for EpollEngine {
     }
 
     fn wait(&mut self, wait: Wait) -> io::Result<bool> {
-        Ok(self.epoll.wait(&mut self.events, Some(wait.timeout()))? > 0)
+        self.poll.wait(wait)
     }
 }
 
@@ -75,7 +72,7 @@ impl StreamEngine for EpollEngine {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
             _ => {}
         }
-        self.epoll.add(&socket, State::Connecting.interest(), connection as u64)?;
+        self.poll.epoll.add(&socket, State::Connecting.interest(), connection as u64)?;
         self.sockets[connection] = Connection { socket: Some(socket), state: State::Connecting };
         Ok(())
     }
@@ -88,7 +85,7 @@ impl StreamEngine for EpollEngine {
             Ok(len) => Ok(Done::Now(len)),
             Err(error) if is_transient(&error) => {
                 *state = State::Sending;
-                self.epoll.modify(&*socket, state.interest(), connection as u64)?;
+                self.poll.epoll.modify(&*socket, state.interest(), connection as u64)?;
                 Ok(Done::Later)
             }
             Err(error) => Err(error),
@@ -108,7 +105,7 @@ impl StreamEngine for EpollEngine {
     }
 
     fn events(&mut self, mut notify: impl FnMut(usize, Event<'_>)) {
-        let EpollEngine { epoll, events, sockets, buffer, .. } = self;
+        let EpollEngine { poll: EventPoll { epoll, events }, sockets, buffer, .. } = self;
         for ready in events.iter() {
             let number = ready.key as usize;
             if let Connection { socket: Some(socket), state } = &mut sockets[number] {

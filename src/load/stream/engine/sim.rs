@@ -2,7 +2,7 @@
 //! stall. What a pool measures of it can be computed beforehand.
 
 use super::{Done, Event, StreamEngine};
-use crate::load::engine::{Engine, EngineConfig, EngineError, Wait};
+use crate::load::engine::impl_test_engine;
 use crate::units::Nanos;
 use std::collections::VecDeque;
 use std::io;
@@ -54,17 +54,7 @@ impl Sim {
     }
 }
 
-impl Engine for Sim {
-    const RECEIVES_IN_EVENTS: bool = false;
-
-    fn new(config: &EngineConfig) -> Result<Sim, EngineError> {
-        Ok(Sim::new(Serving { size: config.size, time: Nanos(1), stall: Nanos::ZERO }))
-    }
-
-    fn wait(&mut self, _: Wait) -> io::Result<bool> {
-        Ok(true)
-    }
-}
+impl_test_engine!(Sim, receives_in_events: false);
 
 impl StreamEngine for Sim {
     fn connect(&mut self, connection: usize) -> io::Result<()> {

@@ -2,9 +2,10 @@
 //! ring's buffers, sends go straight from where they lie for ever.
 
 use super::{Done, Event, StreamEngine};
-use crate::load::engine::{Engine, EngineConfig, EngineError, EventRing, Wait};
+use crate::load::engine::{Engine, EngineConfig, EngineError, EventRing, ring_settings};
 use crate::load::stream::target::Target;
-use crate::sys::uring::{BufferSettings, Completion, Descriptor, Errno, RingSettings, SendBuffer, Taskrun, UserData};
+use crate::sys::uring::{BufferSettings, Completion, Descriptor, Errno, RingSettings, SendBuffer, UserData};
+use crate::sys::wait::Wait;
 use socket2::Socket;
 use std::io;
 use std::net::Shutdown;
@@ -60,16 +61,8 @@ fn settings(config: &EngineConfig) -> RingSettings {
     // Every buffer can be a completion, and each connection has at most three more: send, cancel, the receive's end.
     let entries = (2 * config.sockets).clamp(*ENTRIES.start(), *ENTRIES.end());
     let completions = (count + 3 * config.sockets).max(entries);
-    RingSettings {
-        entries: entries as u32,
-        completions: completions.next_power_of_two() as u32,
-        taskrun: Taskrun::Defer,
-        sqpoll: None,
-        direct_slots: 0,
-        buffers: Some(BufferSettings { count: count as u32, size: size as u32, max: count as u32 }),
-        datagrams: None,
-        spins: config.spins,
-    }
+    let buffers = Some(BufferSettings { count: count as u32, size: size as u32, max: count as u32 });
+    RingSettings { buffers, ..ring_settings(entries, completions, config) }
 }
 
 impl Engine for UringEngine {

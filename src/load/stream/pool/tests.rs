@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::load::driver::Driver;
-use crate::load::engine::{Engine, EngineConfig, EngineError, Wait};
+use crate::load::engine::impl_test_engine;
 use crate::load::shared::Shared;
 use crate::protocol::echo::client::EchoStream;
 use crate::protocol::size_distribution::SizeDistribution;
@@ -15,7 +15,7 @@ const MANY_TURNS: u32 = 200_000;
 
 /// What goes wrong, once in so many deliveries; 0 is never.
 #[derive(Clone, Copy, Debug, Default)]
-struct Faults {
+pub struct Faults {
     reset: u64,
     flip: u64,
     /// Answers vanish.
@@ -33,7 +33,7 @@ struct Wire {
     closing: bool,
 }
 
-struct Sim {
+pub struct Sim {
     wires: Vec<Wire>,
     /// Bytes sent on each connection.
     asked: Vec<u64>,
@@ -44,7 +44,7 @@ struct Sim {
 }
 
 impl Sim {
-    fn new(connections: usize, seed: u64, faults: Faults) -> Sim {
+    pub fn new(connections: usize, seed: u64, faults: Faults) -> Sim {
         let wires = (0..connections).map(|_| Wire::default()).collect();
         Sim { wires, asked: vec![0; connections], random: seed | 1, faults, broken: 0 }
     }
@@ -98,17 +98,7 @@ impl Sim {
     }
 }
 
-impl Engine for Sim {
-    const RECEIVES_IN_EVENTS: bool = false;
-
-    fn new(_: &EngineConfig) -> Result<Sim, EngineError> {
-        unreachable!("made by the test")
-    }
-
-    fn wait(&mut self, _: Wait) -> io::Result<bool> {
-        Ok(true)
-    }
-}
+impl_test_engine!(Sim, receives_in_events: false);
 
 impl StreamEngine for Sim {
     fn connect(&mut self, index: usize) -> io::Result<()> {
@@ -165,10 +155,13 @@ fn driver<'a>(plan: &ThreadPlan, sim: Sim, shared: &'a Shared) -> Driver<'a, Con
     Driver::new(plan, ConnectionPool::new(plan.clone()), sim, shared)
 }
 
-/// Drives a pool to its end as a thread would, and opens the window when all are admitted.
-fn drive(plan: &ThreadPlan, shared: &Shared, sim: Sim, window: Nanos) -> (ThreadResult, Sim) {
-    let mut driver = driver(plan, sim, shared);
-    let mut now = TURN;
+/// Drives so many connections to their end as a thread would, and opens the window when all are admitted.
+pub fn drive<C: StreamClient>(
+    mut driver: Driver<'_, ConnectionPool<C>, Sim>,
+    connections: usize,
+    window: Nanos,
+) -> (ThreadResult, Sim) {
+    let (shared, mut now) = (driver.context.shared, TURN);
     let mut open = false;
     for _ in 0..MANY_TURNS {
         driver.check_deadlines(now);
@@ -177,7 +170,7 @@ fn drive(plan: &ThreadPlan, shared: &Shared, sim: Sim, window: Nanos) -> (Thread
             return driver.finish();
         }
         now = now + TURN;
-        if !open && shared.admitted() == plan.connections {
+        if !open && shared.admitted() == connections {
             open = true;
             shared.open_window(now, now + window);
         }
@@ -193,7 +186,7 @@ fn drive_with_faults(plan: &ThreadPlan, seed: u64, faults: Faults) -> (ThreadRes
     // A connection that fails rests for 100 ms: long enough that not all of its first requests fail.
     shared.open_window(Nanos::ZERO, Nanos::from_millis(1500));
     let sim = Sim::new(plan.connections, seed, faults);
-    let (result, sim) = drive(plan, &shared, sim, Nanos::from_secs(2));
+    let (result, sim) = drive(driver(plan, sim, &shared), plan.connections, Nanos::from_secs(2));
     (result, sim.broken)
 }
 
@@ -211,7 +204,7 @@ proptest! {
         let timeout = Nanos::from_secs(60);
         let plan = ThreadPlan { active, connect_per_request: alone, timeout, ..plan(connections, size, depth) };
         let sim = Sim::new(connections, seed, Faults::default());
-        let (result, sim) = drive(&plan, &shared, sim, Nanos::from_secs(60));
+        let (result, sim) = drive(driver(&plan, sim, &shared), connections, Nanos::from_secs(60));
         prop_assert_eq!((result.recorder.requests(), result.recorder.error_count()), (requests, 0));
         prop_assert_eq!(shared.admitted(), connections);
         if !alone {
@@ -246,7 +239,7 @@ fn an_answer_that_never_comes_is_a_timeout() {
 fn a_wrong_first_answer_ends_everything() {
     let shared = Shared::new(None, std::thread::current());
     let sim = Sim::new(4, 3, Faults { flip: 1, ..Faults::default() });
-    let (result, _) = drive(&plan(4, 10, 1), &shared, sim, Nanos::from_secs(1));
+    let (result, _) = drive(driver(&plan(4, 10, 1), sim, &shared), 4, Nanos::from_secs(1));
     assert!(result.recorder.errors_by_kind()["corrupt"] > 0 && shared.abandoned());
     assert!(matches!(shared.take_failure(), Some(StartFailure::Answer)));
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 /// Datagrams that may leave as one (UDP_MAX_SEGMENTS; 64 in older kernels, whose refusal is coped with).
 const MAX_SEGMENTS: usize = 128;
 
-/// See the module's head.
+/// Answers of one batch and how far they are sent.
 pub(super) struct Queue {
     answers: Vec<Answer>,
     /// Those before it are done.

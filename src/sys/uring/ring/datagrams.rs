@@ -96,7 +96,7 @@ impl Ring {
         self.push_with_memory(entry, user_data, OpMemory::Segment(whole(lease)));
     }
 
-    /// As `answer`, where there is more to be said than an address.
+    /// As `answer`, with control data.
     fn answer_with_pktinfo(&mut self, fd: RawFd, lease: Lease, on_full: OnFull, user_data: UserData) {
         let mut send_msg = self.take_send_msg();
         let Datagram { name, payload, segment, local, .. } = self.datagram(&lease);

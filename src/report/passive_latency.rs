@@ -124,7 +124,7 @@ pub fn row(text: &mut String, name: &str, samples: u64, latency: &LatencyRecord)
     text.push('\n');
 }
 
-/// What gave no sample, and what a reader must know about those there are; nothing is said of what did not happen.
+/// What gave no sample, and what a reader must know about the samples; what did not happen is left out.
 fn oddities(seen: &SeenRecord, text: &mut String) {
     let mut begin = "\n";
     for (count, what) in [

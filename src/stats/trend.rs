@@ -6,12 +6,14 @@ const STEADY_SLOPE: f64 = 0.001;
 /// The least-squares line through values at equal distances.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trend {
+    /// Arithmetic mean.
     pub mean: f64,
     /// Change per step, as a share of the mean.
     pub slope: f64,
     /// The slope by its standard error, Student's t of n − 2 degrees of freedom: how clearly it is not zero. Infinite
     /// for values on a line.
     pub t: f64,
+    /// Number of values.
     pub values: usize,
 }
 
@@ -33,6 +35,7 @@ pub fn trend(values: &[f64]) -> Option<Trend> {
 }
 
 impl Trend {
+    /// Whether the slope is small enough to count as none.
     pub fn is_steady(&self) -> bool {
         self.slope.abs() < STEADY_SLOPE
     }

@@ -3,12 +3,13 @@
 use super::engine::EngineConfig;
 use super::pacer::{Pacer, Plan};
 use super::thread::{ThreadOptions, WaitMode};
+use super::thread_plan::ThreadPlan;
 use super::{Config, datagram};
 use crate::protocol::client::ClientConfig;
 use crate::protocol::pattern::Pattern;
 use crate::protocol::size_distribution::SizeDistribution;
-use crate::stats::mix;
-use crate::units::{Address, CoreList, Nanos};
+use crate::stats::derive_seed;
+use crate::units::{CoreList, Nanos};
 
 /// A single connection must be made within this time, so that one that hangs is named before the start is given up.
 pub const CONNECT_DEADLINE: Nanos = Nanos::from_secs(9);
@@ -27,37 +28,12 @@ pub struct Task {
     pub options: ThreadOptions,
 }
 
-/// What a thread's connections or datagram sockets have to do.
-#[derive(Clone, Debug)]
-pub struct ThreadPlan {
-    pub target: Address,
-    /// Connections or sockets of this thread, and the number of its first among all.
-    pub connections: usize,
-    pub first: usize,
-    /// Those of all threads.
-    pub all: usize,
-    /// The first so many carry the load; the others are open and silent.
-    pub active: usize,
-    /// Most requests in flight per connection or socket.
-    pub depth: u64,
-    pub connect_per_request: bool,
-    /// Longest that an answer may take, and that a connection may take to be made. A datagram after that is late until as
-    /// much time again has passed at the end of the run; then it is lost.
-    pub timeout: Nanos,
-    pub connect_timeout: Nanos,
-    /// Those that may be on their way to their first answer at once: a listen backlog, or a server's receive buffer, must
-    /// hold them.
-    pub admit_at_once: usize,
-    pub client: ClientConfig,
-    pub pacer: Pacer,
-}
-
 /// One for each thread.
 pub fn tasks(config: &Config) -> Vec<Task> {
     let client = ClientConfig {
         pattern: Pattern::leak(config.seed),
         sizes: SizeDistribution::leak(config.size, config.mix.as_ref()),
-        seed: mix(config.seed, SIZES_STREAM),
+        seed: derive_seed(config.seed, SIZES_STREAM),
     };
     let cores = config.pin.as_ref().map_or(&[][..], CoreList::as_slice);
     let tasks = (0..config.threads).map(|thread| {
@@ -123,27 +99,5 @@ fn plan(config: &Config, client: ClientConfig, share: ConnectionShare) -> Thread
         admit_at_once: (ADMIT_AT_ONCE / config.threads).max(1),
         client,
         pacer: Pacer::ClosedLoop,
-    }
-}
-
-#[cfg(test)]
-impl ThreadPlan {
-    /// So many connections of a closed loop, all of them with load.
-    pub fn for_test(connections: usize, sizes: SizeDistribution, depth: u64) -> ThreadPlan {
-        static PATTERN: std::sync::LazyLock<Pattern> = std::sync::LazyLock::new(|| Pattern::leak(5));
-        ThreadPlan {
-            target: "127.0.0.1:1".parse().expect("an address"),
-            connections,
-            first: 0,
-            all: connections,
-            active: connections,
-            depth,
-            connect_per_request: false,
-            timeout: Nanos::from_secs(60),
-            connect_timeout: Nanos::from_secs(60),
-            admit_at_once: connections,
-            client: ClientConfig { pattern: *PATTERN, sizes, seed: 1 },
-            pacer: Pacer::ClosedLoop,
-        }
     }
 }

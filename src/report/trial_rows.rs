@@ -10,7 +10,7 @@
 //! | server_cpu_…, generator_cpu_ns_per_request | user and system time, all threads |
 //! | errors, lost | of all kinds; datagrams that were not answered |
 //! | loop, rate_per_s, arrival, timer | `open` or `closed`; of an open loop the requests per second asked for (of a ramp the mean), how they are spaced, and how the generator waits |
-//! | size_mix, idle | sizes and their shares, `64:90,1400:10`; connections beside the others that are open and silent |
+//! | size_mix, idle | sizes and their shares, `64:90,1400:10`; connections beside the others that are open and idle |
 //! | protocol, gso, dialect | `tcp`, `udp`, `unix`, `unixgram`; datagrams per send (0: one); how datagrams are numbered |
 
 use super::export::plain;

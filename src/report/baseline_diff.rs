@@ -1,24 +1,24 @@
 //! Two stored results side by side. They were not measured in the same rounds, so nothing is paired: whatever changed
-//! between them, the machine included, is in the ratio, and the report says so.
+//! between them, the machine included, is in the ratio, and the report states that.
 
 use super::intervals;
 use super::result::StoredResult;
 use super::threshold::{Metric, Subject};
 use super::verdict::{short_name, verdict};
 use crate::record::{QuantileRecord, RatioRecord, Verdict};
-use crate::stats::{MIN_PAIRS, median_ratio, mix};
+use crate::stats::{MIN_PAIRS, derive_seed, median_ratio};
 use crate::units::Nanos;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Version of [`AgainstReport`].
-pub const AGAINST_SCHEMA: &str = "ringmark.against/1";
+/// Version of [`BaselineDiff`].
+pub const DIFF_SCHEMA: &str = "ringmark.against/1";
 
 /// What `ringmark report FILE --baseline FILE` prints as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AgainstReport {
-    /// [`AGAINST_SCHEMA`].
+pub struct BaselineDiff {
+    /// [`DIFF_SCHEMA`].
     pub schema: String,
     /// Version of the program that wrote it.
     pub ringmark: String,
@@ -27,12 +27,12 @@ pub struct AgainstReport {
     pub baseline: String,
     /// What the two were not measured alike in, and what could not be compared.
     pub warnings: Vec<String>,
-    pub rows: Vec<AgainstRecord>,
+    pub rows: Vec<DiffRow>,
 }
 
 /// A run or a contestant that is in both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AgainstRecord {
+pub struct DiffRow {
     pub name: String,
     pub ours: SideRecord,
     pub base: SideRecord,
@@ -57,7 +57,7 @@ pub struct SideRecord {
 
 /// The two cannot be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AgainstError {
+pub enum DiffError {
     #[error("one is a comparison, the other a single run; give two of a kind")]
     Different,
     #[error("what ping, trace and sniff found is not compared; give what `ringmark compare` or `ringload` stored")]
@@ -95,20 +95,17 @@ pub struct Side {
 }
 
 /// Compares what both have.
-pub fn against(
-    file: (&str, &dyn StoredResult),
-    baseline: (&str, &dyn StoredResult),
-) -> Result<AgainstReport, AgainstError> {
+pub fn diff(file: (&str, &dyn StoredResult), baseline: (&str, &dyn StoredResult)) -> Result<BaselineDiff, DiffError> {
     let (ours, base) = (file.1.compared()?, baseline.1.compared()?);
     if file.1.schema() != baseline.1.schema() {
-        return Err(AgainstError::Different);
+        return Err(DiffError::Different);
     }
     let (rows, warnings) = rows(&ours, &base);
     if rows.is_empty() {
-        return Err(AgainstError::NothingInCommon);
+        return Err(DiffError::NothingInCommon);
     }
-    Ok(AgainstReport {
-        schema: AGAINST_SCHEMA.into(),
+    Ok(BaselineDiff {
+        schema: DIFF_SCHEMA.into(),
         ringmark: env!("CARGO_PKG_VERSION").into(),
         file: file.0.into(),
         baseline: baseline.0.into(),
@@ -117,7 +114,7 @@ pub fn against(
     })
 }
 
-fn rows(ours: &Compared, base: &Compared) -> (Vec<AgainstRecord>, Vec<String>) {
+fn rows(ours: &Compared, base: &Compared) -> (Vec<DiffRow>, Vec<String>) {
     let mut warnings = differences(ours, base);
     let mut rows = Vec::new();
     for side in &ours.sides {
@@ -129,12 +126,12 @@ fn rows(ours: &Compared, base: &Compared) -> (Vec<AgainstRecord>, Vec<String>) {
             side.problem.as_ref().map(|reason| format!("the {which} must not be used: {reason}"))
         };
         warnings.extend(problem("run", side).into_iter().chain(problem("baseline", partner)));
-        rows.push(row(side, partner, mix(ours.seed, rows.len() as u64)));
+        rows.push(row(side, partner, derive_seed(ours.seed, rows.len() as u64)));
     }
     (rows, warnings)
 }
 
-fn row(ours: &Side, base: &Side, seed: u64) -> AgainstRecord {
+fn row(ours: &Side, base: &Side, seed: u64) -> DiffRow {
     let alike = ours.paced == base.paced;
     let ratio =
         median_ratio(&ours.scores, &base.scores, seed).filter(|_| alike).map(|(median, interval)| RatioRecord {
@@ -143,7 +140,7 @@ fn row(ours: &Side, base: &Side, seed: u64) -> AgainstRecord {
             high: interval.high,
             pairs: ours.scores.len().min(base.scores.len()) as u64,
         });
-    AgainstRecord {
+    DiffRow {
         name: ours.subject.name.clone(),
         ours: ours.record.clone(),
         base: base.record.clone(),
@@ -187,7 +184,7 @@ pub fn fields(what: &'static str, workload: &impl Serialize) -> (&'static str, M
 
 /// The figures of the file for bounds, with the ratio to the other file: of each contestant that is in both, the baseline
 /// of its own file included.
-pub fn judged(file: &dyn StoredResult, report: &AgainstReport) -> Vec<Subject> {
+pub fn judged(file: &dyn StoredResult, report: &BaselineDiff) -> Vec<Subject> {
     let sides = file.compared().map(|compared| compared.sides).unwrap_or_default();
     let with_ratio = |mut subject: Subject| {
         let row = report.rows.iter().find(|row| row.name == subject.name)?;
@@ -198,8 +195,8 @@ pub fn judged(file: &dyn StoredResult, report: &AgainstReport) -> Vec<Subject> {
     sides.into_iter().map(|side| side.subject).filter_map(with_ratio).collect()
 }
 
-/// The report for eyes.
-pub fn render(report: &AgainstReport) -> String {
+/// The report as text.
+pub fn render(report: &BaselineDiff) -> String {
     let warnings = report.warnings.iter().map(|warning| format!("  ! {warning}"));
     let intro = format!(
         "{} against {}, not paired: they were measured at different times, and whatever changed in between is in the \
@@ -211,7 +208,7 @@ pub fn render(report: &AgainstReport) -> String {
     warnings.chain([intro]).chain(rows).map(|line| line + "\n").collect()
 }
 
-fn lines(row: &AgainstRecord) -> Vec<String> {
+fn lines(row: &DiffRow) -> Vec<String> {
     let rate = |side: &SideRecord| side.throughput_per_s.map_or("nothing".to_owned(), |rate| format!("{rate:.0}"));
     let (ratio, said) = match row.ratio {
         None => ("-".to_owned(), "nothing to compare"),
@@ -263,7 +260,7 @@ mod tests {
     #[test]
     fn contestants_of_the_same_name_and_workload_are_compared() {
         let (ours, base) = (compare(&[("epoll", 9e4), ("uring", 1.2e5)]), compare(&[("epoll", 1e5), ("tokio", 1e5)]));
-        let report = against(("new.json", &ours), ("old.json", &base)).unwrap();
+        let report = diff(("new.json", &ours), ("old.json", &base)).unwrap();
         assert_eq!((report.rows.len(), report.rows[0].verdict), (1, Verdict::Slower));
         assert!((report.rows[0].ratio.unwrap().median - 0.9).abs() < 1e-3);
         assert_eq!(report.warnings, ["uring (64 connections x 64 B) is not in the baseline"]);
@@ -276,7 +273,7 @@ mod tests {
 
     #[test]
     fn single_runs_show_no_difference_in_throughput() {
-        let report = against(("a", &single()), ("b", &single())).unwrap();
+        let report = diff(("a", &single()), ("b", &single())).unwrap();
         assert_eq!((report.rows[0].verdict, report.rows[0].ratio.unwrap().median), (Verdict::TooFewRounds, 1.0));
         assert!(report.warnings.is_empty() && render(&report).contains("single runs show nothing"));
     }
@@ -288,18 +285,18 @@ mod tests {
             load.response_ns = p99.map(|p99| LatencyRecord { p99, ..load.latency_ns });
             load
         };
-        let report = against(("a", &of(Some(200_000))), ("b", &of(Some(100_000)))).unwrap();
+        let report = diff(("a", &of(Some(200_000))), ("b", &of(Some(100_000)))).unwrap();
         assert!(render(&report).contains("1/p99      0.500 single runs show nothing (response"), "{}", render(&report));
-        let mixed = against(("a", &of(Some(200_000))), ("b", &of(None))).unwrap();
+        let mixed = diff(("a", &of(Some(200_000))), ("b", &of(None))).unwrap();
         assert!(mixed.rows[0].ratio.is_none() && render(&mixed).contains("nothing to compare"), "{}", render(&mixed));
     }
 
     #[test]
     fn what_cannot_be_compared_says_why() {
-        let error = |ours: &dyn StoredResult, base: &dyn StoredResult| against(("a", ours), ("b", base)).unwrap_err();
-        assert_eq!(error(&single(), &comparison()), AgainstError::Different);
-        assert_eq!(error(&compare(&[("a", 1.0)]), &compare(&[("b", 1.0)])), AgainstError::NothingInCommon);
-        assert_eq!(error(&ping::tests::report(), &single()), AgainstError::Diagnosis);
+        let error = |ours: &dyn StoredResult, base: &dyn StoredResult| diff(("a", ours), ("b", base)).unwrap_err();
+        assert_eq!(error(&single(), &comparison()), DiffError::Different);
+        assert_eq!(error(&compare(&[("a", 1.0)]), &compare(&[("b", 1.0)])), DiffError::NothingInCommon);
+        assert_eq!(error(&ping::tests::report(), &single()), DiffError::Diagnosis);
     }
 
     #[test]
