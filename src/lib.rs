@@ -42,6 +42,8 @@
 //! # Adding to it
 //!
 //! - A protocol: a file that begins like [`protocol::skeleton`], and one line in `for_each_protocol`.
+//! - What the generator speaks: a file that begins like [`protocol::skeleton::client`], and one line in
+//!   [`for_each_stream_client`] or [`for_each_datagram_client`].
 //! - An engine: a file that begins like [`engine::skeleton`], and one line in [`for_each_engine`].
 //! - A property of the load: one field of [`record`]'s `Workload`.
 //!

@@ -9,7 +9,7 @@ use super::output::OutputArgs;
 use super::progress::Progress;
 use super::report::{Format, print, render};
 use super::workload::WorkloadArgs;
-use crate::cli::told::{self, told};
+use crate::cli::stderr::{self, error_chain};
 use crate::record::{CompareReport, Stopped};
 use crate::sys::process;
 use crate::trial::Cancel;
@@ -45,7 +45,7 @@ pub struct CompareArgs {
     /// UDP instead of TCP
     ///
     /// Each of the --connections is a socket with a port of its own, each request a datagram with a number. What is
-    /// lost, late, doubled or out of order is told apart.
+    /// lost, late, doubled or out of order is counted apart.
     #[arg(short, long)]
     udp: bool,
     #[command(flatten)]
@@ -66,7 +66,7 @@ pub struct CompareArgs {
     /// Begin no further round after this time, shared evenly by the cells
     #[arg(long, value_name = "TIME", value_parser = Nanos::parse_positive)]
     max_time: Option<Nanos>,
-    /// Compare one contestant (epoll unless named) with itself N times, and tell how often a difference is claimed
+    /// Compare one contestant (epoll unless named) with itself N times, and report how often a difference is claimed
     ///
     /// There is none, so each is a false alarm; 1 in 20 is what a 95 % interval allows. More end with exit code 4. With
     /// the short trials that are its default, 100 comparisons take about 8 minutes.
@@ -128,7 +128,7 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
     let settings = match args.aa.map_or_else(|| Settings::new(&args), |_| aa::settings(&args)) {
         Ok(settings) => settings,
         Err(error) => {
-            told::say(format_args!("ringmark compare: {}", told(&error)));
+            stderr::print(format_args!("ringmark compare: {}", error_chain(&error)));
             return Ok(EXIT_USAGE.into());
         }
     };
@@ -143,7 +143,7 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
     let failure = failure(&report);
     print(&render(&report, args.format)?)?;
     let path = saved?;
-    told::say(format_args!("Saved: {}", path.display()));
+    stderr::print(format_args!("Saved: {}", path.display()));
     args.outcome.export(&report)?;
     Ok(failure.unwrap_or_else(|| args.outcome.verdict(&report)))
 }

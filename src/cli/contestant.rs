@@ -20,7 +20,7 @@ pub fn parse(text: &str) -> Result<Contestant> {
 }
 
 /// Reads all of them; a name that comes again is numbered, so a contestant can run against itself. So is one that only
-/// its folder tells from another, as two builds of a server, because that is not shown.
+/// its folder distinguishes from another, as two builds of a server, because that is not shown.
 pub fn parse_all(texts: &[String]) -> Result<Vec<Contestant>> {
     let mut all: Vec<Contestant> = Vec::new();
     for text in texts {
@@ -65,9 +65,9 @@ fn serve_name(text: &str, words: &[String]) -> Result<String> {
 
 /// Clap's message without its usage, which would be that of another command.
 fn first_paragraphs(message: &str) -> String {
-    let told = message.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
-    let told: Vec<&str> = told.map(|part| part.trim_start_matches("error: ").trim_end()).collect();
-    told.join("\n")
+    let parts = message.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
+    let parts: Vec<&str> = parts.map(|part| part.trim_start_matches("error: ").trim_end()).collect();
+    parts.join("\n")
 }
 
 fn single_spaced(text: &str) -> String {
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn engines_and_commands_are_told_apart() {
+    fn engines_and_commands_are_distinguished() {
         assert_eq!(parse(" epoll ").unwrap().server, Program::Serve(vec!["epoll".into()]));
         let exec = parse("exec './a b'  --port {port}").unwrap();
         assert_eq!(exec.server, Program::Exec(vec!["./a b".into(), "--port".into(), "{port}".into()]));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_contestant_is_told_why() {
+    fn what_is_no_contestant_is_refused_with_a_reason() {
         for (text, part) in [
             ("", "empty"),
             ("nginx", "exec COMMAND {port}"),

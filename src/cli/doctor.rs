@@ -18,7 +18,7 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub struct DoctorArgs {
-    /// What to print: text for eyes, or one JSON object
+    /// What to print: text, or one JSON object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 const UNKNOWN: &str = "unknown";
 
-/// Facts of the running kernel; `unknown` where it does not tell.
+/// Facts of the running kernel; `unknown` where it does not report them.
 pub fn facts(available_cores: usize) -> HostRecord {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_else(|_| UNKNOWN.into());
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

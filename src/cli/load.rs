@@ -1,9 +1,9 @@
 //! `ringload`: its options, what they mean together, and its exit codes.
 
-mod live;
+mod status;
 
 use crate::cli::output::OutputArgs;
-use crate::cli::told::{self, told};
+use crate::cli::stderr::{self, error_chain};
 use crate::cli::workload::{WorkloadArgs, WorkloadError};
 use crate::load::{self, Config, ConfigError, LoadError, Surroundings};
 use crate::record::LoadReport;
@@ -12,8 +12,8 @@ use crate::sys::affinity::{self, AffinityError};
 use crate::units::{Address, CoreList, CoreSelection, SocketLocation};
 use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
-use live::LiveLine;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use status::RunStatus;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ Examples:
   ringload unix:/run/echo.sock -c 1 -n 100000      latency of a single connection
   ringload 127.0.0.1:7007 -R 20k --arrival poisson   20000 requests per second, as independent users send them
   ringload 127.0.0.1:7007 -c 256 -t 2 --cores 2-3  two threads, pinned to cores 2 and 3
-  ringload 127.0.0.1:7007 -s 64:90,1400:9,16k:1 --idle 1000   small and large requests beside a silent crowd
+  ringload 127.0.0.1:7007 -s 64:90,1400:9,16k:1 --idle 1000   small and large requests beside idle connections
   ringload udp://127.0.0.1:7007                    64 UDP sockets with one datagram under way each
   ringload udp://127.0.0.1:7007 --gso 64           64 datagrams per send, for servers that receive them so (--gro)
   ringload 127.0.0.1:7007 -s 16k --depth 8 --format json > run.json";
@@ -83,7 +83,7 @@ pub struct LoadArgs {
     /// Account the CPU time of this process and its descendants as the server's
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     pub server_pid: Option<u32>,
-    /// What to print: text for eyes, or one JSON object (schema ringload/1, times in integer nanoseconds)
+    /// What to print: text, or one JSON object (schema ringload/1, times in integer nanoseconds)
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
     /// End the load with --duration, without counting switches, system calls and instructions after it
@@ -135,14 +135,14 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         return fail(EXIT_USAGE, &problem);
     }
     if let Err(error) = args.outcome.check_places() {
-        return fail(EXIT_FAILED, &told(&error));
+        return fail(EXIT_FAILED, &error_chain(&error));
     }
     let stop = Arc::new(AtomicBool::new(false));
     if let Err(error) = catch_signals(&stop) {
         return fail(EXIT_FAILED, &error);
     }
     match measure(&config, args, &stop) {
-        Ok(report) => conclude(report, args).unwrap_or_else(|error| fail(EXIT_FAILED, &told(&error))),
+        Ok(report) => conclude(report, args).unwrap_or_else(|error| fail(EXIT_FAILED, &error_chain(&error))),
         Err(error) => fail(EXIT_FAILED, &error),
     }
 }
@@ -156,14 +156,14 @@ fn conclude(report: LoadReport, args: &LoadArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn measure(config: &Config, args: &LoadArgs, stop: &AtomicBool) -> Result<LoadReport, LoadError> {
-    let mut live = LiveLine::new(config, args.quiet);
+    let mut live = RunStatus::new(config, args.quiet);
     let mut report = load::run(config, stop, &mut |progress| live.show(progress))?;
     report.derive().expect("histograms just written can be read");
     Ok(report)
 }
 
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    told::say(format_args!("ringload: {error}"));
+    stderr::print(format_args!("ringload: {error}"));
     code.into()
 }
 

@@ -2,10 +2,9 @@
 
 pub mod compare;
 pub mod contestant;
-mod diagnosis;
+mod diag_common;
 pub mod doctor;
 mod host;
-mod live;
 pub mod load;
 mod output;
 pub mod ping;
@@ -14,7 +13,8 @@ pub mod report;
 mod schema;
 pub mod serve;
 pub mod sniff;
-mod told;
+mod status_line;
+mod stderr;
 pub mod trace;
 mod workload;
 
@@ -61,7 +61,7 @@ pub fn ringmark() -> ExitCode {
         Command::Load(args) => Ok(load::run(&args)),
     };
     outcome.unwrap_or_else(|error| {
-        told::say(format_args!("ringmark: {}", told::told(&error)));
+        stderr::print(format_args!("ringmark: {}", stderr::error_chain(&error)));
         ExitCode::FAILURE
     })
 }
@@ -70,6 +70,6 @@ pub fn ringmark() -> ExitCode {
 fn parse() -> Ringmark {
     Ringmark::try_parse().unwrap_or_else(|error| {
         let _ = error.print();
-        std::process::exit(if error.exit_code() == 0 { 0 } else { diagnosis::usage_code() })
+        std::process::exit(if error.exit_code() == 0 { 0 } else { diag_common::usage_code() })
     })
 }

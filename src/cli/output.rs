@@ -1,6 +1,6 @@
 //! What `ringload`, `compare` and `report` share of what becomes of a result: exports into files, bounds.
 
-use crate::cli::told;
+use crate::cli::stderr;
 use crate::record::file;
 use crate::report::export::{ExportFormat, Part};
 use crate::report::result::StoredResult;
@@ -72,7 +72,7 @@ impl OutputArgs {
             let named = || format!("cannot export to {}", export.path.display());
             let parts = export.form.exporter().export(result).with_context(named)?;
             if parts.is_empty() {
-                told::say(format_args!(
+                stderr::print(format_args!(
                     "{} is not written: nothing counts, or nothing was measured",
                     export.path.display()
                 ));
@@ -89,7 +89,7 @@ impl OutputArgs {
     /// The same for other subjects.
     pub fn judge(&self, subjects: &[Subject]) -> ExitCode {
         let crossed: Vec<String> = self.fail_if.iter().flat_map(|bound| bound.crossed(subjects)).collect();
-        crossed.iter().for_each(|line| told::say(format_args!("--fail-if {line}")));
+        crossed.iter().for_each(|line| stderr::print(format_args!("--fail-if {line}")));
         if crossed.is_empty() { ExitCode::SUCCESS } else { EXIT_CROSSED.into() }
     }
 }

@@ -1,18 +1,18 @@
 //! `ringmark ping`: its options, what they mean together, and its exit codes.
 
-mod live;
+mod status;
 mod text;
 
-use super::diagnosis::{EXIT_NAME_NOT_FOUND, ProbingArgs, nonce, resolve};
+use super::diag_common::{EXIT_NAME_NOT_FOUND, ProbingArgs, nonce, resolve};
 use super::report::Format;
-use crate::cli::told;
+use crate::cli::stderr;
 use crate::diag::ping::{self, Config, MAX_SIZE, PingEvent};
 use crate::diag::probe_stats::ProbeStats;
 use crate::diag::probe_tracker::MAX_PROBES;
 use crate::report::result::Stored;
 use crate::units::{Bytes, Nanos};
 use clap::Args;
-use live::LiveLine;
+use status::PingStatus;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,7 +78,7 @@ fn payload_size(text: &str) -> Result<Bytes, String> {
 /// The command `ringmark ping`.
 pub fn run(args: &PingArgs) -> ExitCode {
     let (targets, missing) = resolve(&args.targets, args.probing.family.family());
-    missing.iter().for_each(|error| told::say(format_args!("ringmark ping: {error}")));
+    missing.iter().for_each(|error| stderr::print(format_args!("ringmark ping: {error}")));
     if targets.is_empty() {
         return EXIT_NAME_NOT_FOUND.into();
     }
@@ -90,7 +90,7 @@ pub fn run(args: &PingArgs) -> ExitCode {
 /// What was found, and whether all targets are reachable.
 fn measure(args: &PingArgs, config: &Config, stop: &AtomicBool) -> anyhow::Result<(Stored, bool)> {
     let lines = args.shows_lines(config);
-    let mut live = LiveLine::new(!lines && !args.probing.quiet);
+    let mut live = PingStatus::new(!lines && !args.probing.quiet);
     let outcome = ping::run(config, nonce(), stop, &mut |event: PingEvent| match lines {
         // Where nobody reads any more there is nobody to ask for.
         true if print_line(&text::event(config, &event)).is_err() => stop.store(true, Ordering::Relaxed),

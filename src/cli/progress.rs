@@ -1,13 +1,13 @@
 //! How far a comparison is, on stderr: a line that is redrawn on a terminal, lines in a pipe, nothing when quiet.
 
-use super::live::Live;
-use crate::cli::told;
+use super::status_line::StatusLine;
+use crate::cli::stderr;
 use crate::clock::Clock;
-use crate::trial::{Plan, Schedule};
+use crate::trial::{Plan, TrialSlot};
 use crate::units::{Nanos, counted};
 
 pub struct Progress {
-    way: Way,
+    mode: OutputMode,
     clock: Clock,
     /// When the first trial began.
     begun: Option<Nanos>,
@@ -17,28 +17,28 @@ pub struct Progress {
     current: String,
 }
 
-enum Way {
-    Line(Live),
+enum OutputMode {
+    Line(StatusLine),
     Lines,
     Quiet,
 }
 
 impl Progress {
     pub fn new(quiet: bool) -> Progress {
-        let way = match (quiet, Live::new(Nanos::ZERO)) {
-            (true, _) => Way::Quiet,
-            (false, Some(live)) => Way::Line(live),
-            (false, None) => Way::Lines,
+        let mode = match (quiet, StatusLine::new(Nanos::ZERO)) {
+            (true, _) => OutputMode::Quiet,
+            (false, Some(line)) => OutputMode::Line(line),
+            (false, None) => OutputMode::Lines,
         };
-        Progress { way, clock: Clock::start(), begun: None, done: 0, total: 0, current: String::new() }
+        Progress { mode, clock: Clock::start(), begun: None, done: 0, total: 0, current: String::new() }
     }
 
     /// Something worth a line.
-    pub fn say(&mut self, text: &str) {
-        match &mut self.way {
-            Way::Line(live) => live.say(text),
-            Way::Lines => told::say(format_args!("{text}")),
-            Way::Quiet => {}
+    pub fn print(&mut self, text: &str) {
+        match &mut self.mode {
+            OutputMode::Line(line) => line.print(text),
+            OutputMode::Lines => stderr::print(format_args!("{text}")),
+            OutputMode::Quiet => {}
         }
     }
 
@@ -48,12 +48,12 @@ impl Progress {
         self.begun = Some(self.clock.now());
     }
 
-    pub fn starting(&mut self, plan: &Plan, trial: Schedule) {
+    pub fn starting(&mut self, plan: &Plan, trial: TrialSlot) {
         let (cell, name) = (&plan.workloads[trial.cell].shape, &plan.contestants[trial.contestant].name);
         let size = cell.size_mix.clone().unwrap_or_else(|| cell.size.to_string());
         self.current = format!("{name}, {} x {size} B, round {}", counted(cell.connections, "connection"), trial.round);
-        if let Way::Lines = self.way {
-            told::say(format_args!("trial {}/{} {}", self.done + 1, self.total, self.current));
+        if let OutputMode::Lines = self.mode {
+            stderr::print(format_args!("trial {}/{} {}", self.done + 1, self.total, self.current));
         }
         self.draw();
     }
@@ -66,8 +66,8 @@ impl Progress {
     fn draw(&mut self) {
         let elapsed = self.clock.now().since(self.begun.unwrap_or_default());
         let text = line(self.done, self.total, elapsed, &self.current);
-        if let Way::Line(live) = &mut self.way {
-            live.show(|| text);
+        if let OutputMode::Line(line) = &mut self.mode {
+            line.show(|| text);
         }
     }
 }

@@ -4,7 +4,7 @@ mod latency;
 
 use super::output::OutputArgs;
 use super::report::Format;
-use crate::cli::told;
+use crate::cli::stderr;
 use crate::diag::sniff::file::{FileConfig, PacketFile, Rotation};
 use crate::diag::sniff::filter::{Filter, Hosts, Protocol};
 use crate::diag::sniff::sink::Records;
@@ -25,7 +25,7 @@ use std::sync::atomic::AtomicBool;
 
 const EXIT_USAGE: u8 = 2;
 const EXIT_INTERRUPTED: i32 = 130;
-/// Who root becomes unless told otherwise.
+/// The user that root becomes unless asked otherwise.
 const NOBODY: &str = "nobody";
 const LEAST_BUFFER: Bytes = Bytes(512 << 10);
 const MOST_BUFFER: Bytes = Bytes(1 << 30);
@@ -35,7 +35,7 @@ const HEADERS: Bytes = Bytes(256);
 /// Watch a network device: one line per packet, a file of them, or the latency of a server
 ///
 /// Packets are filtered in the kernel and come through a ring of memory that it shares. Lines read as tcpdump's; files
-/// are pcapng, which tcpdump and Wireshark open. How many packets the kernel dropped is always said at the end.
+/// are pcapng, which tcpdump and Wireshark open. How many packets the kernel dropped is always printed at the end.
 ///
 /// It needs the capability CAP_NET_RAW (root, or `setcap cap_net_raw=ep`). Once the device and the file are open, all
 /// rights are given up: root becomes `nobody`, or the user of -Z; only with rotating files and exports it keeps the name,
@@ -96,13 +96,13 @@ pub struct SniffArgs {
     /// Measure how long the server on --port takes to answer, from the packets alone
     ///
     /// A run of payload towards the port is a request, the run back its answer. Service time is from the request's first
-    /// packet to the answer's last. See the README for what is told apart and what gives no sample.
+    /// packet to the answer's last. See the README for what is distinguished and what gives no sample.
     #[arg(long, conflicts_with_all = ["write", "proto"])]
     latency: bool,
     /// With --latency: connections remembered; beyond it the one longest unseen is forgotten
     #[arg(long, value_name = "N", default_value_t = 4096, requires = "latency", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
-    /// With --latency: text for eyes, or one JSON object (schema ringmark.sniff-latency/1, times in nanoseconds)
+    /// With --latency: text, or one JSON object (schema ringmark.sniff-latency/1, times in nanoseconds)
     #[arg(long, value_enum, default_value_t = Format::Text, requires = "latency")]
     format: Format,
     /// No live view on the terminal, no word of the beginning
@@ -180,7 +180,7 @@ fn buffer_size(text: &str) -> Result<Bytes, String> {
 /// The command `ringmark sniff`.
 pub fn run(args: SniffArgs) -> anyhow::Result<ExitCode> {
     if let Err(error) = args.check() {
-        told::say(format_args!("ringmark sniff: {error}"));
+        stderr::print(format_args!("ringmark sniff: {error}"));
         return Ok(EXIT_USAGE.into());
     }
     args.outcome.check_places()?;
@@ -188,7 +188,7 @@ pub fn run(args: SniffArgs) -> anyhow::Result<ExitCode> {
     process::stop_on(&[SIGINT, SIGTERM], &stop, EXIT_INTERRUPTED).context("catching SIGINT and SIGTERM")?;
     let capture = sniff::open(&args.config()?)?;
     if !args.quiet {
-        told::say(format_args!("listening on {}", capture.device().name));
+        stderr::print(format_args!("listening on {}", capture.device().name));
     }
     if args.latency {
         args.give_up_rights()?;
@@ -198,16 +198,16 @@ pub fn run(args: SniffArgs) -> anyhow::Result<ExitCode> {
     args.give_up_rights()?;
     let outcome = Session::new(capture, args.until(), &stop).run(&mut sink);
     let finished = sink.finish(outcome.stats);
-    say_counts(outcome.captured, outcome.stats);
+    print_counts(outcome.captured, outcome.stats);
     ended(outcome, finished)
 }
 
 /// As tcpdump does, on standard error.
-fn say_counts(captured: u64, stats: PacketStats) {
+fn print_counts(captured: u64, stats: PacketStats) {
     let packets = |count| units::counted(count, "packet");
-    told::say(format_args!("{} captured", packets(captured)));
-    told::say(format_args!("{} received by filter", packets(stats.received)));
-    told::say(format_args!("{} dropped by kernel", packets(stats.dropped)));
+    stderr::print(format_args!("{} captured", packets(captured)));
+    stderr::print(format_args!("{} received by filter", packets(stats.received)));
+    stderr::print(format_args!("{} dropped by kernel", packets(stats.dropped)));
 }
 
 /// A reader who has seen enough is no failure.

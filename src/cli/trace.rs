@@ -1,7 +1,7 @@
 //! `ringmark trace`: its options, what they mean together, and its exit codes.
 
-use super::diagnosis::{EXIT_NAME_NOT_FOUND, ProbingArgs, fail, nonce};
-use super::live::Live;
+use super::diag_common::{EXIT_NAME_NOT_FOUND, ProbingArgs, fail, nonce};
+use super::status_line::StatusLine;
 use crate::diag::names::Host;
 use crate::diag::trace::{self, Config, MOST_HOPS, Method};
 use crate::record::LatencyFigures;
@@ -78,7 +78,7 @@ pub fn run(args: &TraceArgs) -> ExitCode {
 
 /// What was found, and whether the target was reached.
 fn measure(args: &TraceArgs, config: &Config, stop: &AtomicBool) -> anyhow::Result<(Stored, bool)> {
-    let mut live = Live::new(LOOK).filter(|_| !args.probing.quiet);
+    let mut live = StatusLine::new(LOOK).filter(|_| !args.probing.quiet);
     let outcome = trace::run(config, nonce(), stop, &mut |path| {
         live.iter_mut().for_each(|live| live.show(|| table(&trace::hops(path, LatencyFigures::brief)).join("\n")));
     })?;

@@ -63,7 +63,7 @@ impl Capture {
         drop(self.shared.grown.wait_timeout_while(text, at_most.duration(), unchanged));
     }
 
-    /// Waits until the pipe is closed or the time is over; says which.
+    /// Waits until the pipe is closed or the time is over; returns which.
     pub fn wait_end(&self, at_most: Nanos) -> bool {
         let waited = self.shared.grown.wait_timeout_while(self.text(), at_most.duration(), |text| !text.ended);
         waited.unwrap_or_else(PoisonError::into_inner).0.ended

@@ -10,7 +10,7 @@ use crate::units::{Address, Nanos};
 const MARGIN: Nanos = Nanos::from_secs(10);
 /// A report is a few kilobytes.
 const REPORT_BYTES: usize = 1 << 24;
-/// The exit code with which the generator says that its report must not be used.
+/// The exit code with which the generator reports that its figures must not be used.
 const INVALID: i32 = 3;
 
 /// Whom to load.

@@ -11,7 +11,7 @@ mod rounds;
 mod server;
 
 pub use error::TrialError;
-pub use rounds::{Observer, Schedule, check, run};
+pub use rounds::{Observer, TrialSlot, check, run};
 
 use crate::record::Workload;
 use crate::units::{CoreList, Nanos, Transport};

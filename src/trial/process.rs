@@ -84,7 +84,7 @@ impl Process {
         self.stdout.wait(LOOK_EVERY);
     }
 
-    /// Waits for its end; `None` when the time is over or `give_up` says so.
+    /// Waits for its end; `None` when the time is over or `give_up` returns true.
     pub fn wait(&mut self, at_most: Nanos, give_up: impl Fn() -> bool) -> Result<Option<ExitStatus>, TrialError> {
         let clock = Clock::start();
         while self.status()?.is_none() {

@@ -1,7 +1,7 @@
 //! Which trial runs when.
 //!
 //! Cell after cell; in a cell, round after round; in a round every contestant once, in an order that the seed decides.
-//! The number of rounds is fixed beforehand, or they end when all intervals are narrow, whatever they say: stopping as
+//! The number of rounds is fixed beforehand, or they end when all intervals are narrow, wherever they lie: stopping as
 //! soon as a difference shows would find one where there is none.
 
 use super::error::TrialError;
@@ -16,9 +16,9 @@ use crate::units::Nanos;
 /// A contestant that gave no answer this often in a row is not tried again in that cell.
 const MAX_FAILURES_IN_A_ROW: usize = 2;
 
-/// One entry of the schedule.
+/// One trial of the schedule: who runs it, when and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schedule {
+pub struct TrialSlot {
     /// Index into the plan's cells.
     pub cell: usize,
     /// Index into the plan's contestants.
@@ -29,10 +29,10 @@ pub struct Schedule {
     pub position: u64,
 }
 
-/// Is told what happens, as it happens.
+/// Is notified of what happens, as it happens.
 pub trait Observer {
-    fn starting(&mut self, trial: Schedule);
-    fn finished(&mut self, trial: Schedule, record: TrialRecord);
+    fn starting(&mut self, trial: TrialSlot);
+    fn finished(&mut self, trial: TrialSlot, record: TrialRecord);
     /// Whether the figures of this cell are as precise as was asked for.
     fn is_precise(&self, cell: usize) -> bool;
     /// No further round of this cell is run.
@@ -97,10 +97,10 @@ fn run_cell(
 }
 
 /// The trials of a round, in an order of its own.
-fn schedule(random: &mut Random, cell: usize, able: &[usize], round: u64) -> Vec<Schedule> {
+fn schedule(random: &mut Random, cell: usize, able: &[usize], round: u64) -> Vec<TrialSlot> {
     let mut order = able.to_vec();
     random.shuffle(&mut order);
-    (1..).zip(order).map(|(position, contestant)| Schedule { cell, contestant, round, position }).collect()
+    (1..).zip(order).map(|(position, contestant)| TrialSlot { cell, contestant, round, position }).collect()
 }
 
 /// Why no round follows after `done` rounds; `None` when one does.
@@ -123,7 +123,7 @@ fn answered(record: &TrialRecord) -> bool {
 }
 
 /// One trial and its record; `None` when interrupted.
-fn attempt(plan: &Plan, trial: Schedule, failed_before: usize, cancel: Cancel) -> Option<TrialRecord> {
+fn attempt(plan: &Plan, trial: TrialSlot, failed_before: usize, cancel: Cancel) -> Option<TrialRecord> {
     let outcome = match failed_before {
         MAX_FAILURES_IN_A_ROW.. => Err(Reason::NotRun { failures: MAX_FAILURES_IN_A_ROW as u64 }),
         _ => match run_trial(plan, trial, cancel) {
@@ -140,7 +140,7 @@ fn attempt(plan: &Plan, trial: Schedule, failed_before: usize, cancel: Cancel) -
     })
 }
 
-fn run_trial(plan: &Plan, trial: Schedule, cancel: Cancel) -> Result<(LoadReport, Option<Vec<u64>>), TrialError> {
+fn run_trial(plan: &Plan, trial: TrialSlot, cancel: Cancel) -> Result<(LoadReport, Option<Vec<u64>>), TrialError> {
     let contestant = &plan.contestants[trial.contestant];
     cancel.check()?;
     let mut server = Server::start(plan, contestant, cancel)?;

@@ -16,7 +16,7 @@ use std::thread;
 const READY_WITHIN: Nanos = Nanos::from_secs(10);
 /// How long it may take to end after SIGTERM.
 const STOP_WITHIN: Nanos = Nanos::from_secs(3);
-/// What our server is told about the same; shorter, so that it can still say how it went.
+/// The drain timeout handed to our server; shorter, so that it can still print its counters.
 const DRAIN_WITHIN: &str = "2s";
 const LOOK_EVERY: Nanos = Nanos::from_millis(5);
 const CONNECT_WITHIN: Nanos = Nanos::from_millis(500);
@@ -24,7 +24,7 @@ const CONNECT_WITHIN: Nanos = Nanos::from_millis(500);
 const STDOUT_BYTES: usize = 1 << 16;
 /// What our server's last line starts with.
 const DRAINED: &str = "drained";
-/// Ports for servers that must be told one: below the range the kernel hands out to outgoing connections (32768 up
+/// Ports for servers that must be given one: below the range the kernel hands out to outgoing connections (32768 up
 /// unless changed), so that no connection takes the port first.
 const FIRST_PORT: u16 = 10_000;
 const PORTS: u16 = 20_000;
@@ -61,7 +61,7 @@ impl Server {
         }
     }
 
-    /// Stops it; gives the connections per shard, where it tells. Only of our own server a clean end is expected.
+    /// Stops it; gives the connections per shard, where it reports them. Only of our own server a clean end is expected.
     pub fn stop(mut self) -> Result<Option<Vec<u64>>, TrialError> {
         let status = self.process.stop(STOP_WITHIN)?;
         let (command, stderr) = (self.process.command(), self.process.stderr_tail());

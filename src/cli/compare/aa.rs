@@ -4,13 +4,13 @@ use super::settings::Settings;
 use super::{CompareArgs, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED};
 use crate::cli::progress::Progress;
 use crate::cli::report::{print, render};
-use crate::cli::told::{self, told};
+use crate::cli::stderr::{self, error_chain};
 use crate::record::{
     AA_SCHEMA, AaComparison, AaReport, CompareReport, Reason, RunContext, Stopped, TrialRecord, Verdict, file,
 };
 use crate::report::json;
 use crate::stats::derive_seed;
-use crate::trial::{self, Cancel, Observer, Plan, Schedule};
+use crate::trial::{self, Cancel, Observer, Plan, TrialSlot};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::ExitCode;
@@ -59,7 +59,7 @@ pub fn run(args: &CompareArgs, settings: Settings, count: u64, cancel: Cancel) -
     save(&output, &report)?;
     let code = exit_code(&report);
     print(&render(&report, args.format)?)?;
-    told::say(format_args!("Saved: {}", output.display()));
+    stderr::print(format_args!("Saved: {}", output.display()));
     Ok(code)
 }
 
@@ -82,13 +82,13 @@ fn compare_all(
         let verdict = comparison.verdict.map_or("", Verdict::text);
         report.comparisons.push(comparison);
         report.count();
-        progress.say(&format!(
+        progress.print(&format!(
             "comparison {} of {count}: {verdict}; {} false alarms so far",
             index + 1,
             report.false_alarms
         ));
         if let Err(error) = save(output, report) {
-            progress.say(&format!("{}; measuring goes on", told(&error)));
+            progress.print(&format!("{}; measuring goes on", error_chain(&error)));
         }
     }
     Stopped::Rounds
@@ -101,9 +101,9 @@ struct Pair<'a> {
 }
 
 impl Observer for Pair<'_> {
-    fn starting(&mut self, _: Schedule) {}
+    fn starting(&mut self, _: TrialSlot) {}
 
-    fn finished(&mut self, trial: Schedule, record: TrialRecord) {
+    fn finished(&mut self, trial: TrialSlot, record: TrialRecord) {
         self.trials[trial.contestant].push(record);
         self.progress.finished();
     }

@@ -30,8 +30,8 @@ impl Split {
     }
 }
 
-/// Half of the physical cores each, the server's first, unless told otherwise. Who is not told gets what the other
-/// leaves: whole physical cores where there are some, else the other's siblings, else the other's cores.
+/// Half of the physical cores each, the server's first, unless asked otherwise. Where only one was named, the other gets
+/// what that leaves: whole physical cores where there are some, else its siblings, else the same cores.
 ///
 /// `physical` are the cores available, in groups of those that are threads of one physical core.
 pub fn split(

@@ -2,11 +2,11 @@
 
 use super::settings::{Settings, default_baseline};
 use crate::cli::progress::Progress;
-use crate::cli::told::told;
+use crate::cli::stderr::error_chain;
 use crate::record::{CompareReport, Reason, Stopped, TrialRecord, file};
 use crate::report::derive::{self, RunningFigures};
 use crate::report::{json, stopping};
-use crate::trial::{self, Cancel, Observer, Plan, Schedule};
+use crate::trial::{self, Cancel, Observer, Plan, TrialSlot};
 use crate::units::{Nanos, counted};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ struct Recorder {
     figures: RunningFigures,
     output: PathBuf,
     progress: Progress,
-    /// Saving failed already once, which was said.
+    /// Saving failed already once, which was reported.
     unsaved: bool,
 }
 
@@ -45,7 +45,7 @@ impl Session {
 
     /// Runs all trials, or until interrupted.
     pub fn measure(&mut self, cancel: Cancel) {
-        self.recorder.progress.say("checking that every contestant runs here");
+        self.recorder.progress.print("checking that every contestant runs here");
         let Ok(unavailable) = trial::check(&self.plan, cancel) else { return };
         let able: Vec<usize> = (0..unavailable.len()).filter(|index| unavailable[*index].is_none()).collect();
         self.recorder.note_unavailable(&unavailable);
@@ -83,7 +83,7 @@ impl Session {
         let each = self.plan.trial_length() + OVERHEAD_PER_TRIAL;
         let time = |trials| rounds.max_time.unwrap_or(Nanos(u64::MAX)).min(Nanos(each.0.saturating_mul(trials)));
         self.recorder.progress.expect(most);
-        self.recorder.progress.say(&match least == most {
+        self.recorder.progress.print(&match least == most {
             true => format!("{}, about {}", counted(most, "trial"), time(most)),
             false => format!("{least} to {most} trials, about {} to {}", time(least), time(most)),
         });
@@ -107,7 +107,7 @@ impl Recorder {
 }
 
 impl Observer for Recorder {
-    fn starting(&mut self, trial: Schedule) {
+    fn starting(&mut self, trial: TrialSlot) {
         self.progress.starting(&self.plan, trial);
     }
 
@@ -120,9 +120,9 @@ impl Observer for Recorder {
         self.report.cells[cell].stopped = Some(why);
     }
 
-    fn finished(&mut self, trial: Schedule, record: TrialRecord) {
+    fn finished(&mut self, trial: TrialSlot, record: TrialRecord) {
         if let Some(reason) = record.failed.as_ref().map(Reason::first_line) {
-            self.progress.say(&format!("failed: {reason}"));
+            self.progress.print(&format!("failed: {reason}"));
         }
         self.figures.add(&mut self.report, trial.cell, trial.contestant, record);
         self.progress.finished();
@@ -130,7 +130,7 @@ impl Observer for Recorder {
             && !self.unsaved
         {
             self.unsaved = true;
-            self.progress.say(&format!("{}; measuring goes on", told(&error)));
+            self.progress.print(&format!("{}; measuring goes on", error_chain(&error)));
         }
     }
 }

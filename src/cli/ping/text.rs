@@ -1,4 +1,4 @@
-//! Ping for eyes while it runs: a line per answer.
+//! The text of a ping while it runs: a line per answer.
 
 use crate::diag::ping::{Config, PingEvent};
 use crate::diag::probe_tracker::AnswerKind;

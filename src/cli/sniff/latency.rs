@@ -1,8 +1,8 @@
 //! `ringmark sniff --latency`: the live view, and what becomes of what was found.
 
-use super::{SniffArgs, ended, say_counts};
-use crate::cli::live::Live;
+use super::{SniffArgs, ended, print_counts};
 use crate::cli::report::{Format, print, render};
+use crate::cli::status_line::StatusLine;
 use crate::diag::latency::{FlowTable, Limits, report};
 use crate::diag::sniff::Session;
 use crate::diag::sniff::sink::Latency;
@@ -25,7 +25,7 @@ pub fn run(args: &SniffArgs, capture: Capture, stop: &AtomicBool) -> anyhow::Res
     };
     let port = args.port[0];
     let (link_type, blocks) = (capture.device().link_type, capture.blocks());
-    let mut view = Live::new(LOOK).filter(|_| !args.quiet);
+    let mut view = StatusLine::new(LOOK).filter(|_| !args.quiet);
     let mut sink = Latency::new(FlowTable::new(port, limits), link_type, blocks, |table: &FlowTable, stats| {
         view.iter_mut().for_each(|view| view.show(|| live(table, stats)));
     });
@@ -36,7 +36,7 @@ pub fn run(args: &SniffArgs, capture: Capture, stop: &AtomicBool) -> anyhow::Res
     drop(view);
     print(&render(&report, args.format)?)?;
     if args.format == Format::Json && !args.quiet {
-        say_counts(outcome.captured, outcome.stats);
+        print_counts(outcome.captured, outcome.stats);
     }
     args.outcome.export(&report)?;
     ended(outcome, Ok(()))?;

@@ -1,44 +1,44 @@
 //! How a run is doing, on standard error once a second: one line that is rewritten on a terminal, a line each in a pipe
 //! (of runs that take long enough to be watched), nothing when quiet.
 
-use crate::cli::live::Live;
-use crate::cli::told;
+use crate::cli::status_line::StatusLine;
+use crate::cli::stderr;
 use crate::load::{Config, LatencySnapshot, Progress, RunStage};
 use crate::units::{Nanos, counted};
 
 /// In a pipe, shorter runs say nothing until their report.
 const WATCHED_FROM: Nanos = Nanos::from_secs(2);
 
-pub struct LiveLine {
-    way: Way,
+pub struct RunStatus {
+    mode: OutputMode,
     connections: usize,
     begun: Option<Progress>,
     previous: Option<Progress>,
 }
 
-enum Way {
-    Line(Live),
+enum OutputMode {
+    Line(StatusLine),
     Lines,
-    Nobody,
+    Quiet,
 }
 
-impl LiveLine {
-    pub fn new(config: &Config, quiet: bool) -> LiveLine {
-        let way = match (quiet, Live::new(Nanos::ZERO)) {
-            (false, Some(live)) => Way::Line(live),
-            (false, None) if config.duration > WATCHED_FROM => Way::Lines,
-            _ => Way::Nobody,
+impl RunStatus {
+    pub fn new(config: &Config, quiet: bool) -> RunStatus {
+        let mode = match (quiet, StatusLine::new(Nanos::ZERO)) {
+            (false, Some(line)) => OutputMode::Line(line),
+            (false, None) if config.duration > WATCHED_FROM => OutputMode::Lines,
+            _ => OutputMode::Quiet,
         };
-        LiveLine { way, connections: config.all_connections(), begun: None, previous: None }
+        RunStatus { mode, connections: config.all_connections(), begun: None, previous: None }
     }
 
     pub fn show(&mut self, progress: Progress) {
         let span = self.span(&progress);
         let text = || describe(&progress, span.as_ref(), self.connections);
-        match &mut self.way {
-            Way::Line(live) => live.show(text),
-            Way::Lines if span.is_some() => told::say(format_args!("{}", text())),
-            Way::Lines | Way::Nobody => {}
+        match &mut self.mode {
+            OutputMode::Line(line) => line.show(text),
+            OutputMode::Lines if span.is_some() => stderr::print(format_args!("{}", text())),
+            OutputMode::Lines | OutputMode::Quiet => {}
         }
         if progress.stage == RunStage::Measure {
             self.begun.get_or_insert(progress);
@@ -46,7 +46,7 @@ impl LiveLine {
         self.previous = Some(progress);
     }
 
-    /// What a rate can be told of: a stretch of measuring, from the look before.
+    /// What a rate is computed from: the time measured since the previous look.
     fn span(&self, progress: &Progress) -> Option<Span> {
         let measured = |look: &Progress| look.stage == RunStage::Measure;
         let previous = self.previous.as_ref().filter(|previous| measured(previous) && measured(progress))?;
@@ -110,7 +110,7 @@ mod tests {
 
     /// What is shown at each of these looks.
     fn shown(looks: &[Progress]) -> Vec<String> {
-        let mut line = LiveLine { way: Way::Nobody, connections: 9, begun: None, previous: None };
+        let mut line = RunStatus { mode: OutputMode::Quiet, connections: 9, begun: None, previous: None };
         let show = |look: &Progress| {
             let text = describe(look, line.span(look).as_ref(), line.connections);
             line.show(*look);

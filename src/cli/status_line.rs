@@ -8,7 +8,7 @@ use console::{Term, is_dumb, truncate_str};
 /// Columns left empty at the end of each line, where the terminal shows a Ctrl-C as `^C`: a full line would break.
 const MARGIN: usize = 3;
 
-pub struct Live {
+pub struct StatusLine {
     terminal: Term,
     clock: Clock,
     every: Nanos,
@@ -17,13 +17,13 @@ pub struct Live {
     lines: Vec<String>,
 }
 
-impl Live {
+impl StatusLine {
     /// Draws at most this often. `None` where standard error is no terminal, or one that cannot go back (TERM is `dumb` or
     /// not set).
-    pub fn new(every: Nanos) -> Option<Live> {
+    pub fn new(every: Nanos) -> Option<StatusLine> {
         let terminal = Term::buffered_stderr();
         let lively = terminal.is_term() && !is_dumb();
-        lively.then(|| Live { terminal, clock: Clock::start(), every, next: Nanos::ZERO, lines: Vec::new() })
+        lively.then(|| StatusLine { terminal, clock: Clock::start(), every, next: Nanos::ZERO, lines: Vec::new() })
     }
 
     /// Shows this instead of what was shown before, if it is time to. What does not fit on the screen is cut off.
@@ -36,7 +36,7 @@ impl Live {
     }
 
     /// A line that stays, above those that change.
-    pub fn say(&mut self, text: &str) {
+    pub fn print(&mut self, text: &str) {
         let lines = std::mem::take(&mut self.lines);
         self.wipe(lines.len());
         let _ = self.terminal.write_line(text);
@@ -62,7 +62,7 @@ impl Live {
     }
 }
 
-impl Drop for Live {
+impl Drop for StatusLine {
     fn drop(&mut self) {
         self.wipe(self.lines.len());
         let _ = self.terminal.flush();

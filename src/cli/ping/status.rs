@@ -1,6 +1,6 @@
-//! The live line of a ping that shows no answers one by one.
+//! The status line of a ping that shows no answers one by one.
 
-use crate::cli::live::Live;
+use crate::cli::status_line::StatusLine;
 use crate::diag::ping::PingEvent;
 use crate::diag::probe_tracker::AnswerKind;
 use crate::units::Nanos;
@@ -9,17 +9,17 @@ use crate::units::Nanos;
 const EVENTS: u64 = 64;
 const EVERY: Nanos = Nanos::from_millis(250);
 
-pub struct LiveLine {
+pub struct PingStatus {
     /// `None` where nobody looks.
-    live: Option<Live>,
+    line: Option<StatusLine>,
     events: u64,
     answered: u64,
     other: u64,
 }
 
-impl LiveLine {
-    pub fn new(wanted: bool) -> LiveLine {
-        LiveLine { live: Live::new(EVERY).filter(|_| wanted), events: 0, answered: 0, other: 0 }
+impl PingStatus {
+    pub fn new(wanted: bool) -> PingStatus {
+        PingStatus { line: StatusLine::new(EVERY).filter(|_| wanted), events: 0, answered: 0, other: 0 }
     }
 
     pub fn show(&mut self, event: &PingEvent) {
@@ -28,9 +28,9 @@ impl LiveLine {
             _ => self.other += 1,
         }
         self.events += 1;
-        let LiveLine { live, events, answered, other } = self;
-        if let Some(live) = live.as_mut().filter(|_| *events % EVENTS == 1) {
-            live.show(|| format!("{answered} answered in time, {other} otherwise"));
+        let PingStatus { line, events, answered, other } = self;
+        if let Some(line) = line.as_mut().filter(|_| *events % EVENTS == 1) {
+            line.show(|| format!("{answered} answered in time, {other} otherwise"));
         }
     }
 }

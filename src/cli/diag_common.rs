@@ -3,7 +3,7 @@
 
 use super::output::OutputArgs;
 use super::report::{Format, print, render};
-use crate::cli::told;
+use crate::cli::stderr;
 use crate::diag::icmp::Family;
 use crate::diag::names::{Host, NameError};
 use crate::report::result::Stored;
@@ -48,7 +48,7 @@ pub struct ProbingArgs {
     /// No live view on the terminal; of a ping no line per answer either, as where answers come faster than every 10ms
     #[arg(short, long)]
     pub quiet: bool,
-    /// What to print: text for eyes, or one JSON object (`ringmark schema` has its form; times in integer nanoseconds)
+    /// What to print: text, or one JSON object (`ringmark schema` has its form; times in integer nanoseconds)
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
     #[command(flatten)]
@@ -70,7 +70,7 @@ impl ProbingArgs {
             return fail(command, EXIT_USAGE, &problem);
         }
         match self.measure(measure) {
-            Err(error) => fail(command, EXIT_SYSTEM, &told::told(&error)),
+            Err(error) => fail(command, EXIT_SYSTEM, &stderr::error_chain(&error)),
             Ok(_) if !all_found => EXIT_NAME_NOT_FOUND.into(),
             Ok((_, false)) => EXIT_SOME_UNREACHABLE.into(),
             Ok((result, true)) => self.outcome.verdict(&*result),
@@ -111,7 +111,7 @@ pub fn usage_code() -> i32 {
 
 /// Says what is wrong, and becomes the exit code.
 pub fn fail(command: &str, code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    told::say(format_args!("ringmark {command}: {error}"));
+    stderr::print(format_args!("ringmark {command}: {error}"));
     code.into()
 }
 
@@ -121,7 +121,7 @@ pub fn resolve(names: &[String], family: Option<Family>) -> (Vec<Host>, Vec<Name
     for name in names {
         match Host::resolve(name, family) {
             Ok(host) if hosts.iter().any(|other| other.address == host.address) => {
-                told::say(format_args!("{}: its address is among the targets already", host.label()));
+                stderr::print(format_args!("{}: its address is among the targets already", host.label()));
             }
             Ok(host) => hosts.push(host),
             Err(error) => errors.push(error),
