@@ -4,7 +4,7 @@ mod queue;
 
 use super::io::is_writable;
 use super::pktinfo::{PktInfo, PktInfoBuffer};
-use super::recv_batch::{BATCH, RecvBuffers};
+use super::recv_buffers::{BATCH, RecvBuffers};
 use queue::{NextSend, Queue};
 use socket2::Socket;
 use std::io::{self, ErrorKind};

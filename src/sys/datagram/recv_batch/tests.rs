@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sys::datagram::gso::refuse_segments;
-use crate::sys::datagram::{segments, set_gro};
+use crate::sys::datagram::{RecvMsg, segments, set_gro};
 use std::net::UdpSocket;
 use std::ops::Range;
 use std::os::linux::net::SocketAddrExt;

@@ -1,10 +1,12 @@
 //! Datagrams: a multishot recvmsg into buffers of their own, and answers that go to where a datagram came from.
 
-use super::{DATAGRAMS, Errno, OpMemory, Ring, Segment, SendBuffer, UserData, Wait};
+use super::{Errno, OpMemory, Ring, UserData, Wait};
 use crate::sys::datagram::pktinfo::PktInfo;
 use crate::sys::uring::buffers::{BufferSettings, Buffers, Group, Lease};
+use crate::sys::uring::buffers::{Segment, SendBuffer};
 use crate::sys::uring::datagram::{Datagram, HEADROOM, SendMsg, receive_header};
 use crate::sys::uring::error::{RingError, kernel_release};
+use crate::sys::uring::op::DATAGRAMS;
 use crate::units::Nanos;
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{Submitter, opcode, squeue};
