@@ -23,7 +23,7 @@
 //! | [`diag`] | diagnostics on raw sockets: ping, trace, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats, record |
 //! | [`cli`] | clap structs, one file per command: what was typed turned into validated settings | all |
 //!
-//! `tests/architecture.rs` holds the table.
+//! `tests/architecture` holds the table.
 //!
 //! # Where things happen
 //!
