@@ -132,7 +132,7 @@ impl Ring {
         }
     }
 
-    /// Completions that wait to be taken. Operations pushed meanwhile may add to them, so a loop that must come to an end
+    /// Completions that wait to be taken. Operations pushed while they are handled may add to them, so a loop that must end
     /// takes as many as there were.
     pub fn ready_len(&self) -> usize {
         self.batch.len()

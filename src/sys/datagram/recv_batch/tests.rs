@@ -17,7 +17,7 @@ fn udp(at: &str) -> (Socket, UdpSocket) {
     (server.into(), client)
 }
 
-/// Answers each datagram with all of itself. Returns how many messages there were, and what the send says.
+/// Answers each datagram with all of itself. Returns how many messages there were, and the outcome of the send.
 fn echo(batch: &mut RecvBatch, server: &Socket) -> (usize, Sent) {
     let count = batch.receive(server).unwrap();
     let (received, answers) = batch.parts();
