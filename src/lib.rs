@@ -23,7 +23,7 @@
 //! | [`diag`] | diagnostics on raw sockets: ping, trace, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats, record |
 //! | [`cli`] | clap structs, one file per command: what was typed turned into validated settings | all |
 //!
-//! `tests/architecture.rs` holds the table.
+//! `tests/architecture` holds the table.
 //!
 //! # Where things happen
 //!
@@ -42,6 +42,8 @@
 //! # Adding to it
 //!
 //! - A protocol: a file that begins like [`protocol::skeleton`], and one line in `for_each_protocol`.
+//! - What the generator speaks: a file that begins like [`protocol::skeleton::client`], and one line in
+//!   [`for_each_stream_client`] or [`for_each_datagram_client`].
 //! - An engine: a file that begins like [`engine::skeleton`], and one line in [`for_each_engine`].
 //! - A property of the load: one field of [`record::Workload`] and its description in [`record::workload::PROPERTIES`].
 //! - A kind of result: a file in [`report`] and one line in [`report::result::KINDS`]. A format: a file and a line in

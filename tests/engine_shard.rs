@@ -1,24 +1,18 @@
 //! Engines as a library: each runs one shard on a thread of this process, with services that no program offers, and is
 //! told what to do through its mailbox.
 
-use ringmark::clock::Clock;
-use ringmark::engine::shard::{self, Listener, Message, Outbox, Placement, Shard};
-use ringmark::engine::stats::{SharedStats, Stats};
-use ringmark::engine::{Engine, EngineError, ShardService};
+use ringmark::engine::Engine;
+use ringmark::engine::shard::Message;
 use ringmark::protocol::{Answer, Cx, DatagramService, Out, Peer, Service, Session, Wants};
-use ringmark::units::Nanos;
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::thread;
 use support::client::Stream;
 use support::pattern::{self, Random};
-use support::{WATCHDOG, options, wait_until};
-
-/// Longer than any test waits: a drain that gives up instead of ending shows.
-const PATIENCE: Nanos = Nanos::from_secs(600);
+use support::shard::RunningShard;
+use support::{WATCHDOG, wait_until};
 
 /// A service that is asked for nothing on datagram sockets, as these tests give it none.
 macro_rules! no_datagrams {
@@ -136,63 +130,6 @@ impl Session for Gate {
     }
 }
 
-struct Running {
-    address: SocketAddr,
-    outbox: Outbox,
-    shared_stats: Arc<SharedStats>,
-    thread: JoinHandle<Result<(), EngineError>>,
-}
-
-/// Starts one shard with a listener of this number.
-fn start<E: Engine>(service: impl ShardService, words: &[&str], number: usize) -> Running {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("making a socket");
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).and_then(|()| socket.listen(128)).expect("listening");
-    let address = socket.local_addr().expect("getsockname").as_socket().expect("an IP address");
-    let (inbox, outbox) = shard::mailbox().expect("a socket pair");
-    let (ready, is_ready) = mpsc::channel();
-    let shared_stats = Arc::new(SharedStats::default());
-    let shard = Shard {
-        listeners: vec![Listener { number, socket }],
-        datagrams: Vec::new(),
-        inbox,
-        others: Vec::new(),
-        placement: Placement::Local,
-        service,
-        shared_stats: shared_stats.clone(),
-        cores: Vec::new(),
-        core: None,
-        drain_timeout: PATIENCE,
-        clock: Clock::start(),
-        ready,
-    };
-    let options = options::<E>(words);
-    let thread = thread::spawn(move || E::run(&options, shard));
-    is_ready.recv_timeout(WATCHDOG).expect("the shard says that it is ready");
-    Running { address, outbox, shared_stats, thread }
-}
-
-impl Running {
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).expect("connecting");
-        stream.watch_over();
-        stream
-    }
-
-    /// Waits for the end of a shard that was told to drain.
-    fn ended(self) -> Stats {
-        let begun = Instant::now();
-        wait_until("the shard has drained", || self.thread.is_finished());
-        assert!(begun.elapsed() < WATCHDOG);
-        self.thread.join().expect("no panic").expect("no error");
-        self.shared_stats.read()
-    }
-
-    fn drain(self) -> Stats {
-        self.outbox.deliver(Message::Drain);
-        self.ended()
-    }
-}
-
 /// Sends it all in random pieces, then the end of the stream; returns all that is answered.
 fn converse(mut stream: TcpStream, message: &[u8]) -> Vec<u8> {
     let mut writer = stream.duplicate();
@@ -215,18 +152,18 @@ fn converse(mut stream: TcpStream, message: &[u8]) -> Vec<u8> {
 
 fn services_get_and_say_every_byte<E: Engine>(words: &[&str]) {
     let message = pattern::bytes(1, 0, 500_000);
-    let twice = start::<E>(Twice, words, 0);
+    let twice = RunningShard::start::<E>(Twice, words, 0);
     let doubled: Vec<u8> = message.iter().flat_map(|byte| [*byte, *byte]).collect();
     assert!(converse(twice.connect(), &message) == doubled, "answers in bytes of the service's own");
     let stats = twice.drain();
     assert_eq!((stats.opened, stats.closed, stats.failed), (1, 1, 0));
     assert_eq!((stats.bytes_in, stats.bytes_out), (500_000, 1_000_000));
 
-    let window = start::<E>(Window { from: 12_345, to: 400_001, position: 0 }, words, 0);
+    let window = RunningShard::start::<E>(Window { from: 12_345, to: 400_001, position: 0 }, words, 0);
     assert!(converse(window.connect(), &message) == message[12_345..400_001], "a range of the input");
     window.drain();
 
-    let upper = start::<E>(Upper { greets: false }, words, 7);
+    let upper = RunningShard::start::<E>(Upper { greets: false }, words, 7);
     let mixed = [&message[..100_000], &[200; 100_000], &[1; 100_000]].concat();
     let kept: Vec<u8> = [b'7'].into_iter().chain(mixed.iter().copied().filter(|byte| *byte >= 128)).collect();
     assert!(converse(upper.connect(), &mixed) == kept, "all kinds of answers");
@@ -251,7 +188,7 @@ fn all_of(mut stream: TcpStream) -> Vec<u8> {
 
 /// Connections that arrive through the mailbox, before, together with and after the drain.
 fn connections_through_the_mailbox_are_served_and_drained<E: Engine>(words: &[&str]) {
-    let running = start::<E>(Twice, words, 0);
+    let running = RunningShard::start::<E>(Twice, words, 0);
     let (client, message) = handed_over::<E>();
     running.outbox.deliver(message);
     assert_eq!(converse(client, b"abc"), b"aabbcc");
@@ -269,7 +206,7 @@ fn connections_through_the_mailbox_are_served_and_drained<E: Engine>(words: &[&s
 /// A connection that was handed on while the drain began is answered or closed, but not kept.
 fn a_connection_after_the_drain_does_not_hold_it_up<E: Engine>(words: &[&str]) {
     let ((reached, is_reached), (open_gate, opened)) = (mpsc::channel(), mpsc::channel());
-    let running = start::<E>(Gate { reached, opened: Arc::new(Mutex::new(opened)) }, words, 0);
+    let running = RunningShard::start::<E>(Gate { reached, opened: Arc::new(Mutex::new(opened)) }, words, 0);
     let mut first = running.connect();
     first.write_all(b"a").expect("sending");
     is_reached.recv_timeout(WATCHDOG).expect("the shard is at the gate");
@@ -284,7 +221,7 @@ fn a_connection_after_the_drain_does_not_hold_it_up<E: Engine>(words: &[&str]) {
 }
 
 fn shutting_down_both_ways_frees_the_connection<E: Engine>(words: &[&str]) {
-    let running = start::<E>(Twice, words, 0);
+    let running = RunningShard::start::<E>(Twice, words, 0);
     for _ in 0..20 {
         let stream = running.connect();
         stream.shutdown(Shutdown::Both).expect("shutting down");

@@ -122,7 +122,7 @@ fn first_fragment<'a>(net: &LaxNetSlice<'a>) -> Option<TransportSlice<'a>> {
     }
 }
 
-/// Whether a chain of IPv6 extension headers says so. Walked here, by checked steps only: the iterator of etherparse 0.21
+/// Whether a chain of IPv6 extension headers belongs to a later fragment. Walked here, by checked steps only: the iterator of etherparse 0.21
 /// reads beyond a chain that ended in an error.
 pub(super) fn is_later_fragment(first: u8, chain: &[u8]) -> bool {
     let (mut kind, mut rest) = (first, chain);

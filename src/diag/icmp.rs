@@ -211,7 +211,7 @@ impl IcmpReason {
         matches!((self.family, self.kind, self.code), (Family::V4, 11, 0) | (Family::V6, 3, 0))
     }
 
-    /// Nobody listens on the port.
+    /// No socket is bound to the port.
     pub fn is_port_unreachable(self) -> bool {
         matches!((self.family, self.kind, self.code), (Family::V4, 3, 3) | (Family::V6, 1, 4))
     }

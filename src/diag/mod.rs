@@ -2,7 +2,7 @@
 //! ([`sniff`]), and how long a server takes to answer ([`latency`]).
 //!
 //! What a probe became is decided by pure state machines ([`probe_tracker`]) and parsers ([`icmp`]); I/O is thin and goes through
-//! the ring ([`probe_io`]). This module never sends to an address that nobody typed, never faster than its caller allows, and
+//! the ring ([`probe_io`]). This module never sends to an address that was not typed, never faster than its caller allows, and
 //! never trusts a byte that arrives.
 
 pub mod echo;

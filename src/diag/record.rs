@@ -16,7 +16,7 @@ pub fn errors(stats: &ProbeStats) -> Vec<IcmpErrorRecord> {
     stats.refusals.iter().map(record).collect()
 }
 
-/// How an ICMP socket was had, in one word.
+/// The kind of an ICMP socket, in one word.
 pub fn kind(access: Access) -> String {
     if access == Access::Raw { "raw" } else { "ping" }.to_owned()
 }

@@ -28,15 +28,15 @@ const START_DEADLINE: Nanos = Nanos::from_secs(10);
 const START_LEAD: Nanos = Nanos::from_millis(20);
 const STOP_LEAD: Nanos = Nanos::from_millis(1);
 /// Longest sleep: the stop flag is set by a signal handler, which wakes no thread.
-const LOOK: Nanos = Nanos::from_millis(20);
+const POLL_INTERVAL: Nanos = Nanos::from_millis(20);
 const PROGRESS_INTERVAL: Nanos = Nanos::from_secs(1);
 
 /// The warm-up is over when throughput is steady over so many intervals; together they are as long as the shortest
 /// warm-up, but an interval is no shorter than this: it must hold many turns of a thread.
 const STEADY_INTERVALS: usize = 10;
 const MIN_INTERVAL: Nanos = Nanos::from_millis(10);
-/// Into so many intervals the counted time is divided, to see whether throughput drifts; shorter ones hold too few turns
-/// of the scheduler for that.
+/// Into so many intervals the counted time is divided, to see whether throughput drifts; shorter ones hold too few
+/// turns of the scheduler for that.
 const DRIFT_INTERVALS: u64 = 20;
 const MIN_DRIFT_INTERVAL: Nanos = Nanos::from_millis(50);
 
@@ -213,10 +213,10 @@ impl Coordinator<'_> {
             let end = self.sample(known.as_deref());
             outcome.cpu = Some((begin, self.with_new(end)));
             outcome.resource_usage.window_ended();
-            self.count_beyond(&mut outcome.resource_usage);
+            self.count_in_counter_windows(&mut outcome.resource_usage);
         }
         outcome.interrupted = self.interrupted();
-        let last = self.look(RunStage::Drain);
+        let last = self.snapshot(RunStage::Drain);
         (self.progress)(last);
         outcome
     }
@@ -231,13 +231,13 @@ impl Coordinator<'_> {
                 return false;
             }
             self.report(RunStage::Connect, now);
-            thread::park_timeout(LOOK.duration());
+            thread::park_timeout(POLL_INTERVAL.duration());
         }
         !self.shared.abandoned()
     }
 
-    /// Loads from `start` on until throughput is steady: at least for the shortest warm-up, at most for the longest. `None`
-    /// where none was asked for.
+    /// Loads from `start` on until throughput is steady: at least for the shortest warm-up, at most for the longest.
+    /// `None` where none was asked for.
     fn warm_up(&mut self, start: Nanos) -> Option<SteadyRecord> {
         if self.config.warmup == Nanos::ZERO {
             return None;
@@ -252,7 +252,7 @@ impl Coordinator<'_> {
             let window = &marks[marks.len().saturating_sub(STEADY_INTERVALS + 1)..];
             let trend = trend(&rates(window)).filter(|_| window.len() > STEADY_INTERVALS);
             let reached = elapsed >= floor && trend.is_some_and(|trend| trend.is_steady());
-            if reached || elapsed >= cap || self.over() {
+            if reached || elapsed >= cap || self.is_over() {
                 let slope_per_interval = trend.map_or(0.0, |trend| trend.slope);
                 return Some(SteadyRecord { warmup_ns: 0, reached, slope_per_interval, interval_ns: interval.0 });
             }
@@ -281,7 +281,7 @@ impl Coordinator<'_> {
     }
 
     /// Nothing is to come any more.
-    fn over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.interrupted() || self.shared.abandoned()
     }
 
@@ -297,12 +297,12 @@ impl Coordinator<'_> {
             }
             self.report(stage, now);
             self.timeline.collect(self.shared.interval_exchange());
-            thread::park_timeout(instant.since(now).min(LOOK).duration());
+            thread::park_timeout(instant.since(now).min(POLL_INTERVAL).duration());
         }
     }
 
     /// Counts under the same load what would have disturbed the window, then ends the load.
-    fn count_beyond(&mut self, resource_usage: &mut ResourceUsage) {
+    fn count_in_counter_windows(&mut self, resource_usage: &mut ResourceUsage) {
         let length = resource_usage::window_length(self.config.duration);
         let mut open = Vec::new();
         for kind in &resource_usage::COUNTER_WINDOWS {
@@ -311,7 +311,7 @@ impl Coordinator<'_> {
             }
             let Some(window) = resource_usage.open_window(kind) else { continue };
             let begin = window.read(self.clock.now(), self.shared.answers());
-            if self.go_on(length) {
+            if self.run_for(length) {
                 resource_usage.enter(&window, begin, window.read(self.clock.now(), self.shared.answers()));
             }
             open.push(window);
@@ -322,7 +322,7 @@ impl Coordinator<'_> {
     }
 
     /// Lets the load go on for a while; whether it did.
-    fn go_on(&mut self, length: Nanos) -> bool {
+    fn run_for(&mut self, length: Nanos) -> bool {
         let end = self.clock.now() + length;
         loop {
             let now = self.clock.now();
@@ -333,7 +333,7 @@ impl Coordinator<'_> {
                 return true;
             }
             self.report(RunStage::Account, now);
-            thread::park_timeout(end.since(now).min(LOOK).duration());
+            thread::park_timeout(end.since(now).min(POLL_INTERVAL).duration());
         }
     }
 
@@ -361,17 +361,17 @@ impl Coordinator<'_> {
         CpuSample { server, ..sample }
     }
 
-    /// At once where a stage begins, so that a look within it follows a whole interval later.
+    /// At once where a stage begins, so that the next report within it follows a whole interval later.
     fn report(&mut self, stage: RunStage, now: Nanos) {
         if now >= self.next_progress || self.reported != Some(stage) {
             self.reported = Some(stage);
             self.next_progress = now + PROGRESS_INTERVAL;
-            let look = self.look(stage);
-            (self.progress)(look);
+            let snapshot = self.snapshot(stage);
+            (self.progress)(snapshot);
         }
     }
 
-    fn look(&self, stage: RunStage) -> Progress {
+    fn snapshot(&self, stage: RunStage) -> Progress {
         let (counted, errors) = self.shared.published();
         let overdue = self.shared.published_overdue();
         let (at, latency) = (self.clock.now(), self.timeline.so_far());

@@ -57,3 +57,6 @@ macro_rules! define_datagram_protocol {
 
 for_each_stream_client!(define_stream_protocol);
 for_each_datagram_client!(define_datagram_protocol);
+
+#[cfg(test)]
+pub(super) use define_stream_protocol;

@@ -14,9 +14,9 @@ use crate::units::Nanos;
 use std::io;
 
 /// Longest sleep: phases change without anything arriving.
-const TICK: Nanos = Nanos::from_millis(10);
-/// How long before a request's instant the hybrid timer stops sleeping: wake-ups of an idle core, above all of a virtual
-/// one, come so late.
+const MAX_SLEEP: Nanos = Nanos::from_millis(10);
+/// How long before a request's instant the hybrid timer stops sleeping: wake-ups of an idle core, above all of a
+/// virtual one, come so late.
 const HYBRID_MARGIN: Nanos = Nanos(50_000);
 /// How often timeouts are looked for.
 const DEADLINE_CHECK: Nanos = Nanos::from_millis(100);
@@ -182,7 +182,7 @@ fn wait<P: Pool<E>, E: Engine>(
 /// Phases change without anything arriving.
 #[inline]
 fn longest_sleep(deadline: Option<Nanos>, now: Nanos) -> Nanos {
-    deadline.map_or(TICK, |deadline| deadline.since(now).min(TICK))
+    deadline.map_or(MAX_SLEEP, |deadline| deadline.since(now).min(MAX_SLEEP))
 }
 
 /// Waits for events until `next`: asleep, and from the timer's margin on awake.
@@ -194,7 +194,7 @@ fn wait_until(
     now: impl Fn() -> Nanos,
 ) -> io::Result<()> {
     let begun = now();
-    let end = next.min(begun + TICK);
+    let end = next.min(begun + MAX_SLEEP);
     let asleep = end.since(begun).since(mode.margin());
     if asleep > Nanos::ZERO && (look(Wait::AtMost(asleep))? || now() >= end) {
         return Ok(());
@@ -284,8 +284,8 @@ mod tests {
         }
     }
 
-    /// Waits for an instant on virtual time, where a sleep ends `late` and a look takes a microsecond. What was slept, how
-    /// often was looked, and when it was over.
+    /// Waits for an instant on virtual time, where a sleep ends `late` and a look takes a microsecond. What was slept,
+    /// how often was looked, and when it was over.
     fn waited(next: u64, timer: WaitMode, late: u64, event_at: u64) -> (Vec<u64>, u64, u64) {
         let (now, looks) = (Cell::new(1_000_000), Cell::new(0));
         let mut slept = Vec::new();
@@ -324,17 +324,20 @@ mod tests {
         for timer in [WaitMode::Hybrid, WaitMode::Sleep, WaitMode::Spin] {
             assert_eq!(waited(900_000, timer, 0, NEVER), (vec![], 1, 1_001_000));
         }
-        // Never longer than a tick: phases change.
-        assert_eq!(waited(NEVER, WaitMode::Sleep, 0, NEVER), (vec![TICK.0], 0, 1_000_000 + TICK.0));
+        // Never longer than that: phases change.
+        assert_eq!(waited(NEVER, WaitMode::Sleep, 0, NEVER), (vec![MAX_SLEEP.0], 0, 1_000_000 + MAX_SLEEP.0));
     }
 
     #[test]
     fn nobody_sleeps_beyond_the_next_deadline() {
         let now = Nanos::from_secs(1);
         let ms = Nanos::from_millis;
-        for (deadline, longest) in
-            [(None, TICK), (Some(now + ms(50)), TICK), (Some(now + ms(1)), ms(1)), (Some(ms(999)), Nanos::ZERO)]
-        {
+        for (deadline, longest) in [
+            (None, MAX_SLEEP),
+            (Some(now + ms(50)), MAX_SLEEP),
+            (Some(now + ms(1)), ms(1)),
+            (Some(ms(999)), Nanos::ZERO),
+        ] {
             assert_eq!(longest_sleep(deadline, now), longest, "{deadline:?}");
         }
     }

@@ -9,7 +9,7 @@ use crate::units::Nanos;
 use std::collections::BTreeMap;
 
 /// A thread that hands in so much later than another gets a part of its own.
-const PATIENCE: u64 = 2;
+const MAX_INTERVALS_LATE: u64 = 2;
 
 /// All that was handed in, added up.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Timeline {
             exchange.recycle(histograms);
         }
         while let (Some((first, _)), Some((last, _))) = (self.open.first_key_value(), self.open.last_key_value())
-            && first + PATIENCE < *last
+            && first + MAX_INTERVALS_LATE < *last
         {
             self.close_first();
         }

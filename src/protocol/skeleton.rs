@@ -1,8 +1,11 @@
 //! Where the next protocol begins: copy this file, rename the types, and add a line to `for_each_protocol` in
-//! `protocol/mod.rs`. Its option of `ringmark serve`, its dispatch and its place in the test suites follow from that.
+//! `protocol/mod.rs`. Its option of `ringmark serve`, its dispatch and its place in the test suites follow from that. The load
+//! generator's side begins like [`client`].
 //!
 //! The example answers each line with the number of its bytes, and each datagram with the number of its. It is compiled and
 //! held to the law of all protocols, but not offered.
+
+pub mod client;
 
 use super::Protocol;
 use super::server::{Answer, Cx, Out, Peer, Session, Wants};

@@ -271,7 +271,7 @@ fn remarks(address: &Address, aside: Option<&'static str>) -> impl Iterator<Item
     exposed.into_iter().chain(aside.filter(|_| address.location.is_everywhere()))
 }
 
-/// Sleeps until a signal comes or a shard ends by itself; prints counters meanwhile where that was asked for.
+/// Sleeps until a signal comes or a shard ends by itself; prints statistics at the interval that was asked for.
 fn watch(config: &Config, signals: &Signals, shards: &Shards, out: &mut dyn Write) {
     // A shard that fails must not go unnoticed for long, though it hardly ever happens.
     const POLL_INTERVAL: Duration = Duration::from_millis(500);

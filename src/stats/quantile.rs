@@ -12,7 +12,7 @@
 
 use super::critical_values::student_t;
 
-/// With fewer batches the spread between them says too little.
+/// With fewer batches the spread between them is too uncertain.
 pub const MIN_BATCHES: usize = 6;
 
 /// A stretch of samples, and how many of them lie at or below the quantile of all.
@@ -58,7 +58,7 @@ pub fn ranks(q: f64, size: EffectiveSampleSize) -> Ranks {
 /// share below the quantile varies, judged by the batches, than that of independent samples would.
 ///
 /// `None` with too few batches that have samples, or where so few of them have nearly all (by Kish's effective number,
-/// (Σn)² / Σn², less than half as many) that how they differ says too little.
+/// (Σn)² / Σn², less than half as many) that their spread is too uncertain.
 pub fn effective_sample_size(batches: &[Batch]) -> Option<EffectiveSampleSize> {
     let filled: Vec<&Batch> = batches.iter().filter(|batch| batch.samples > 0).collect();
     let sum = |of: fn(&Batch) -> f64| filled.iter().map(|batch| of(batch)).sum::<f64>();

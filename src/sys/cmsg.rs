@@ -1,5 +1,5 @@
 //! Ancillary data (cmsg(3)), what recvmsg(2) and sendmsg(2) carry beside a packet's bytes: its one reader and its one
-//! writer. Any bytes may be read; what makes no sense ends the reading.
+//! writer. Any bytes may be read; a damaged header ends the reading.
 
 use libc::{c_int, cmsghdr, msghdr};
 use std::time::Duration;

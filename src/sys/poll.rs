@@ -21,7 +21,7 @@ impl<'a> Watched<'a> {
     }
 }
 
-/// Waits until something has come, or until so much time has passed; then each tells what has come. A signal ends the wait
+/// Waits until something has come, or until so much time has passed; then each states what has come. A signal ends the wait
 /// too.
 pub fn wait(watched: &mut [Watched<'_>; 2], timeout: Option<Nanos>) -> io::Result<()> {
     let mut polled = watched.map(|one| {

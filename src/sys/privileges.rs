@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(User::find("ro\0ot").unwrap(), None);
     }
 
-    /// In a thread of its own: capabilities are a thread's.
+    /// In a separate thread: capabilities belong to a thread.
     #[test]
     fn no_capability_is_left() {
         let status = std::thread::spawn(|| {

@@ -6,7 +6,7 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// How ICMP was had.
+/// The kind of an ICMP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// A raw socket: CAP_NET_RAW.
@@ -135,7 +135,7 @@ mod tests {
         };
         filter_icmp(&socket, domain, types).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        // Types 8 and 128, an identifier that nobody else uses, and the checksum where the kernel does not write it.
+        // Types 8 and 128, an identifier that no other process uses, and the checksum where the kernel does not write it.
         let (request, to): (&[u8], SocketAddr) = match domain == Domain::IPV6 {
             true => (&[128, 0, 0, 0, 0xab, 0xcd, 0, 1], "[::1]:0".parse().unwrap()),
             false => (&[8, 0, 0x4c, 0x31, 0xab, 0xcd, 0, 1], "127.0.0.1:0".parse().unwrap()),

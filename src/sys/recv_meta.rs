@@ -1,5 +1,5 @@
 //! Ancillary data that the kernel attaches to a datagram for diagnostics: when it arrived, how far it may still have gone, and which
-//! error it stands for. What makes no sense is taken for nothing.
+//! error it stands for. Damaged data is ignored.
 
 use super::cmsg::{Cmsg, cmsgs, stamp, word};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! Bytes on their way out, and where they live meanwhile.
+//! Bytes to be sent, and the memory that holds them until they are.
 
 use std::io::IoSlice;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub struct Segment<R> {
 }
 
 impl<R> Segment<R> {
-    /// The bytes; `received` tells those of a receive buffer.
+    /// The bytes; `received` returns those of a receive buffer.
     #[inline]
     pub fn bytes<'a>(&'a self, received: impl FnOnce(&'a R) -> &'a [u8]) -> &'a [u8] {
         let bytes = match &self.buffer {
@@ -41,7 +41,7 @@ impl<R> Segment<R> {
     }
 }
 
-/// The first segments as writev(2) takes them, as many as one send may have; the rest are empty. `received` tells the bytes
+/// The first segments as writev(2) takes them, as many as one send may have; the rest are empty. `received` returns the bytes
 /// of a receive buffer.
 #[inline]
 pub fn io_slices<'a, R>(

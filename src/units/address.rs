@@ -54,7 +54,7 @@ pub struct Endpoint {
     pub location: SocketLocation,
 }
 
-/// What was typed is not an address; the message says what would be.
+/// What was typed is not an address; the message says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{text}' is not an address: {problem}; write 127.0.0.1:7007, udp://127.0.0.1:7007, [::1]:7007, 127.0.0.1%lo:7007, unix:/path or unixgram:/path"
@@ -100,7 +100,7 @@ impl SocketLocation {
         }
     }
 
-    /// It stands for every address of this machine.
+    /// The unspecified address (0.0.0.0, ::): every address of this machine.
     pub fn is_everywhere(&self) -> bool {
         matches!(self, SocketLocation::Ip { ip, .. } if ip.to_canonical().is_unspecified())
     }

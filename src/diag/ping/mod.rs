@@ -119,7 +119,7 @@ pub struct Stamps {
 /// What came of it.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// How ICMP was had, for each family in use.
+    /// The kind of ICMP socket that was used, for each family.
     pub access: Vec<(Family, Access)>,
     /// How many answers were timed by which clock.
     pub stamps: Stamps,

@@ -1,9 +1,8 @@
 //! ICMP messages in tcpdump's words.
 
-use super::text::quoted_v4;
 use etherparse::{Icmpv4Slice, Icmpv6Slice, IpNumber};
 use std::io::{self, Write};
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// A message of ICMP that claims this many bytes.
 pub(super) fn print_v4(message: &Icmpv4Slice, claimed: usize, out: &mut impl Write) -> io::Result<()> {
@@ -91,4 +90,12 @@ fn print_unreachable_v6(code: u8, message: &Icmpv6Slice, out: &mut impl Write) -
         (4, Some(host), _) => write!(out, "unreachable port, {host}"),
         (code, ..) => write!(out, "unreachable code-#{code}"),
     }
+}
+
+/// The address and port of a quoted packet, where it is UDP's or TCP's over IPv4.
+fn quoted_v4(bytes: &[u8]) -> Option<(IpAddr, IpNumber, u16)> {
+    let (ip, _) = etherparse::LaxIpv4Slice::from_slice(bytes).ok()?;
+    let payload = ip.payload();
+    let port = payload.payload.get(2..4).map_or(0, |port| u16::from_be_bytes([port[0], port[1]]));
+    Some((ip.header().destination_addr().into(), payload.ip_number, port))
 }

@@ -13,7 +13,7 @@ use etherparse::{
 };
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 /// What prints packets: it remembers where connections began, as sequence numbers are shown from there.
 #[derive(Debug)]
@@ -244,14 +244,6 @@ fn print_other(frame: &Frame, packet: &Packet, out: &mut impl Write) -> io::Resu
         write!(out, ", ")?;
     }
     write!(out, "ethertype 0x{:04x}, length {}", frame.ether_type, packet.meta.wire_len)
-}
-
-/// The address and port of a quoted packet, where it is UDP's or TCP's over IPv4.
-pub(super) fn quoted_v4(bytes: &[u8]) -> Option<(IpAddr, IpNumber, u16)> {
-    let (ip, _) = etherparse::LaxIpv4Slice::from_slice(bytes).ok()?;
-    let payload = ip.payload();
-    let port = payload.payload.get(2..4).map_or(0, |port| u16::from_be_bytes([port[0], port[1]]));
-    Some((ip.header().destination_addr().into(), payload.ip_number, port))
 }
 
 #[cfg(test)]

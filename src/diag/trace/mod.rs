@@ -77,7 +77,7 @@ impl Config {
 pub struct Outcome {
     /// The hops and what answered there.
     pub path: Path,
-    /// How ICMP was had.
+    /// The kind of ICMP socket that was used.
     pub access: Access,
     /// Addresses and ports of all probes.
     pub flow: Flow,

@@ -28,8 +28,8 @@ const SHORT_PAUSE: Nanos = Nanos::from_millis(1);
 const LINGER: Nanos = Nanos::from_millis(20);
 /// How exactly timeouts are kept: to this part of the timeout, within limits. Only the slot waits for it; whether an
 /// answer is late is decided by its own instants.
-const EXACTNESS: u64 = 32;
-const CHECKS: std::ops::RangeInclusive<u64> = 100_000..=10_000_000;
+const TIMEOUT_PRECISION: u64 = 32;
+const PRECISION_LIMITS: std::ops::RangeInclusive<u64> = 100_000..=10_000_000;
 
 /// Whether a socket sends, or why it does not though it might.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,13 +337,15 @@ impl<C: DatagramClient, E: DatagramEngine> Pool<E> for SocketPool<C> {
     }
 
     fn check_deadlines(&mut self, context: &mut Context<'_>, now: Nanos) {
-        let exactness = (self.plan.timeout.0 / EXACTNESS).clamp(*CHECKS.start(), *CHECKS.end());
+        let precision =
+            (self.plan.timeout.0 / TIMEOUT_PRECISION).clamp(*PRECISION_LIMITS.start(), *PRECISION_LIMITS.end());
         // What is sent from now on is due later.
-        self.next_deadline = now + self.plan.timeout.max(Nanos(exactness));
+        self.next_deadline = now + self.plan.timeout.max(Nanos(precision));
         for number in 0..context.begun() {
-            let overdue = self.check_overdue(context, number, now).map(|at| at.max(now + Nanos(exactness)));
+            let overdue = self.check_overdue(context, number, now).map(|at| at.max(now + Nanos(precision)));
             // A pause may be shorter than timeouts are exact.
-            let resumed = self.check_pause(context, number, now).map(|at| at.max(now + Nanos(*CHECKS.start())));
+            let resumed =
+                self.check_pause(context, number, now).map(|at| at.max(now + Nanos(*PRECISION_LIMITS.start())));
             self.next_deadline = overdue.into_iter().chain(resumed).fold(self.next_deadline, Nanos::min);
         }
     }

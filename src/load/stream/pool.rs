@@ -18,7 +18,7 @@ const RECONNECT_PAUSE: Nanos = Nanos::from_millis(100);
 /// Pause before a unix socket's full backlog is tried again.
 const BACKLOG_PAUSE: Nanos = Nanos::from_millis(1);
 /// How exactly pauses are kept at most.
-const RESUME_EXACTNESS: Nanos = Nanos(100_000);
+const RESUME_PRECISION: Nanos = Nanos(100_000);
 /// How long an idle connection that we ended may take to end its side; surplus bytes show until then.
 const FINISH_GRACE: Nanos = Nanos::from_millis(250);
 
@@ -49,7 +49,7 @@ enum State {
         retry_at: Nanos,
     },
     /// Will not be used again.
-    Gone,
+    Retired,
 }
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub struct ConnectionPool<C> {
     connections: Vec<Connection<C>>,
     /// The first end of a connection's pause; `u64::MAX` where none has one.
     next_resume: Nanos,
-    gone: usize,
+    retired: usize,
     ports_exhausted: bool,
 }
 
@@ -87,7 +87,7 @@ impl<C: StreamClient> ConnectionPool<C> {
                 made: 0,
             })
             .collect();
-        ConnectionPool { plan, connections, next_resume: Nanos(u64::MAX), gone: 0, ports_exhausted: false }
+        ConnectionPool { plan, connections, next_resume: Nanos(u64::MAX), retired: 0, ports_exhausted: false }
     }
 
     /// Notes what happened on a connection. Late events of one that is given up change nothing.
@@ -292,7 +292,7 @@ impl<C: StreamClient> ConnectionPool<C> {
         now: Nanos,
     ) {
         match context.tick.phase {
-            Phase::Drain => return self.go(number),
+            Phase::Drain => return self.retire(number),
             Phase::Admit if self.connections[number].admitted => return,
             _ if now < not_before => {
                 self.next_resume = self.next_resume.min(not_before);
@@ -327,14 +327,14 @@ impl<C: StreamClient> ConnectionPool<C> {
                 connection.sending = false;
                 context.wake(number);
             }
-            Done::Later if context.tick.phase == Phase::Drain => self.go(number),
+            Done::Later if context.tick.phase == Phase::Drain => self.retire(number),
             Done::Later => connection.state = State::Closing { retry_at },
         }
     }
 
-    fn go(&mut self, number: usize) {
-        self.connections[number].state = State::Gone;
-        self.gone += 1;
+    fn retire(&mut self, number: usize) {
+        self.connections[number].state = State::Retired;
+        self.retired += 1;
     }
 }
 
@@ -377,7 +377,7 @@ impl<C: StreamClient, E: StreamEngine> Pool<E> for ConnectionPool<C> {
             State::Greeting { .. } => self.send(context, engine, number),
             State::Idle { not_before } => self.advance_idle(context, engine, number, not_before, now),
             State::Leaving { retry_at } => self.close(context, engine, number, retry_at),
-            State::Closing { .. } if context.tick.phase == Phase::Drain => self.go(number),
+            State::Closing { .. } if context.tick.phase == Phase::Drain => self.retire(number),
             _ => {}
         }
     }
@@ -412,7 +412,7 @@ impl<C: StreamClient, E: StreamEngine> Pool<E> for ConnectionPool<C> {
                 State::Idle { not_before } if now >= not_before => context.wake(number),
                 // Not for each of many by itself: every check looks at all connections.
                 State::Idle { not_before } => {
-                    self.next_resume = self.next_resume.min(not_before.max(now + RESUME_EXACTNESS));
+                    self.next_resume = self.next_resume.min(not_before.max(now + RESUME_PRECISION));
                 }
                 _ => {}
             }
@@ -425,7 +425,7 @@ impl<C: StreamClient, E: StreamEngine> Pool<E> for ConnectionPool<C> {
     }
 
     fn is_drained(&self, _context: &Context<'_>) -> bool {
-        self.gone == self.connections.len()
+        self.retired == self.connections.len()
     }
 
     fn finish(self, _engine: &E, result: &mut ThreadResult) {

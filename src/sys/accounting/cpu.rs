@@ -17,7 +17,7 @@ use std::io;
 pub struct Cpu {
     /// To the nanosecond.
     pub total: Nanos,
-    /// Time in user and in system mode as the kernel sampled it at its ticks. What they say is their proportion: their
+    /// Time in user and in system mode as the kernel sampled it at its ticks. Only their proportion is meaningful: their
     /// sum is not `total`.
     pub user: Nanos,
     /// Time in system mode, sampled likewise.
@@ -25,7 +25,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// What was used since an earlier look at the same process.
+    /// What was used since an earlier reading of the same process.
     pub fn since(self, earlier: Cpu) -> Cpu {
         Cpu {
             total: self.total.since(earlier.total),

@@ -92,7 +92,7 @@ const HARDWARE_CYCLES: u64 = 0;
 const HARDWARE_INSTRUCTIONS: u64 = 1;
 /// `inherit`: threads and processes started later count too.
 const FLAG_INHERIT: u64 = 1 << 1;
-/// Not the hypervisor, which is nobody's.
+/// Not the hypervisor, which is not part of any process.
 const FLAG_EXCLUDE_HYPERVISOR: u64 = 1 << 6;
 /// Time that the counter was wanted, and time that it had a place in the hardware.
 const FORMAT_TIMES: u64 = 1 | 2;

@@ -1,4 +1,4 @@
-//! Which processes and threads belong to a process, from /proc. Those that end meanwhile are left out.
+//! Which processes and threads belong to a process, from /proc. Those that end during the reading are left out.
 
 use std::fs;
 

@@ -90,7 +90,7 @@ pub fn send(socket: &Socket, bytes: &[u8], to: &SockAddr, from: Option<Local>) -
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
             Err(error) if !is_writable(socket) => return Err(error),
-            // There was room again meanwhile: once more.
+            // There was room again since the attempt: try once more.
             Err(_) if !room_seen => room_seen = true,
             Err(_) => return Err(io::Error::from_raw_os_error(libc::ENOBUFS)),
             Ok(_) => return Ok(()),

@@ -1,4 +1,4 @@
-//! What goes along with a server's datagrams: in batches, how long each is (udp(7)), and at which address of this machine
+//! Ancillary data of a server's datagrams: in batches, how long each is (udp(7)), and at which address of this machine
 //! they arrived, so that the answer leaves from there (ip(7), IP_PKTINFO; ipv6(7), IPV6_RECVPKTINFO).
 //!
 //! Only a socket that is bound to every address needs the latter: the kernel would choose a source by its
@@ -105,7 +105,7 @@ fn v4_local(info: &[u8]) -> Option<Local> {
     (!address.is_unspecified()).then_some(Local::V4(address))
 }
 
-/// An address of IPv4 in it comes by itself, and nothing is answered from that of a group.
+/// IPv4-mapped addresses are reported by IP_PKTINFO as well, and no answer may leave from a multicast address.
 fn v6_local(info: &[u8]) -> Option<Local> {
     let address = Ipv6Addr::from(<[u8; 16]>::try_from(info.get(..16)?).ok()?);
     let interface = if address.is_unicast_link_local() { word(info, 16)? } else { 0 };

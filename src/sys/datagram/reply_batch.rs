@@ -4,7 +4,7 @@ mod queue;
 
 use super::io::is_writable;
 use super::pktinfo::{PktInfo, PktInfoBuffer};
-use super::recv_batch::{BATCH, RecvBuffers};
+use super::recv_buffers::{BATCH, RecvBuffers};
 use queue::{NextSend, Queue};
 use socket2::Socket;
 use std::io::{self, ErrorKind};
@@ -79,7 +79,7 @@ impl ReplyBatch {
                     sent.blocked = true;
                     return sent;
                 }
-                // There was room again meanwhile: once more. If it does not help, it is the destination that has none
+                // There was room again since the attempt: try once more. If it does not help, it is the destination that has none
                 // (a unix socket whose reader does not read), and no readiness event reports when that ends.
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !room_seen => room_seen = true,
                 Err(error) if self.queue.go_one_by_one(&error) => {}

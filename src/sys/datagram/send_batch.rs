@@ -4,7 +4,7 @@ use socket2::Socket;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Datagrams to be sent, each in a place of its own; the places lie one behind the other.
+/// Datagrams to be sent, each in a slot; the slots are adjacent.
 pub struct SendBatch {
     bytes: Box<[u8]>,
     each: usize,
@@ -27,7 +27,7 @@ impl SendBatch {
         self.headers.len()
     }
 
-    /// Has datagram `index` written to its place, which is as long as the longest; `write` returns its length.
+    /// Has datagram `index` written to its slot, which is as long as the longest; `write` returns its length.
     #[inline]
     pub fn put(&mut self, index: usize, write: impl FnOnce(&mut [u8]) -> usize) {
         let len = write(&mut self.bytes[index * self.each..][..self.each]);

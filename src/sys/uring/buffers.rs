@@ -1,6 +1,7 @@
 //! Registered buffer rings: receive buffers that the kernel picks from (io_uring_register_buf_ring(3), 5.19).
 
 use super::error::{RingError, explain_buffers};
+use crate::sys::send_buffer;
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 use std::io;
@@ -57,6 +58,11 @@ impl Lease {
         self.len == 0
     }
 }
+
+/// Bytes to send, or room to read into.
+pub type SendBuffer = send_buffer::SendBuffer<Lease>;
+/// A part of a buffer to send.
+pub type Segment = send_buffer::Segment<Lease>;
 
 /// Zeroed, page-aligned memory from mmap(2), unmapped when dropped.
 struct Mapping {

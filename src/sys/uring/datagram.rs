@@ -33,7 +33,7 @@ pub struct Datagram<'a> {
 }
 
 impl Datagram<'_> {
-    /// Reads the first `len` bytes of a buffer. Whatever stands in it: what makes no sense is taken for nothing.
+    /// Reads the first `len` bytes of a buffer. Any bytes are allowed: damaged fields count as absent.
     pub(super) fn parse(buffer: &[u8]) -> Datagram<'_> {
         let Some((head, payload)) = buffer.split_at_checked(HEADROOM) else {
             return Datagram { payload: &[], name: &[], segment: None, local: None, truncated: true };

@@ -2,8 +2,10 @@
 //! security modules).
 
 use super::buffers::BufferSettings;
+use super::buffers::SendBuffer;
 use super::error::RingError;
-use super::ring::{Descriptor, Ring, SendBuffer, UserData};
+use super::op::{Descriptor, UserData};
+use super::ring::Ring;
 use super::setup::{RingSettings, Sqpoll, Taskrun};
 use crate::sys::wait::Wait;
 use crate::units::Nanos;

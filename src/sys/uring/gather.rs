@@ -1,6 +1,6 @@
 //! Several parts of buffers that one send takes one behind the other (sendmsg(2)).
 
-use super::ring::Segment;
+use super::buffers::Segment;
 use crate::sys::send_buffer::MAX_SEGMENTS;
 
 /// Parts of buffers for one send. Used again and again.

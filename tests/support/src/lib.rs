@@ -4,6 +4,7 @@
 
 pub mod calm;
 pub mod cell;
+pub mod characters;
 pub mod client;
 pub mod datagrams;
 pub mod load;
@@ -12,6 +13,7 @@ pub mod netns;
 pub mod pattern;
 pub mod programs;
 pub mod server;
+pub mod shard;
 pub mod terminal;
 
 use std::sync::OnceLock;

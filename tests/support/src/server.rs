@@ -1,5 +1,6 @@
 //! The program `ringmark serve` as a process: started, read, signalled, and gone when its guard is dropped.
 
+use super::cell::Cell;
 use super::client::Peer;
 use super::{WATCHDOG, datagrams, programs, wait_until};
 use ringmark::sys::process;
@@ -115,6 +116,27 @@ impl Process {
     }
 }
 
+/// What a process keeps, for tests that it does not grow.
+impl Process {
+    /// Waits until all its threads have been seen waiting so often in a row that nothing is left for them to do.
+    pub fn wait_until_idle(&self) {
+        const LOOKS: u32 = 20;
+        let mut idle = 0;
+        wait_until("the server has nothing left to do", || {
+            idle = if self.is_asleep() { idle + 1 } else { 0 };
+            idle > LOOKS
+        });
+    }
+
+    /// Memory that it has in use (proc(5): VmRSS).
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("reading /proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is there");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib << 10
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
@@ -143,6 +165,26 @@ impl Server {
             ringmark(["serve"].into_iter().chain(words.iter().copied()).chain(["--echo", "tcp://127.0.0.1:0"])),
             1,
         )
+    }
+
+    /// The cell's engine with these options, serving each of these protocols at its address: `("chargen", "udp://127.0.0.1:0")`.
+    /// Listener i is endpoint i. `None`, with the reason printed, where the cell cannot run.
+    pub fn of(cell: &Cell, more: &[&str], endpoints: &[(&str, &str)]) -> Option<Server> {
+        let options: Vec<String> =
+            endpoints.iter().map(|(protocol, address)| format!("--{protocol}={address}")).collect();
+        let words = cell.words(more)?;
+        let words = ["serve"].into_iter().chain(words).chain(options.iter().map(String::as_str));
+        let mut server = Server::spawn(ringmark(words), endpoints.len());
+        let mut take = |begin: &str| {
+            let index = server.listeners.iter().position(|line| line.starts_with(begin));
+            server.listeners.remove(index.unwrap_or_else(|| panic!("no {begin} in {:?}", server.listeners)))
+        };
+        server.listeners = endpoints
+            .iter()
+            .map(|(protocol, address)| beginning(protocol, address))
+            .map(|begin| take(&begin))
+            .collect();
+        Some(server)
     }
 
     /// The command, and how many listeners it will announce.
@@ -228,6 +270,14 @@ impl Server {
         assert_eq!(ended.status.code(), Some(0), "{ended:?}");
         assert_eq!(ended.count("connections"), ended.count("closed"), "every connection ends: {ended:?}");
         ended
+    }
+}
+
+/// How the ready line of a protocol at an address begins.
+fn beginning(protocol: &str, address: &str) -> String {
+    match address.split_once("://") {
+        Some((kind, _)) => format!("{protocol} {kind} "),
+        None => format!("{protocol} {address}"),
     }
 }
 

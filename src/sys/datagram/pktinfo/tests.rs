@@ -72,7 +72,7 @@ proptest! {
         prop_assert_ne!(read(&all).segment, Some(0));
     }
 
-    /// All that can be said at once fits.
+    /// The control data of all options together fits.
     #[test]
     fn what_is_written_for_an_answer_is_read_where_it_came_from(size in 1u16.., v4: u32, v6_bits: u128) {
         for local in [Local::V4(v4.into()), Local::V6(v6_bits.into(), 3)] {
@@ -88,7 +88,7 @@ proptest! {
     }
 }
 
-/// A socket that is bound to every address and tells.
+/// A socket that is bound to every address, with pktinfo enabled.
 fn everywhere(domain: Domain) -> (Socket, u16) {
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).unwrap();
     enable_pktinfo(&socket).unwrap();

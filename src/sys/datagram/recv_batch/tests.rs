@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sys::datagram::gso::refuse_segments;
-use crate::sys::datagram::{segments, set_gro};
+use crate::sys::datagram::{RecvMsg, segments, set_gro};
 use std::net::UdpSocket;
 use std::ops::Range;
 use std::os::linux::net::SocketAddrExt;
@@ -17,7 +17,7 @@ fn udp(at: &str) -> (Socket, UdpSocket) {
     (server.into(), client)
 }
 
-/// Answers each datagram with all of itself. Returns how many messages there were, and what the send says.
+/// Answers each datagram with all of itself. Returns how many messages there were, and the outcome of the send.
 fn echo(batch: &mut RecvBatch, server: &Socket) -> (usize, Sent) {
     let count = batch.receive(server).unwrap();
     let (received, answers) = batch.parts();

@@ -4,7 +4,7 @@
 use std::io;
 use std::ops::Range;
 
-/// Datagrams that may leave as one (UDP_MAX_SEGMENTS; 64 in older kernels, whose refusal is coped with).
+/// Datagrams that may leave as one (UDP_MAX_SEGMENTS; 64 in older kernels: after their refusal answers leave one by one).
 const MAX_SEGMENTS: usize = 128;
 
 /// Answers of one batch and how far they are sent.

@@ -1,10 +1,12 @@
 //! Datagrams: a multishot recvmsg into buffers of their own, and answers that go to where a datagram came from.
 
-use super::{DATAGRAMS, Errno, OpMemory, Ring, Segment, SendBuffer, UserData, Wait};
+use super::{Errno, OpMemory, Ring, UserData, Wait};
 use crate::sys::datagram::pktinfo::PktInfo;
 use crate::sys::uring::buffers::{BufferSettings, Buffers, Group, Lease};
+use crate::sys::uring::buffers::{Segment, SendBuffer};
 use crate::sys::uring::datagram::{Datagram, HEADROOM, SendMsg, receive_header};
 use crate::sys::uring::error::{RingError, kernel_release};
+use crate::sys::uring::op::DATAGRAMS;
 use crate::units::Nanos;
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{Submitter, opcode, squeue};
@@ -48,7 +50,7 @@ impl Datagrams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum OnFull {
-    /// Waits in the kernel; others that are sent meanwhile may overtake it. On a unix socket whose destination has no room
+    /// Waits in the kernel; others that are sent later may overtake it. On a unix socket whose destination has no room
     /// either it arrives empty.
     Wait = 0,
     /// Comes back with EAGAIN.
@@ -80,7 +82,7 @@ impl Ring {
     }
 
     /// Sends a datagram back to where it came from, straight from its buffer (6.1), and from where it arrived, if that was
-    /// told; a batch in datagrams of the same size (UDP_SEGMENT, 4.18). The lease comes back with the completion as its
+    /// reported; a batch in datagrams of the same size (UDP_SEGMENT, 4.18). The lease comes back with the completion as its
     /// payload.
     #[inline]
     pub fn answer(&mut self, fd: RawFd, lease: Lease, on_full: OnFull, user_data: UserData) {

@@ -23,8 +23,9 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{RingSettings, Segment, SendBuffer, Wait};
+    use super::super::{RingSettings, Wait};
     use super::*;
+    use crate::sys::uring::{Segment, SendBuffer};
     use crate::units::Nanos;
     use std::io::Read;
     use std::os::fd::AsRawFd;

@@ -1,7 +1,8 @@
 //! The ring against the running kernel.
 
 use super::*;
-use crate::sys::uring::BufferSettings;
+use crate::sys::uring::op::{DATAGRAMS, OPENS};
+use crate::sys::uring::{BufferSettings, Segment, SendBuffer};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
