@@ -35,8 +35,8 @@ const PROGRESS_INTERVAL: Nanos = Nanos::from_secs(1);
 /// warm-up, but an interval is no shorter than this: it must hold many turns of a thread.
 const STEADY_INTERVALS: usize = 10;
 const MIN_INTERVAL: Nanos = Nanos::from_millis(10);
-/// Into so many intervals the counted time is divided, to see whether throughput drifts; shorter ones hold too few turns
-/// of the scheduler for that.
+/// Into so many intervals the counted time is divided, to see whether throughput drifts; shorter ones hold too few
+/// turns of the scheduler for that.
 const DRIFT_INTERVALS: u64 = 20;
 const MIN_DRIFT_INTERVAL: Nanos = Nanos::from_millis(50);
 
@@ -236,8 +236,8 @@ impl Coordinator<'_> {
         !self.shared.abandoned()
     }
 
-    /// Loads from `start` on until throughput is steady: at least for the shortest warm-up, at most for the longest. `None`
-    /// where none was asked for.
+    /// Loads from `start` on until throughput is steady: at least for the shortest warm-up, at most for the longest.
+    /// `None` where none was asked for.
     fn warm_up(&mut self, start: Nanos) -> Option<SteadyRecord> {
         if self.config.warmup == Nanos::ZERO {
             return None;

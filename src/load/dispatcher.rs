@@ -1,9 +1,10 @@
-//! Gives an open loop's requests that are due to its members (connections or datagram sockets) in turn. One whose answer is
-//! late gets more all the same, up to its limit; where no member can take a request it waits, and keeps its instant.
+//! Gives an open loop's requests that are due to its members (connections or datagram sockets) in turn. One whose
+//! answer is late gets more all the same, up to its limit; where no member can take a request it waits, and keeps its
+//! instant.
 //!
 //! That the generator looks at a request when it is due is one thing, that a member can take it another: how late the
-//! generator was is recorded of every request, whether or not it can be sent. So it looks at each when it is due even if
-//! none can be.
+//! generator was is recorded of every request, whether or not it can be sent. So it looks at each when it is due even
+//! if none can be.
 //!
 //! No I/O and no clock: instants are arguments, and who can take a request is asked of the caller.
 
@@ -38,8 +39,8 @@ struct Backlog {
     overflow: Option<Overflow>,
 }
 
-/// Those that wait behind the known ones. A copy of the schedule has their instants once more, so that they need no memory,
-/// however many.
+/// Those that wait behind the known ones. A copy of the schedule has their instants once more, so that they need no
+/// memory, however many.
 #[derive(Debug)]
 struct Overflow {
     schedule: Schedule,
@@ -100,8 +101,8 @@ impl Dispatcher {
         Dispatcher { pacer, members, running: false, backlog: None, next_in_turn: 0, candidates }
     }
 
-    /// A turn begins, in this phase. Begins an open loop's schedule with the load, and passes on when the counted window
-    /// begins.
+    /// A turn begins, in this phase. Begins an open loop's schedule with the load, and passes on when the counted
+    /// window begins.
     #[inline]
     pub fn follow(&mut self, phase: Phase, shared: &Shared) {
         self.running = phase == Phase::Run;
@@ -119,7 +120,8 @@ impl Dispatcher {
         self.backlog.is_some()
     }
 
-    /// When the next request is due that was not noticed yet. `None` where only an event lets it go on, as in a closed loop.
+    /// When the next request is due that was not noticed yet. `None` where only an event lets it go on, as in a closed
+    /// loop.
     #[inline]
     pub fn next(&self) -> Option<Nanos> {
         self.backlog.as_ref().filter(|_| self.running).map(|backlog| backlog.schedule.next())
@@ -132,8 +134,8 @@ impl Dispatcher {
         backlog.poll_due(now).map(|intended| now.since(intended))
     }
 
-    /// The first request that is due and waits, by its instant, and the member that is to send it. Call it until there is
-    /// none: either none waits, or no member can take it. A member that could not is not asked again until it is
+    /// The first request that is due and waits, by its instant, and the member that is to send it. Call it until there
+    /// is none: either none waits, or no member can take it. A member that could not is not asked again until it is
     /// [`Dispatcher::freed`].
     #[inline]
     pub fn dispatch(&mut self, can_take: impl FnMut(usize) -> bool) -> Option<(usize, Nanos)> {

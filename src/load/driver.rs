@@ -1,9 +1,9 @@
 //! Drives a thread's connections or datagram sockets, turn by turn: what streams and datagrams share above them. What
 //! differs is their [`Pool`].
 //!
-//! No clock but the one that `take_in` is given: events and instants come in, and an engine is called for what is to be done.
-//! What happened is only noted while events come in; acting on it is left to `advance`, so that all sends of a turn carry
-//! one instant and go to the kernel together.
+//! No clock but the one that `take_in` is given: events and instants come in, and an engine is called for what is to be
+//! done. What happened is only noted while events come in; acting on it is left to `advance`, so that all sends of a
+//! turn carry one instant and go to the kernel together.
 
 use super::context::Context;
 use super::engine::Engine;

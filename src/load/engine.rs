@@ -16,7 +16,8 @@ pub struct EngineConfig {
     pub target: Address,
     /// Connections or datagram sockets of this thread.
     pub sockets: usize,
-    /// Bytes of the largest request and, if all is well, of the largest answer; where super-packets are sent, of every one.
+    /// Bytes of the largest request and, if all is well, of the largest answer; where super-packets are sent, of every
+    /// one.
     pub size: usize,
     /// Requests that are usually in flight per socket at most.
     pub depth: usize,
@@ -40,7 +41,8 @@ pub enum EngineError {
 /// An engine belongs to one thread, which makes it there and calls it in turns: `wait` once (while spinning: until
 /// something happened), then what the engine's kind has to notify of events, then any number of its other calls.
 pub trait Engine: Sized {
-    /// Bytes are received while events are notified, not by the `wait` before it: what comes then has an instant of its own.
+    /// Bytes are received while events are notified, not by the `wait` before it: what comes then has an instant of its
+    /// own.
     const RECEIVES_IN_EVENTS: bool;
 
     fn new(config: &EngineConfig) -> Result<Self, EngineError>;

@@ -1,5 +1,5 @@
-//! The one place where a thread's loop is chosen: by the engine and by the protocol that its connections or datagram sockets
-//! speak. The loop is compiled for each, so that nothing is chosen per message.
+//! The one place where a thread's loop is chosen: by the engine and by the protocol that its connections or datagram
+//! sockets speak. The loop is compiled for each, so that nothing is chosen per message.
 
 use super::datagram::{SocketPool, engine::DatagramEngine};
 use super::driver::{Driver, Pool};

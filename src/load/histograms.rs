@@ -75,7 +75,8 @@ impl Histograms {
         }
     }
 
-    /// Records in a series of the protocol's own, by its place in [`Series::own`]; one that is not there stays unrecorded.
+    /// Records in a series of the protocol's own, by its place in [`Series::own`]; one that is not there stays
+    /// unrecorded.
     #[inline]
     pub fn record_own(&mut self, own: usize, value: Nanos) {
         let before = ALWAYS.len() + if self.paced { PACED.len() } else { 0 };

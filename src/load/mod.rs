@@ -1,12 +1,13 @@
 //! The load generator: asks an echo server as fast as it answers, checks every byte, and measures.
 //!
 //! From the inside out: `pipeline` (one connection's requests in flight; what they say is the [protocol's
-//! client](crate::protocol::client)), `pacer` (when requests are meant to be sent), `dispatcher` (who sends them), `recorder`,
-//! `histograms`, `interval_exchange` and `timeline` (what was measured, by interval), `stream` and `datagram` (one thread's
-//! connections or sockets, and how they do I/O), `context`, `tick` and `driver` (what both share above them), `thread` (a
-//! thread's loop), `engines` (which loop it is), `tasks` (what each thread has to do), `coordinator` (the phases of a run),
-//! `resource_usage` (what both ends use), `summary` and `validity` (the report). Only `stream` and `datagram` touch sockets,
-//! only `thread`, `coordinator` and where a receive has an instant of its own the pools read the clock.
+//! client](crate::protocol::client)), `pacer` (when requests are meant to be sent), `dispatcher` (who sends them),
+//! `recorder`, `histograms`, `interval_exchange` and `timeline` (what was measured, by interval), `stream` and
+//! `datagram` (one thread's connections or sockets, and how they do I/O), `context`, `tick` and `driver` (what both
+//! share above them), `thread` (a thread's loop), `engines` (which loop it is), `tasks` (what each thread has to do),
+//! `coordinator` (the phases of a run), `resource_usage` (what both ends use), `summary` and `validity` (the report).
+//! Only `stream` and `datagram` touch sockets, only `thread`, `coordinator` and where a receive has an instant of its
+//! own the pools read the clock.
 //!
 //! A run: every connection is made and answered once (admission), all load at full depth (warm-up), answers that arrive
 //! within the counted window are recorded, the load goes on a moment for what else is counted, nothing new begins and
@@ -159,9 +160,9 @@ pub struct LatencySnapshot {
     pub max: u64,
 }
 
-/// Runs the load to its end, or until `stop` is set, and reports what was measured. Calls `progress` when a stage begins,
-/// about once a second within it, and once when the counting is over. A run that could be made but whose figures are of
-/// no use is a report with reasons in `invalid`, not an error.
+/// Runs the load to its end, or until `stop` is set, and reports what was measured. Calls `progress` when a stage
+/// begins, about once a second within it, and once when the counting is over. A run that could be made but whose
+/// figures are of no use is a report with reasons in `invalid`, not an error.
 pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress)) -> Result<LoadReport, LoadError> {
     check_descriptors(config)?;
     if let Some(pid) = config.server_pid {

@@ -1,5 +1,6 @@
-//! When requests are meant to be sent: a pure function of the plan and of what was sent so far. It reads no clock, never
-//! waits and never looks at answers: a request that cannot go out when it is due goes out later, and keeps its instant.
+//! When requests are meant to be sent: a pure function of the plan and of what was sent so far. It reads no clock,
+//! never waits and never looks at answers: a request that cannot go out when it is due goes out later, and keeps its
+//! instant.
 //!
 //! Knows nothing of connections, so that streams and datagrams are paced alike.
 
@@ -96,8 +97,8 @@ pub enum Pacer {
     Open(Plan),
 }
 
-/// One thread's part of an open loop. Poisson's threads each have a rate and random numbers of their own; otherwise they
-/// take turns: of one common sequence each has every `threads`-th request.
+/// One thread's part of an open loop. Poisson's threads each have a rate and random numbers of their own; otherwise
+/// they take turns: of one common sequence each has every `threads`-th request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub pace: Pace,

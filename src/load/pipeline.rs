@@ -1,9 +1,9 @@
-//! The requests of one connection or datagram socket that are in flight: their numbers and when they were sent. It knows
-//! no bytes, no socket and no clock.
+//! The requests of one connection or datagram socket that are in flight: their numbers and when they were sent. It
+//! knows no bytes, no socket and no clock.
 //!
-//! Requests are numbered from 0. They may be answered in any order; where they are answered in the order in which they were
-//! sent, or nearly so, a request costs one entry of a ring. Only what is passed by so many others that the ring has come
-//! round is kept in a map.
+//! Requests are numbered from 0. They may be answered in any order; where they are answered in the order in which they
+//! were sent, or nearly so, a request costs one entry of a ring. Only what is passed by so many others that the ring
+//! has come round is kept in a map.
 
 use crate::units::Nanos;
 use std::collections::BTreeMap;
@@ -37,8 +37,8 @@ pub struct Pipeline {
     in_flight: u64,
     /// No request in the ring with a smaller number is in flight.
     first: u64,
-    /// Request `n`, one of the newest `len`, is at `n % len`; the length is a power of two. It grows to what is in flight at
-    /// once, so that a deep limit costs nothing until it is used.
+    /// Request `n`, one of the newest `len`, is at `n % len`; the length is a power of two. It grows to what is in
+    /// flight at once, so that a deep limit costs nothing until it is used.
     ring: Box<[SendTimes]>,
     /// Those in flight that are older than the ring reaches.
     older: BTreeMap<u64, SendTimes>,
@@ -136,8 +136,8 @@ impl Pipeline {
         self.older.len()
     }
 
-    /// Frees the place of the next request: the ring grows while many are in flight at once, else what is passed by so many
-    /// others goes to the map.
+    /// Frees the place of the next request: the ring grows while many are in flight at once, else what is passed by so
+    /// many others goes to the map.
     #[cold]
     fn make_place(&mut self) {
         let len = self.ring.len() as u64;

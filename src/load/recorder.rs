@@ -120,7 +120,8 @@ impl Recorder {
         }
     }
 
-    /// Notes what took so long in a series of the protocol's own, by its place among them. It is of the interval under way.
+    /// Notes what took so long in a series of the protocol's own, by its place among them. It is of the interval under
+    /// way.
     #[inline]
     pub fn own(&mut self, own: usize, time: Nanos, counting: bool) {
         if counting {

@@ -1,9 +1,9 @@
-//! What both ends use beyond CPU time, as the main thread reads it: memory, and in counter windows of their own after the counted
-//! window context switches and what perf events count.
+//! What both ends use beyond CPU time, as the main thread reads it: memory, and in counter windows of their own after
+//! the counted window context switches and what perf events count.
 //!
 //! The counted window stays undisturbed: no counter is open in it, and nothing is read in it that takes a file per
-//! thread (500 threads take 10 ms, and several times that on a busy core). A counter window has as much load as the counted one, so a
-//! figure per request of it holds for both.
+//! thread (500 threads take 10 ms, and several times that on a busy core). A counter window has as much load as the
+//! counted one, so a figure per request of it holds for both.
 
 use crate::sys::accounting::{
     self, Counters, PerfEvent, ProcessTreeSwitches, Switches, SwitchesUse, Unavailable, other_threads,

@@ -119,8 +119,8 @@ fn others(outcome: &Outcome) -> Option<Interference> {
     Some(taken(capacity, before, after, ours))
 }
 
-/// Interrupts are the network's work and no program's. Where the kernel does not keep them apart, those that fell in our
-/// time are in `ours`, and how many these are is not known: between none and all.
+/// Interrupts are the network's work and no program's. Where the kernel does not keep them apart, those that fell in
+/// our time are in `ours`, and how many these are is not known: between none and all.
 fn taken(capacity: Nanos, before: CoresTime, after: CoresTime, ours: Nanos) -> Interference {
     let programs = after.programs.since(before.programs);
     let interrupts = after.interrupts.since(before.interrupts);

@@ -15,8 +15,8 @@ use std::io;
 
 /// Longest sleep: phases change without anything arriving.
 const MAX_SLEEP: Nanos = Nanos::from_millis(10);
-/// How long before a request's instant the hybrid timer stops sleeping: wake-ups of an idle core, above all of a virtual
-/// one, come so late.
+/// How long before a request's instant the hybrid timer stops sleeping: wake-ups of an idle core, above all of a
+/// virtual one, come so late.
 const HYBRID_MARGIN: Nanos = Nanos(50_000);
 /// How often timeouts are looked for.
 const DEADLINE_CHECK: Nanos = Nanos::from_millis(100);
@@ -284,8 +284,8 @@ mod tests {
         }
     }
 
-    /// Waits for an instant on virtual time, where a sleep ends `late` and a look takes a microsecond. What was slept, how
-    /// often was looked, and when it was over.
+    /// Waits for an instant on virtual time, where a sleep ends `late` and a look takes a microsecond. What was slept,
+    /// how often was looked, and when it was over.
     fn waited(next: u64, timer: WaitMode, late: u64, event_at: u64) -> (Vec<u64>, u64, u64) {
         let (now, looks) = (Cell::new(1_000_000), Cell::new(0));
         let mut slept = Vec::new();

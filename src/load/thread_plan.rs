@@ -20,12 +20,12 @@ pub struct ThreadPlan {
     /// Most requests in flight per connection or socket.
     pub depth: u64,
     pub connect_per_request: bool,
-    /// Longest that an answer may take, and that a connection may take to be made. A datagram after that is late until as
-    /// much time again has passed at the end of the run; then it is lost.
+    /// Longest that an answer may take, and that a connection may take to be made. A datagram after that is late until
+    /// as much time again has passed at the end of the run; then it is lost.
     pub timeout: Nanos,
     pub connect_timeout: Nanos,
-    /// Those that may be on their way to their first answer at once: a listen backlog, or a server's receive buffer, must
-    /// hold them.
+    /// Those that may be on their way to their first answer at once: a listen backlog, or a server's receive buffer,
+    /// must hold them.
     pub admit_at_once: usize,
     pub client: ClientConfig,
     pub pacer: Pacer,

@@ -1,5 +1,5 @@
-//! What every turn of a generator thread has: its instant and what follows from it, and who is to be looked after before
-//! the next wait.
+//! What every turn of a generator thread has: its instant and what follows from it, and who is to be looked after
+//! before the next wait.
 
 use super::shared::{Phase, Shared};
 use crate::units::Nanos;

@@ -20,11 +20,11 @@ const ACHIEVED: f64 = 0.98;
 const LAG_SHARE: f64 = 0.05;
 /// … or this long: what a wake-up takes at the least, where response times are too short for the share to tell.
 const LAG_FLOOR: Nanos = Nanos(20_000);
-/// A rate that changes by so much within the counted time is not one figure. Machines drift by a fifth within minutes, so
-/// less says nothing …
+/// A rate that changes by so much within the counted time is not one figure. Machines drift by a fifth within minutes,
+/// so less says nothing …
 const DRIFT: f64 = 0.25;
-/// … and it must be a climb, so many of its standard errors steep. A single step, as another program makes it that comes
-/// or goes, is at most 7.4 in 20 intervals; noise beyond 4 is 1 in 1000.
+/// … and it must be a climb, so many of its standard errors steep. A single step, as another program makes it that
+/// comes or goes, is at most 7.4 in 20 intervals; noise beyond 4 is 1 in 1000.
 const CLEAR: f64 = 8.0;
 /// Interference may use this share of the cores before it is worth a word.
 const TOLERATED_SHARE: f64 = 0.05;
@@ -76,8 +76,8 @@ pub struct Facts {
 pub struct Interference {
     /// All the time of these cores.
     pub capacity: Nanos,
-    /// Used by other programs than the generator and the server: at least, and at most. They differ where the kernel does
-    /// not tell whose time interrupts took.
+    /// Used by other programs than the generator and the server: at least, and at most. They differ where the kernel
+    /// does not tell whose time interrupts took.
     pub programs: [Nanos; 2],
     /// Wanted here, but given to others by the hypervisor.
     pub hypervisor: Nanos,

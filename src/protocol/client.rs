@@ -1,12 +1,12 @@
 //! The client's side of a protocol, with no socket and no clock: what a request is, and what received bytes mean.
 //!
-//! A client of streams ([`StreamClient`]) is pulled: it is told of requests, says what is to be sent next, and reads what
-//! comes in. A client of datagrams ([`DatagramClient`]) writes one request into each. Neither knows how many requests may be
-//! in flight or when they were sent: that is the load generator's, which numbers the requests of a connection from 0 and is
-//! told which of them were answered. Any chunking of the same input means the same.
+//! A client of streams ([`StreamClient`]) is pulled: requests are begun on it, it returns what is to be sent next, and
+//! it reads what comes in. A client of datagrams ([`DatagramClient`]) writes one request into each. Neither knows how
+//! many requests may be in flight or when they were sent: the load generator does, which numbers the requests of a
+//! connection from 0 and is notified which of them were answered. Any chunking of the same input means the same.
 //!
-//! Adding one: a file with a type that implements one of the traits or both, and a line in [`for_each_stream_client`] or
-//! [`for_each_datagram_client`]. The generator is compiled for each, so that no message costs dynamic dispatch.
+//! Adding one: a file with a type that implements one of the traits or both, and a line in [`for_each_stream_client`]
+//! or [`for_each_datagram_client`]. The generator is compiled for each, so that no message costs dynamic dispatch.
 
 use super::pattern::Pattern;
 use super::size_distribution::SizeDistribution;
@@ -29,7 +29,8 @@ pub enum Received {
     Ready,
     /// The whole answer to the request with this number.
     Answered { id: u64 },
-    /// What nobody asked for, and when its sender says that it was sent, on the clock that requests are stamped with.
+    /// A message without a request, and when it was sent according to its sender, on the clock of
+    /// [`StreamClient::request`].
     Pushed { sent: Nanos },
     /// So many bytes of a stream that is not made of messages.
     Bytes(usize),
@@ -54,8 +55,8 @@ pub trait StreamClient: std::fmt::Debug {
     /// The connection with this number, of all that are made in a run.
     fn open(config: &ClientConfig, number: u64) -> Self;
 
-    /// The connection is made. Whether something must be said first, which [`StreamClient::next_send`] then has: requests
-    /// wait for [`Received::Ready`].
+    /// The connection is made. Whether something must be said first, which [`StreamClient::next_send`] then has:
+    /// requests wait for [`Received::Ready`].
     fn hello(&mut self) -> bool {
         false
     }
@@ -87,7 +88,7 @@ pub trait DatagramClient {
     /// The socket with this number, of all in a run.
     fn open(config: &ClientConfig, number: u64) -> Self;
 
-    /// Writes request `id` to the beginning of `room`, which holds the largest, and says how long it is.
+    /// Writes request `id` to the beginning of `room`, which holds the largest, and returns its length.
     fn request(&self, id: u64, room: &mut [u8]) -> usize;
 
     /// What a datagram means.

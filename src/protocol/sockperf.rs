@@ -1,8 +1,8 @@
 //! The client of `sockperf server`, in datagrams: sockperf's header, and behind it what an echo has.
 //!
-//! Its header (sockperf 3, `MsgHeader` in message.h), in network byte order: sequence number of 8 bytes, flags of 2, length
-//! of the whole message of 4. The server answers what says that it is a client's and wants an answer (else it stays
-//! silent) with the client's flag cleared.
+//! Its header (sockperf 3, `MsgHeader` in message.h), in network byte order: sequence number of 8 bytes, flags of 2,
+//! length of the whole message of 4. The server answers what says that it is a client's and wants an answer (else it
+//! stays silent) with the client's flag cleared.
 
 use super::client::{ClientConfig, DatagramClient, ProtocolError, Received};
 use super::requests::Requests;

@@ -2,19 +2,19 @@
 //!
 //! # The contract
 //!
-//! In each turn (see [`crate::load::engine::Engine`]) it is called once for `events`, then any number of times for `open` and
-//! `send`.
+//! In each turn (see [`crate::load::engine::Engine`]) it is called once for `events`, then any number of times for
+//! `open` and `send`.
 //!
 //! - Sockets are numbers below the count given at the start; each is opened once, with a socket that is connected.
-//! - From then on every datagram that arrives is notified with [`Event::Datagram`], empty ones too, super-packets in their
-//!   parts. One that is longer than those sent comes as one byte too long at least, never as shorter.
-//! - `send` takes the first of the datagrams offered, as many as it can at once, and returns how many. It returns 0 where the
-//!   kernel takes none now: then [`Event::Writable`] follows. What it takes it sends, each once, in order.
+//! - From then on every datagram that arrives is notified with [`Event::Datagram`], empty ones too, super-packets in
+//!   their parts. One that is longer than those sent comes as one byte too long at least, never as shorter.
+//! - `send` takes the first of the datagrams offered, as many as it can at once, and returns how many. It returns 0
+//!   where the kernel takes none now: then [`Event::Writable`] follows. What it takes it sends, each once, in order.
 //! - What the kernel does not take for any other reason than a full socket is lost: nothing sends it again, and no
-//!   event follows when the next may succeed. `send` returns that ([`Refused`]), or, where the datagrams were taken already,
-//!   [`Event::Failed`] does.
-//! - [`Event::Failed`] ends nothing. The error is that, or one that the kernel keeps for the socket (ECONNREFUSED after an
-//!   ICMP message).
+//!   event follows when the next may succeed. `send` returns that ([`Refused`]), or, where the datagrams were taken
+//!   already, [`Event::Failed`] does.
+//! - [`Event::Failed`] ends nothing. The error is that, or one that the kernel keeps for the socket (ECONNREFUSED after
+//!   an ICMP message).
 //! - Super-packets are sent where `segments` is more than 1, and no longer where the kernel refuses them.
 //! - Once the buffers in use have reached their number, a datagram costs no allocation; none costs a lock or dynamic
 //!   dispatch.
@@ -86,8 +86,8 @@ pub trait DatagramEngine: Engine {
     fn io_stats(&self) -> IoStats;
 }
 
-/// Lets a socket send and receive super-packets where they are asked for. Whether it sends them; where the kernel cannot,
-/// `stats` keeps why.
+/// Lets a socket send and receive super-packets where they are asked for. Whether it sends them; where the kernel
+/// cannot, `stats` keeps why.
 pub fn prepare_segments(socket: &Socket, config: &EngineConfig, stats: &mut IoStats) -> bool {
     if config.segments <= 1 {
         return false;
@@ -104,8 +104,8 @@ pub fn prepare_segments(socket: &Socket, config: &EngineConfig, stats: &mut IoSt
     }
 }
 
-/// Whether an error of a send can be one of super-packets: they do not fit the path (EINVAL, later kernels EMSGSIZE), or
-/// its device computes no checksums (EIO).
+/// Whether an error of a send can be one of super-packets: they do not fit the path (EINVAL, later kernels EMSGSIZE),
+/// or its device computes no checksums (EIO).
 pub fn refuses_segments(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO))
 }

@@ -1,9 +1,9 @@
-//! Load by datagrams: every request is one, sent on a connected socket with an address of its own; the network may lose,
-//! delay, duplicate and reorder them, and each of these is counted apart.
+//! Load by datagrams: every request is one, sent on a connected socket with an address of its own; the network may
+//! lose, delay, duplicate and reorder them, and each of these is counted apart.
 //!
-//! From the inside out: `reorder` and `tracker` (one socket's requests: what an answer is), `pool` (one thread's sockets),
-//! `engine` (I/O: epoll or io_uring), `socket` (how one is made), `stats` and `report` (figures and rules of the report).
-//! Only `engine` and `socket` touch sockets.
+//! From the inside out: `reorder` and `tracker` (one socket's requests: what an answer is), `pool` (one thread's
+//! sockets), `engine` (I/O: epoll or io_uring), `socket` (how one is made), `stats` and `report` (figures and rules of
+//! the report). Only `engine` and `socket` touch sockets.
 
 pub mod engine;
 mod pool;
@@ -44,8 +44,8 @@ impl Default for Options {
     }
 }
 
-/// The largest datagram that a target takes: IP's length field, less the headers (over IPv6 that field leaves out its own);
-/// of a unix socket what is one piece of the pattern. A super-packet must fit the same field.
+/// The largest datagram that a target takes: IP's length field, less the headers (over IPv6 that field leaves out its
+/// own); of a unix socket what is one piece of the pattern. A super-packet must fit the same field.
 pub fn max_size(target: &Address) -> u64 {
     match &target.location {
         SocketLocation::Ip { ip, .. } if ip.to_canonical().is_ipv4() => 65_507,

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 /// What the kernel charges a socket for a small datagram beyond its bytes, about (skb overhead).
 const OVERHEAD_BYTES: usize = 1024;
 
-/// A connected, close-on-exec socket with room for `window` datagrams of `size` bytes that wait to be received, as far as
-/// net.core.rmem_max allows.
+/// A connected, close-on-exec socket with room for `window` datagrams of `size` bytes that wait to be received, as far
+/// as net.core.rmem_max allows.
 pub fn open(target: &Address, window: usize, size: usize) -> io::Result<Socket> {
     let (socket, peer) = match &target.location {
         SocketLocation::Ip { ip, port, device } => {

@@ -1,5 +1,5 @@
-//! Load on stream connections: `pool` (one thread's connections), `engine` (I/O: epoll or io_uring), `target` (how a socket
-//! is made). Only `engine` and `target` touch sockets.
+//! Load on stream connections: `pool` (one thread's connections), `engine` (I/O: epoll or io_uring), `target` (how a
+//! socket is made). Only `engine` and `target` touch sockets.
 
 pub mod engine;
 mod pool;

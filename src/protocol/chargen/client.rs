@@ -1,5 +1,5 @@
-//! Character generator, the client: checks that what comes is the RFC's lines from their beginning. It asks for nothing,
-//! and what it says the server throws away.
+//! Character generator, the client: checks that what comes is the RFC's lines from their beginning. It asks for
+//! nothing, and what it says the server throws away.
 
 use super::pattern;
 use crate::protocol::client::{ClientConfig, ProtocolError, Received, StreamClient};

@@ -1,11 +1,12 @@
-//! Echo, the client: what is sent must come back, every byte. Nothing is copied or allocated: requests are slices of the
-//! pattern, and an answer is compared with it.
+//! Echo, the client: what is sent must come back, every byte. Nothing is copied or allocated: requests are slices of
+//! the pattern, and an answer is compared with it.
 
 use crate::protocol::client::{ClientConfig, DatagramClient, ProtocolError, Received, StreamClient};
 use crate::protocol::requests::Requests;
 use crate::units::Nanos;
 
-/// On a stream the requests lie one behind the other, so that several become one send, and nothing marks where one ends.
+/// On a stream the requests lie one behind the other, so that several become one send, and nothing marks where one
+/// ends.
 #[derive(Debug)]
 pub struct EchoStream {
     requests: Requests,

@@ -1,7 +1,7 @@
 //! Where the next protocol's client begins: copy this file, rename the type, and add a line to
 //! [`for_each_stream_client`](crate::for_each_stream_client), or for datagrams to
-//! [`for_each_datagram_client`](crate::for_each_datagram_client). Its name, its dispatch and its loop in every engine of the
-//! load generator follow from that.
+//! [`for_each_datagram_client`](crate::for_each_datagram_client). Its name, its dispatch and its loop in every engine
+//! of the load generator follow from that.
 //!
 //! The example asks for the length of a line. It has no client for datagrams, since an answer there does not say which
 //! request it answers: such a client writes the request's number into each, as [`crate::protocol::echo::client`] does.
@@ -14,11 +14,12 @@ const LINE: &[u8] = b"how long is this\n";
 const ANSWER: &[u8] = b"17\n";
 const _: () = assert!(LINE.len() == 17);
 
-/// Bytes to be sent must live as long as the process: the kernel may read them until a send is over. Many lines, so that
-/// many requests become one send.
+/// Bytes to be sent must live as long as the process: the kernel may read them until a send is over. Many lines, so
+/// that many requests become one send.
 static LINES: LazyLock<Vec<u8>> = LazyLock::new(|| LINE.repeat(64));
 
-/// One connection: positions in what is sent and received, and no copies of either. It is made anew for each connection.
+/// One connection: positions in what is sent and received, and no copies of either. It is made anew for each
+/// connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SkeletonStream {
     /// Requests begun.

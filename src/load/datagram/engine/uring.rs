@@ -1,8 +1,8 @@
 //! The completion engine: one io_uring_enter(2) per turn sends, receives and waits. Receives are multishot into the
 //! ring's buffers; a send owns its bytes until its completion brings them back.
 //!
-//! Unix sockets alone are sent on with send(2). Their kernel code takes the bytes before it sees that the receiver has no
-//! room; io_uring then waits, tries again, and sends an empty datagram (seen on Linux 6.18).
+//! Unix sockets alone are sent on with send(2). Their kernel code takes the bytes before it sees that the receiver has
+//! no room; io_uring then waits, tries again, and sends an empty datagram (seen on Linux 6.18).
 
 use super::{DatagramEngine, Event, IoStats, Refused, Writer, prepare_segments, refuses_segments};
 use crate::load::engine::{Engine, EngineConfig, EngineError, EventRing, ring_settings};

@@ -189,7 +189,8 @@ proptest! {
     }
 }
 
-/// As with streams: what is due while the thread does nothing is late, though the first of it takes each socket's only place.
+/// As with streams: what is due while the thread does nothing is late, though the first of it takes each socket's only
+/// place.
 #[test]
 fn a_generator_that_was_away_is_late_whatever_the_sockets_state() {
     let window = Nanos::from_secs(10);

@@ -1,10 +1,10 @@
-//! How the generator does I/O on stream connections. An engine moves bytes; it counts nothing, times nothing and decides
-//! nothing.
+//! How the generator does I/O on stream connections. An engine moves bytes; it counts nothing, times nothing and
+//! decides nothing.
 //!
 //! # The contract
 //!
-//! In each turn (see [`crate::load::engine::Engine`]) it is called once for `events`, then any number of times for `connect`, `send`,
-//! `finish` and `close`.
+//! In each turn (see [`crate::load::engine::Engine`]) it is called once for `events`, then any number of times for
+//! `connect`, `send`, `finish` and `close`.
 //!
 //! - Connections are numbers below the count given at the start. A number is free at first, taken by `connect`, and
 //!   free again when `close` returns [`Done::Now`] or [`Event::Closed`] is notified. Only a free one may be connected.

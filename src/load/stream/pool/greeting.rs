@@ -1,4 +1,5 @@
-//! A pool that speaks a protocol which says something first, receives what it did not ask for, and has a series of its own.
+//! A pool that speaks a protocol which says something first, receives what it did not ask for, and has a series of its
+//! own.
 
 use super::tests::{Faults, Sim};
 use super::*;
@@ -11,8 +12,8 @@ use proptest::prelude::*;
 const HELLO: &[u8] = b"hello";
 const REQUESTS: &[u8] = &[b'?'; 256];
 
-/// Says hello, and is ready when that comes back whole. Then every byte that comes back is an answer, and each but the first
-/// brings news with it.
+/// Says hello, and is ready when that comes back whole. Then every byte that comes back is an answer, and each but the
+/// first brings news with it.
 #[derive(Debug, Default)]
 struct Greeter {
     requested: usize,

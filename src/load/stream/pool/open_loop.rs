@@ -96,8 +96,8 @@ fn assert_near(what: &str, value: f64, expected: f64, tolerance: f64) {
 
 const STALL: Nanos = Nanos::from_millis(100);
 
-/// A tenth of the requests is due in the stall and waits for its end: response times above x are 10 % − x/s of all. With
-/// one request in flight only one in a thousand is *sent* before it: service time does not see the others wait.
+/// A tenth of the requests is due in the stall and waits for its end: response times above x are 10 % − x/s of all.
+/// With one request in flight only one in a thousand is *sent* before it: service time does not see the others wait.
 #[test]
 fn a_stalled_servers_response_time_is_what_arriving_users_wait_and_service_time_is_not() {
     let one_at_a_time = Client { depth: 1, ..Client::paced("constant", "1k") };
@@ -175,8 +175,8 @@ fn a_late_generator_is_late_and_not_the_server_slow() {
     assert_near("response", quantile(response, 0.5), 40e3, 0.01);
 }
 
-/// A tenth of the requests is due while the generator does nothing; then the first of them takes the only place, and the
-/// others wait for it. Late it was with each of them.
+/// A tenth of the requests is due while the generator does nothing; then the first of them takes the only place, and
+/// the others wait for it. Late it was with each of them.
 #[test]
 fn a_generator_that_was_away_is_late_whatever_the_connections_state() {
     for depth in [1, 4096] {
