@@ -16,8 +16,8 @@
 //! | [`engine`] | how a server does I/O: one module per engine, and the connection's state that they share | sys, clock, units, protocol |
 //! | [`server`] | listeners, shards, placement of connections, drain, counters | engine, protocol, sys, clock, units |
 //! | [`stats`] | pure functions: medians, paired ratios, bootstrap intervals, quantiles, outliers | units, clock |
-//! | [`record`] | the stored form of every result and its codecs: what load, trial and diag write and report reads | stats, units |
-//! | [`report`] | reading results: figures, verdicts, one exporter per format | record, stats, units |
+//! | [`record`] | what is stored and its codecs: results, the workload they are of, the reasons why figures do not count; load, trial and diag write it, report reads it | stats, units |
+//! | [`report`] | reading results: figures (`derive.rs`), verdicts (`verdict.rs`), one file per kind of result and one per format, with `result.rs` between them | record, stats, units |
 //! | [`load`] | the generator: pacer, pipelines of requests, connections and datagram sockets, recorder, validity, its two engines | protocol, record, stats, sys, clock, units |
 //! | [`trial`] | one trial = one server process + one generator process; rounds, order, stop | units, clock, sys, stats, record |
 //! | [`diag`] | diagnostics on raw sockets: ping, trace, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats, record |
@@ -45,7 +45,10 @@
 //! - What the generator speaks: a file that begins like [`protocol::skeleton::client`], and one line in
 //!   [`for_each_stream_client`] or [`for_each_datagram_client`].
 //! - An engine: a file that begins like [`engine::skeleton`], and one line in [`for_each_engine`].
-//! - A property of the load: one field of [`record`]'s `Workload`.
+//! - A property of the load: one field of [`record::Workload`] and its description in [`record::workload::PROPERTIES`].
+//! - A kind of result: a file in [`report`] and one line in [`report::result::KINDS`]. A format: a file and a line in
+//!   `report/export.rs`.
+//! - A reason why figures do not count: a variant of [`record::Reason`] and its words in `record/reason/words.rs`.
 //!
 //! # Invariants
 //!

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{calm, programs};
+use support::{programs, retry};
 use tempfile::TempDir;
 
 /// An echo server that behaves as its first argument says.
@@ -106,7 +106,7 @@ impl Scene {
 
     /// One whose trials all count; `None`, with the reasons printed, where the machine does not let them.
     fn compare_undisturbed(&self, contestants: &[&str], options: &[&str]) -> Option<Output> {
-        calm::again(|| self.compare(contestants, options), |_| calm::reasons_of_trials(&self.saved()))
+        retry::if_not_counted(|| self.compare(contestants, options), |_| retry::reasons_of_trials(&self.saved()))
     }
 
     fn saved(&self) -> Value {
@@ -280,7 +280,7 @@ fn a_slowdown_that_was_planted_is_found() {
 fn a_contestant_against_itself_tells_how_often_it_was_found_different() {
     let scene = Scene::new();
     let words = ["compare", "--aa=1", "threads", "-c", "1", "-d", "300ms", "--warmup", "0", "-o", "aa.json"];
-    let out = calm::again(|| scene.run(&words), |_| calm::reasons_of_aa(&scene.json("aa.json")));
+    let out = retry::if_not_counted(|| scene.run(&words), |_| retry::reasons_of_aa(&scene.json("aa.json")));
     let Some(out) = out else { return };
     let report = scene.json("aa.json");
     assert_eq!((&report["schema"], &report["stopped"]), (&"ringmark.aa/1".into(), &"rounds".into()));

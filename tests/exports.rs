@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 use support::server::Server;
-use support::{calm, programs};
+use support::{programs, retry};
 use tempfile::TempDir;
 
 struct Scene {
@@ -55,7 +55,7 @@ impl Scene {
 
     /// One whose trials all count; `None`, with the reasons printed, where the machine does not let them.
     fn compare_undisturbed(&self, words: &[&str]) -> Option<Output> {
-        calm::again(|| self.compare(words), |_| calm::reasons_of_trials(&self.json("result.json")))
+        retry::if_not_counted(|| self.compare(words), |_| retry::reasons_of_trials(&self.json("result.json")))
     }
 }
 

@@ -9,11 +9,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::calm;
 use support::load::faults::{self, Fault, Peer};
 use support::load::{self, engines, report};
 use support::net;
 use support::programs;
+use support::retry;
 
 /// A short run with JSON, its figures those of all requests; more words may follow and override.
 fn ringload(engine: &str, address: &str, words: &[&str]) -> Output {
@@ -37,7 +37,7 @@ fn whole(engine: &str, address: &str, words: &[&str]) -> (LoadReport, DatagramRe
     let patient = ["--timeout", "5s", "--max-loss", "100%", "-d", "1m"];
     let output = ringload(engine, address, &[&patient, words].concat());
     let report = report(&output);
-    assert_eq!(output.status.code(), Some(0), "{}", calm::brief(&report));
+    assert_eq!(output.status.code(), Some(0), "{}", retry::brief(&report));
     let record = datagrams(&report);
     let DatagramRecord { lost, late, duplicated, reordered, corrupt, .. } = record;
     let dropped = record.dropped_by_server.unwrap_or(0) + record.dropped_by_generator.unwrap_or(0);
@@ -80,7 +80,7 @@ fn what_the_network_does_is_counted_exactly() {
             report
         };
         // A machine that stands still for a second is one more thing that the network does.
-        calm::undisturbed(run, |report| {
+        retry::if_disturbed(run, |report| {
             let record = datagrams(report);
             let counted = [record.lost, record.late, record.duplicated, record.reordered, record.reorder_extent_max];
             let losses = |warning: &Reason| matches!(warning, Reason::LossAllowed { .. });
@@ -106,7 +106,7 @@ fn every_kind_of_wrong_answer_is_corrupt_and_its_request_lost() {
             assert_eq!(output.status.code(), Some(3));
             report(&output)
         };
-        calm::undisturbed(run, |report| {
+        retry::if_disturbed(run, |report| {
             let record = datagrams(report);
             [record.corrupt, record.lost, record.late, record.duplicated] == [12, 12, 0, 0]
                 && report.errors["corrupt"] == 12
@@ -263,7 +263,7 @@ fn an_open_loop_sends_by_its_schedule() {
             report
         };
         // A request that is due at the window's very end may be sent after it.
-        calm::undisturbed(run, |report| datagrams(report).sent >= 990);
+        retry::if_disturbed(run, |report| datagrams(report).sent >= 990);
     }
 }
 

@@ -2,9 +2,9 @@
 
 use ringmark::record::{LoadReport, Reason};
 use std::time::Duration;
-use support::calm;
 use support::load::peers::{Manner, Peer};
 use support::load::{engines, report, ringload};
+use support::retry;
 
 const MILLISECOND: u64 = 1_000_000;
 
@@ -24,7 +24,7 @@ fn response_time_shows_the_stall_that_service_time_hides() {
     let peer = stalling();
     for engine in engines() {
         let words = ["-c", "1", "--depth", "1", "-R", "1k", "-d", "3s"];
-        calm::undisturbed(
+        retry::if_disturbed(
             || paced(engine, &peer, &words),
             |report| {
                 let (response, service) = (report.response_ns.unwrap(), report.latency_ns);
@@ -54,7 +54,7 @@ fn a_pipelining_client_sends_into_the_stall() {
     let peer = stalling();
     for engine in engines() {
         let words = ["-c", "4", "-R", "1k", "--arrival", "poisson", "-d", "3s"];
-        calm::undisturbed(
+        retry::if_disturbed(
             || paced(engine, &peer, &words),
             |report| {
                 let both = report.response_ns.unwrap().p99.min(report.latency_ns.p99);
@@ -67,7 +67,7 @@ fn a_pipelining_client_sends_into_the_stall() {
 #[test]
 fn the_closed_loop_hides_the_stall_and_says_what_it_measures() {
     let peer = stalling();
-    calm::undisturbed(
+    retry::if_disturbed(
         || {
             let report = report(&ringload("epoll", &peer.address, &["-c", "1", "-d", "3s"]));
             assert!(report.response_ns.is_none() && report.workload.generator.rate_per_s.is_none());
@@ -90,7 +90,7 @@ fn the_rate_asked_for_is_the_rate_achieved() {
                 assert_eq!(report.workload.generator.rate_per_s, Some(2000));
                 report
             };
-            calm::undisturbed(run, |report| (2900..=3100).contains(&report.requests));
+            retry::if_disturbed(run, |report| (2900..=3100).contains(&report.requests));
         }
         let words = ["-c", "8", "-R", "200", "-d", "1s", "--connect-per-request", "--timer", "sleep"];
         let run = || {
@@ -98,7 +98,7 @@ fn the_rate_asked_for_is_the_rate_achieved() {
             assert_eq!(report.workload.generator.timer.as_deref(), Some("sleep"));
             report
         };
-        calm::undisturbed(run, |report| (195..=205).contains(&report.requests));
+        retry::if_disturbed(run, |report| (195..=205).contains(&report.requests));
     }
 }
 
@@ -153,7 +153,7 @@ fn a_warm_up_ends_when_throughput_is_steady_or_at_its_cap() {
             report
         };
         // Publishing the window's begin ahead takes 20 ms, and a loaded machine some more.
-        calm::undisturbed(run, |report| report.steady.unwrap().warmup_ns < 1000 * MILLISECOND);
+        retry::if_disturbed(run, |report| report.steady.unwrap().warmup_ns < 1000 * MILLISECOND);
         let without = report(&ringload(engine, &peer.address, &["-n", "10", "--warmup", "0"]));
         assert_eq!(without.steady, None);
     }

@@ -11,9 +11,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
-use support::calm;
 use support::net::can_capture;
 use support::programs;
+use support::retry;
 use support::server::{Process, Server, ringmark};
 use support::{WATCHDOG, wait_until};
 
@@ -123,7 +123,7 @@ fn of_a_server_that_takes_its_time_wire_and_client_tell_the_same_median() {
             share.set(wire / client);
             serde_json::from_value(load).expect("a report")
         };
-        calm::undisturbed(run, |_| (0.9..1.01).contains(&share.get()));
+        retry::if_disturbed(run, |_| (0.9..1.01).contains(&share.get()));
     }
 }
 

@@ -2,7 +2,6 @@
 //! hang, and streams of bytes that tell when one of them is wrong.
 #![forbid(unsafe_code)]
 
-pub mod calm;
 pub mod cell;
 pub mod characters;
 pub mod client;
@@ -12,6 +11,7 @@ pub mod net;
 pub mod netns;
 pub mod pattern;
 pub mod programs;
+pub mod retry;
 pub mod server;
 pub mod shard;
 pub mod terminal;

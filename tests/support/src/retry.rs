@@ -42,7 +42,7 @@ const STOOD_STILL: Duration = Duration::from_millis(100);
 /// When a run is not as expected, and nothing says that it was disturbed; or so many were, and the machine did not stand
 /// still in all of them.
 #[track_caller]
-pub fn undisturbed(mut run: impl FnMut() -> LoadReport, expected: impl Fn(&LoadReport) -> bool) -> bool {
+pub fn if_disturbed(mut run: impl FnMut() -> LoadReport, expected: impl Fn(&LoadReport) -> bool) -> bool {
     let mut least = Duration::MAX;
     for attempt in 1..=ATTEMPTS {
         let (report, late) = watched(&mut run);
@@ -66,7 +66,7 @@ pub fn undisturbed(mut run: impl FnMut() -> LoadReport, expected: impl Fn(&LoadR
 /// # Panics
 /// When it stays that nothing is answered, though the machine does not stand still.
 #[track_caller]
-pub fn again<T>(mut run: impl FnMut() -> T, reasons: impl Fn(&T) -> Vec<Reason>) -> Option<T> {
+pub fn if_not_counted<T>(mut run: impl FnMut() -> T, reasons: impl Fn(&T) -> Vec<Reason>) -> Option<T> {
     let (mut least, mut mute) = (Duration::MAX, false);
     for attempt in 1..=ATTEMPTS {
         let (outcome, late) = watched(&mut run);
