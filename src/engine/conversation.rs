@@ -27,6 +27,8 @@ pub const LOW_BYTES: usize = 64 << 10;
 pub const LOW_SEGMENTS: usize = 3;
 /// Segments that may wait, however small they are: a session has no room beyond.
 const MAX_SEGMENTS: usize = 1_024;
+/// Sends to one connection before others, or its receiving, have their turn: a session may have more to say for ever.
+pub const SENDS_PER_TURN: usize = 4;
 /// Pieces up to this many bytes are copied to what already waits, rather than be segments of their own.
 const SMALL_BYTES: usize = 1 << 10;
 /// How long, after a session has closed and everything is sent, the peer may go on sending. What it sends is thrown away,
@@ -53,7 +55,7 @@ pub struct Conversation<S, R> {
     wants: Wants,
     queue: VecDeque<Segment<R>>,
     /// Input that the session has not taken.
-    unread: VecDeque<(R, Range<usize>)>,
+    unread: VecDeque<Segment<R>>,
     /// Bytes queued or in flight.
     held_bytes: usize,
     /// Segments of the send in flight.
@@ -97,10 +99,11 @@ impl<S: Session, R> Conversation<S, R> {
         if self.aborted || self.wants.close {
             return context.buffers.release(buffer);
         }
+        let input = Segment { buffer: SendBuffer::Received(buffer), range: 0..len };
         if !self.unread.is_empty() || !self.wants.read {
-            return self.unread.push_back((buffer, 0..len));
+            return self.unread.push_back(input);
         }
-        self.offer(buffer, 0..len, context);
+        self.offer(input, context);
         self.settle(context);
     }
 
@@ -228,10 +231,10 @@ impl<S: Session, R> Conversation<S, R> {
         }
     }
 
-    /// Segments that wait, those in flight not among them.
+    /// Segments that can be sent now: none while a send is in flight.
     #[inline]
-    pub fn waiting(&self) -> usize {
-        self.queue.len()
+    pub fn sendable(&self) -> usize {
+        if self.in_flight > 0 { 0 } else { self.queue.len() }
     }
 
     /// Something waits to be sent or is being sent.
@@ -271,9 +274,10 @@ impl<S: Session, R> Conversation<S, R> {
         self.aborted || self.wants.close || self.receiving == Receiving::Told && !self.wants.produce
     }
 
-    /// Copies what waits out of the receive buffers, whose memory is short, and gives those back.
+    /// Copies what waits, to be sent or to be taken by the session, out of the receive buffers, whose memory is short, and
+    /// gives those back.
     pub fn leave_receive_buffers<B: Buffers<Received = R>>(&mut self, buffers: &mut B) {
-        for segment in &mut self.queue {
+        for segment in self.queue.iter_mut().chain(&mut self.unread) {
             let SendBuffer::Received(buffer) = &segment.buffer else { continue };
             let mut copy = buffers.vector();
             copy.extend_from_slice(&buffers.bytes(buffer)[segment.range.clone()]);
@@ -296,41 +300,42 @@ impl<S: Session, R> Conversation<S, R> {
 
     /// Offers input to the session and queues what it says.
     #[inline]
-    fn offer<B: Buffers<Received = R>>(&mut self, buffer: R, input: Range<usize>, context: &mut ShardContext<B>) {
+    fn offer<B: Buffers<Received = R>>(&mut self, input: Segment<R>, context: &mut ShardContext<B>) {
         let ShardContext { buffers, out, cx, .. } = context;
-        let bytes = &buffers.bytes(&buffer)[input.clone()];
         out.begin(self.room());
-        let taken = self.session.received(bytes, out, cx);
+        let taken = self.session.received(input.bytes(|buffer| buffers.bytes(buffer)), out, cx);
         self.wants = self.session.wants();
+        let Range { start, end } = input.range;
         match out.chunks() {
             // All of it comes back, or nothing: no copy is needed for either.
-            [Chunk::Input(part)] if taken == input.len() => {
-                let range = input.start + part.start..input.start + part.end;
+            [Chunk::Input(part)] if start + taken == end => {
+                let range = start + part.start..start + part.end;
                 out.clear();
-                self.push(SendBuffer::Received(buffer), range);
+                self.push(input.buffer, range);
+                self.pause_if_full();
             }
-            [] if taken == input.len() => buffers.release(buffer),
-            _ => self.keep_rest(buffer, input, taken, context),
+            [] if start + taken == end => buffers.take_back(input.buffer),
+            _ => self.keep_rest(input, taken, context),
         }
     }
 
     /// Queues what the session said besides or instead of its input, and keeps what it did not take.
     fn keep_rest<B: Buffers<Received = R>>(
         &mut self,
-        buffer: R,
-        input: Range<usize>,
+        mut input: Segment<R>,
         taken: usize,
         context: &mut ShardContext<B>,
     ) {
         let ShardContext { buffers, out, .. } = context;
         let empty = buffers.vector();
-        let left = self.queue_said(&buffers.bytes(&buffer)[input.clone()], out, empty);
+        let left = self.queue_said(input.bytes(|buffer| buffers.bytes(buffer)), out, empty);
+        self.pause_if_full();
         buffers.recycle(left);
-        let rest = input.start + taken..input.end;
-        if rest.is_empty() || self.wants.close {
-            return buffers.release(buffer);
+        input.range.start += taken;
+        if input.range.is_empty() || self.wants.close {
+            return buffers.take_back(input.buffer);
         }
-        self.unread.push_front((buffer, rest));
+        self.unread.push_front(input);
     }
 
     /// Queues what the session said without having been given input.
@@ -377,7 +382,6 @@ impl<S: Session, R> Conversation<S, R> {
                 tail.extend_from_slice(bytes);
                 range.end = tail.len();
                 self.held_bytes += bytes.len();
-                self.pause_if_full();
             }
             _ => self.push(SendBuffer::Owned(bytes.to_vec()), 0..bytes.len()),
         }
@@ -389,9 +393,9 @@ impl<S: Session, R> Conversation<S, R> {
         debug_assert!(!range.is_empty());
         self.held_bytes += range.len();
         self.queue.push_back(Segment { buffer, range });
-        self.pause_if_full();
     }
 
+    /// What input brings about stops further input; what a session produces has its own measure ([`Out::room`]).
     #[inline]
     fn pause_if_full(&mut self) {
         self.paused |= self.held_bytes >= HIGH_BYTES || self.segments() >= HIGH_SEGMENTS;
@@ -446,11 +450,12 @@ impl<S: Session, R> Conversation<S, R> {
 
     fn offer_unread<B: Buffers<Received = R>>(&mut self, context: &mut ShardContext<B>) {
         while self.wants.read && !self.wants.close && self.room() > 0 {
-            let Some((buffer, range)) = self.unread.pop_front() else { return };
-            let (pieces, bytes) = (self.unread.len(), range.len());
-            self.offer(buffer, range, context);
-            let stuck = self.unread.len() > pieces && self.unread.front().is_some_and(|(_, rest)| rest.len() == bytes);
-            if stuck {
+            let Some(input) = self.unread.pop_front() else { return };
+            let (others, len) = (self.unread.len(), input.range.len());
+            self.offer(input, context);
+            let took_nothing =
+                self.unread.len() > others && self.unread.front().is_some_and(|rest| rest.range.len() == len);
+            if took_nothing {
                 return;
             }
         }
@@ -469,11 +474,13 @@ impl<S: Session, R> Conversation<S, R> {
     }
 
     fn wants_more_to_send(&self) -> bool {
-        self.held_bytes < LOW_BYTES && self.segments() < MAX_SEGMENTS
+        // Where answers to input wait for room, those come first: else a session that always has more to say would never
+        // be told of input again.
+        !self.paused && self.held_bytes < LOW_BYTES && self.segments() < MAX_SEGMENTS
     }
 
     fn forget_unread(&mut self, buffers: &mut impl Buffers<Received = R>) {
-        self.unread.drain(..).for_each(|(buffer, _)| buffers.release(buffer));
+        self.unread.drain(..).for_each(|input| buffers.take_back(input.buffer));
     }
 }
 

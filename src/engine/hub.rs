@@ -3,20 +3,29 @@
 use super::shard::{Message, Outbox};
 use super::topics::Topics;
 use crate::protocol::{Publication, Topic};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes that a mailbox holds at most; what comes beyond is dropped, as the connection's thread or task is that far behind.
 const MAX_MAILBOX_BYTES: usize = 1 << 20;
 
 /// How a connection's thread or task is woken.
-pub(super) trait Wake: Send + Sync {
+pub(super) trait Wake: Sized + Send + Sync {
+    fn new() -> io::Result<Self>;
+
     fn wake(&self);
+}
+
+#[derive(Default)]
+struct Queue {
+    publications: Vec<Publication>,
+    bytes: usize,
 }
 
 /// What was published and not yet delivered to one connection.
 pub(super) struct Mailbox<W> {
-    queue: Mutex<VecDeque<Publication>>,
+    queue: Mutex<Queue>,
     pub(super) wake: W,
 }
 
@@ -27,18 +36,19 @@ impl<W: Wake> Mailbox<W> {
 
     fn put(&self, publication: &Publication) {
         let mut queue = lock(&self.queue);
-        let held: usize = queue.iter().map(|waiting| waiting.bytes.len()).sum();
-        if held + publication.bytes.len() <= MAX_MAILBOX_BYTES {
-            queue.push_back(publication.clone());
-            if queue.len() == 1 {
+        let bytes = queue.bytes + publication.held_bytes();
+        if bytes <= MAX_MAILBOX_BYTES {
+            queue.bytes = bytes;
+            queue.publications.push(publication.clone());
+            if queue.publications.len() == 1 {
                 self.wake.wake();
             }
         }
     }
 
     /// Takes all that waits.
-    pub(super) fn take(&self) -> VecDeque<Publication> {
-        std::mem::take(&mut *lock(&self.queue))
+    pub(super) fn take(&self) -> Vec<Publication> {
+        std::mem::take(&mut *lock(&self.queue)).publications
     }
 }
 

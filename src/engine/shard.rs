@@ -65,24 +65,42 @@ impl Message {
     }
 }
 
+/// Bytes of publications that wait for a shard at most; what comes beyond is dropped, as the shard is that far behind.
+const MAX_PUBLISHED_BYTES: usize = 16 << 20;
+
+#[derive(Debug, Default)]
+struct Queue {
+    messages: Vec<Message>,
+    published_bytes: usize,
+}
+
+impl Queue {
+    fn has_room_for(&mut self, message: &Message) -> bool {
+        if let Message::Published(publications) = message {
+            self.published_bytes += publications.iter().map(Publication::held_bytes).sum::<usize>();
+        }
+        !matches!(message, Message::Published(_)) || self.published_bytes <= MAX_PUBLISHED_BYTES
+    }
+}
+
 /// Where messages to a shard arrive. The shard watches `wake` for readability.
 #[derive(Debug)]
 pub struct Inbox {
-    queue: Arc<Mutex<Vec<Message>>>,
+    queue: Arc<Mutex<Queue>>,
     pub wake: UnixStream,
 }
 
 /// The sending side of an inbox.
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    queue: Arc<Mutex<Vec<Message>>>,
+    queue: Arc<Mutex<Queue>>,
     wake: Arc<UnixStream>,
 }
 
 /// An inbox and its sending side.
 pub fn mailbox() -> io::Result<(Inbox, Outbox)> {
     let (reader, writer) = UnixStream::pair()?;
-    let queue = Arc::new(Mutex::new(Vec::new()));
+    let queue = Arc::new(Mutex::new(Queue::default()));
     Ok((Inbox { queue: queue.clone(), wake: reader }, Outbox { queue, wake: Arc::new(writer) }))
 }
 
@@ -90,8 +108,11 @@ impl Outbox {
     /// Delivers a message; wakes the shard when it is the first one waiting.
     pub fn deliver(&self, message: Message) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.push(message);
-        if queue.len() == 1 {
+        if !queue.has_room_for(&message) {
+            return;
+        }
+        queue.messages.push(message);
+        if queue.messages.len() == 1 {
             // At most one byte per emptied queue is under way, so this never blocks; a shard that is gone needs none.
             let _ = (&*self.wake).write_all(&[1]);
         }
@@ -101,7 +122,7 @@ impl Outbox {
 impl Inbox {
     /// All messages that wait. Call it after `wake` was readable and read.
     pub fn take(&self) -> Vec<Message> {
-        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner)).messages
     }
 
     /// Reads the wake-up bytes (never blocks when `wake` is non-blocking or was readable), then takes the messages.

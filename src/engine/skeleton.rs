@@ -5,7 +5,7 @@
 //! for a moment where nothing has happened. It is compiled and tested as every engine is, but not offered.
 
 use super::buffers::{ShardContext, VectorBuffers};
-use super::conversation::Conversation;
+use super::conversation::{Conversation, SENDS_PER_TURN};
 use super::datagram::{BUFFER_BYTES, Responder};
 use super::shard::{Message, Shard};
 use super::{BufferOptions, Engine, EngineError, ShardService, ThreadingModel};
@@ -226,7 +226,8 @@ impl<S: Session> Connection<S> {
     }
 
     fn send(&mut self, context: &mut Context) {
-        while let Some(segment) = self.conversation.next_send() {
+        for _ in 0..SENDS_PER_TURN {
+            let Some(segment) = self.conversation.next_send() else { return };
             let result = self.socket.send_with_flags(segment.bytes(Filled::bytes), libc::MSG_NOSIGNAL);
             // However much was sent, the segment goes back.
             self.conversation.sent(segment, *result.as_ref().unwrap_or(&0), context);

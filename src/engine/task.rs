@@ -36,29 +36,41 @@ impl<S: Session, W: Wake> ConnectionTask<S, W> {
         context.cx.now = clock.now();
         context.stats.opened = 1;
         let conversation = Conversation::new(open(&mut context.cx));
-        ConnectionTask { conversation, context, clock, number, hub, mailbox: None }
+        let mut task = ConnectionTask { conversation, context, clock, number, hub, mailbox: None };
+        task.subscribe();
+        task
     }
 
-    /// Tells the conversation that something happened, at the instant of now.
+    /// From now on things happen at this instant.
+    #[inline]
+    pub(super) fn refresh(&mut self) {
+        self.context.cx.now = self.clock.now();
+    }
+
+    /// Tells the conversation that something happened, at the instant of the last `refresh`.
     #[inline]
     pub(super) fn tell(&mut self, tell: impl FnOnce(&mut Conversation<S, Filled>, &mut Context)) {
-        self.context.cx.now = self.clock.now();
         tell(&mut self.conversation, &mut self.context);
+        // First, so that a session that subscribes and publishes hears itself.
+        self.subscribe();
         if self.context.cx.has_published() {
             self.hub.publish(self.context.cx.take_published());
         }
     }
 
-    /// Subscribes the connection to what its session asked for since the last time; `wake` is made for the first.
-    pub(super) fn subscribe<E>(&mut self, wake: impl FnOnce() -> Result<W, E>) -> Result<(), E> {
+    /// Subscribes the connection to what its session asked for. Without a way to wake it, it is given up.
+    #[inline]
+    fn subscribe(&mut self) {
         if self.context.cx.has_subscribed() {
-            if self.mailbox.is_none() {
-                self.mailbox = Some(Mailbox::new(wake()?));
-            }
             let topics = self.context.cx.take_subscribed();
-            self.mailbox.iter().for_each(|mailbox| self.hub.subscribe(self.number, topics.clone(), mailbox));
+            match self.mailbox.take().map_or_else(|| W::new().map(Mailbox::new), Ok) {
+                Ok(mailbox) => {
+                    self.hub.subscribe(self.number, topics, &mailbox);
+                    self.mailbox = Some(mailbox);
+                }
+                Err(_) => drop(self.conversation.abort(&mut self.context)),
+            }
         }
-        Ok(())
     }
 
     /// Tells the session what was published. `false` when nothing was.
@@ -93,8 +105,8 @@ impl<S: Session, W: Wake> ConnectionTask<S, W> {
 
     /// The connection is over: its last counts.
     pub(super) fn finish(mut self, failed: bool) -> Stats {
-        self.conversation.abort(&mut self.context);
-        Stats { closed: 1, failed: u64::from(failed), ..Stats::default() } + self.take_stats()
+        let given_up = !self.conversation.abort(&mut self.context);
+        Stats { closed: 1, failed: u64::from(failed || given_up), ..Stats::default() } + self.take_stats()
     }
 }
 

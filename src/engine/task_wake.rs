@@ -1,6 +1,7 @@
 //! How a task of a runtime is woken.
 
 use super::hub::Wake;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Waker};
 
@@ -22,6 +23,10 @@ impl TaskWake {
 }
 
 impl Wake for TaskWake {
+    fn new() -> io::Result<TaskWake> {
+        Ok(TaskWake::default())
+    }
+
     fn wake(&self) {
         if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
             waker.wake_by_ref();

@@ -62,7 +62,7 @@ pub trait Session {
 /// What a session waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wants {
-    /// Further input.
+    /// Further input. Who wants none learns of the peer's end, and of a drain, only when it wants some again.
     pub read: bool,
     /// To say more as soon as there is room.
     pub produce: bool,
@@ -88,6 +88,13 @@ pub struct Topic(pub u64);
 pub struct Publication {
     pub topic: Topic,
     pub bytes: Arc<[u8]>,
+}
+
+impl Publication {
+    /// Memory that one which waits is reckoned at, for the bounds of what may wait.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.len() + 64
+    }
 }
 
 /// What a shard offers to the sessions it calls.

@@ -55,6 +55,11 @@ impl Ready {
         self.bits & (libc::EPOLLIN | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
     }
 
+    /// The peer is gone, or there is an error to fetch.
+    pub fn broken(self) -> bool {
+        self.bits & (libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
+    }
+
     /// A write will not block: there is room, or an error to fetch.
     pub fn writable(self) -> bool {
         self.bits & (libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0

@@ -260,6 +260,49 @@ fn input_that_is_not_taken_is_offered_again_when_there_is_room() {
     assert!(driver.sent == answers);
 }
 
+/// Says as much as it may, whenever it may.
+struct Filler {
+    heard: usize,
+}
+
+impl Session for Filler {
+    fn received(&mut self, input: &[u8], _out: &mut Out, _cx: &mut Cx) -> usize {
+        self.heard += input.len();
+        input.len()
+    }
+
+    fn writable(&mut self, out: &mut Out, _cx: &mut Cx) {
+        out.write(&vec![7; out.room()]);
+    }
+
+    fn wants(&self) -> Wants {
+        Wants { produce: true, ..Wants::READ }
+    }
+}
+
+#[test]
+fn a_session_that_always_has_more_to_say_hears_all_the_same() {
+    let mut driver = Driver::with(Filler { heard: 0 });
+    for _ in 0..100 {
+        assert!(driver.conversation.wants_receive());
+        driver.receive(1000);
+        driver.send(HIGH_BYTES / 3, 1);
+    }
+    assert_eq!(driver.conversation.session.heard, 100_000);
+    assert!(driver.sent.len() > 10 * HIGH_BYTES);
+}
+
+#[test]
+fn input_that_waits_can_leave_the_receive_buffers() {
+    let mut driver = Driver::with(Lines { line: b"this is what one byte is answered with" });
+    driver.receive(LONGEST);
+    assert!(!driver.conversation.unread.is_empty());
+    driver.conversation.leave_receive_buffers(&mut driver.context.buffers);
+    assert!(driver.context.buffers.filled.is_empty());
+    driver.finish();
+    assert_eq!(driver.sent.len(), LONGEST * 39);
+}
+
 #[test]
 fn who_closes_takes_in_the_rest_until_the_peer_ends_or_the_time_is_over() {
     for peer_ends in [true, false] {

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::engine::buffers::Buffers;
-use crate::engine::conversation::Conversation;
+use crate::engine::conversation::{Conversation, SENDS_PER_TURN};
 use crate::engine::deadlines::Armed;
 use crate::protocol::{Publication, Session};
 use crate::sys::epoll::{Epoll as Poller, Interest, Ready};
@@ -54,6 +54,9 @@ impl<S: Session> ConnectionSlot<S> {
     pub(super) fn on_ready(&mut self, ready: Ready, context: &mut Context) {
         if ready.readable() && self.conversation.wants_receive() {
             self.receive(context);
+        } else if ready.broken() && !self.conversation.has_unsent() {
+            // No call will fetch the error, and the event would come again and again.
+            self.abort(context);
         }
         self.send(context);
     }
@@ -83,11 +86,11 @@ impl<S: Session> ConnectionSlot<S> {
         context.buffers.put(vector);
     }
 
-    /// Sends until nothing is left or the socket takes no more.
+    /// Sends until nothing is left, the socket takes no more, or it is others' turn; the rest has an event of its own.
     #[inline]
     fn send(&mut self, context: &mut Context) {
-        loop {
-            if self.conversation.waiting() > 1 {
+        for _ in 0..SENDS_PER_TURN {
+            if self.conversation.sendable() > 1 {
                 match self.send_many(context) {
                     true => continue,
                     false => return,

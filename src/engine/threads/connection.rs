@@ -2,6 +2,7 @@
 //! as nothing else can happen; otherwise in poll(2), so that it receives while the peer does not read, and sends while the
 //! peer says nothing.
 
+use crate::engine::conversation::SENDS_PER_TURN;
 use crate::engine::hub::Wake;
 use crate::engine::stats::SharedStats;
 use crate::engine::task::ConnectionTask;
@@ -23,6 +24,12 @@ pub(super) struct ThreadWake {
 }
 
 impl ThreadWake {
+    fn clear(&self) {
+        let _ = (&self.receiver).read(&mut [0; 64]);
+    }
+}
+
+impl Wake for ThreadWake {
     fn new() -> io::Result<ThreadWake> {
         let (sender, receiver) = UnixStream::pair()?;
         sender.set_nonblocking(true)?;
@@ -30,12 +37,6 @@ impl ThreadWake {
         Ok(ThreadWake { sender, receiver })
     }
 
-    fn clear(&self) {
-        let _ = (&self.receiver).read(&mut [0; 64]);
-    }
-}
-
-impl Wake for ThreadWake {
     fn wake(&self) {
         // When it is full the thread has been woken already.
         let _ = (&self.sender).write(&[1]);
@@ -63,7 +64,7 @@ impl<S: Session> Connection<S> {
         self.task.tell(|conversation, context| conversation.begin(context));
         let ended = loop {
             match self.turn() {
-                Ok(true) => self.shared_stats.add(&self.task.take_stats()),
+                Ok(true) => {}
                 ended => break ended,
             }
         };
@@ -72,7 +73,6 @@ impl<S: Session> Connection<S> {
 
     /// Sends what there is, then waits and receives. `false` at the end.
     fn turn(&mut self) -> io::Result<bool> {
-        self.task.subscribe(ThreadWake::new)?;
         self.send()?;
         if self.task.conversation.wants_shutdown() {
             let _ = self.socket.shutdown(Shutdown::Write);
@@ -81,6 +81,7 @@ impl<S: Session> Connection<S> {
         if self.task.conversation.finished() {
             return Ok(false);
         }
+        self.shared_stats.add(&self.task.take_stats());
         match self.only_receives() {
             true => self.receive(Blocking::Yes)?,
             false => self.wait()?,
@@ -103,6 +104,7 @@ impl<S: Session> Connection<S> {
         let wake = mailbox.as_ref().map_or(socket.as_fd(), |mailbox| mailbox.wake.receiver.as_fd());
         let mut watched = [Watched::new(socket.as_fd(), receives, sends), Watched::new(wake, mailbox.is_some(), false)];
         poll::wait(&mut watched, self.task.time_left())?;
+        self.task.refresh();
         let [of_socket, of_wake] = watched;
         if of_wake.readable
             && let Some(mailbox) = &mailbox
@@ -125,6 +127,7 @@ impl<S: Session> Connection<S> {
             Blocking::Yes => (&*self.socket).read(&mut vector),
             Blocking::No => socket::receive_without_waiting(&self.socket, &mut vector),
         };
+        self.task.refresh();
         match received {
             Ok(0) => self.task.tell(|conversation, context| conversation.receive_ended(context)),
             Ok(len) => {
@@ -138,9 +141,9 @@ impl<S: Session> Connection<S> {
         Ok(())
     }
 
-    /// Sends until nothing is left or the socket takes no more.
+    /// Sends until nothing is left, the socket takes no more, or it is time to look whether anything has come.
     fn send(&mut self) -> io::Result<()> {
-        loop {
+        for _ in 0..SENDS_PER_TURN {
             let mut segments = std::mem::take(&mut self.task.context.segments);
             self.task.conversation.next_sends(MAX_SEGMENTS, &mut segments);
             if segments.is_empty() {
@@ -162,5 +165,6 @@ impl<S: Session> Connection<S> {
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! One connection as a task: whatever can go on does, sending while it receives and receiving while it sends.
 
+use crate::engine::conversation::SENDS_PER_TURN;
 use crate::engine::stats::SharedStats;
 use crate::engine::task::ConnectionTask;
 use crate::engine::task_timer::TaskTimer;
@@ -59,8 +60,9 @@ impl<S: Session> Connection<S> {
     where
         T: AsyncRead + AsyncWrite + AsFd + Unpin,
     {
+        self.task.refresh();
         loop {
-            self.subscribe(context);
+            self.task.mailbox.iter().for_each(|mailbox| mailbox.wake.register(context));
             let mut progress = self.task.take_deliveries();
             progress |= self.send(stream, context)?;
             if self.task.conversation.wants_shutdown() {
@@ -72,16 +74,11 @@ impl<S: Session> Connection<S> {
             }
             progress |= self.receive(stream, context)?;
             progress |= self.timer.check(&mut self.task, context);
-            self.shared_stats.add_alone(&self.task.take_stats());
             if !progress {
+                self.shared_stats.add_alone(&self.task.take_stats());
                 return Poll::Pending;
             }
         }
-    }
-
-    fn subscribe(&mut self, context: &Context<'_>) {
-        let Ok(()) = self.task.subscribe(|| Ok::<_, std::convert::Infallible>(TaskWake::default()));
-        self.task.mailbox.iter().for_each(|mailbox| mailbox.wake.register(context));
     }
 
     fn receive<T: AsyncRead + Unpin>(&mut self, stream: &mut T, context: &mut Context<'_>) -> Step {
@@ -105,10 +102,10 @@ impl<S: Session> Connection<S> {
         Ok(polled.is_ready())
     }
 
-    /// Sends until nothing is left or the socket takes no more.
+    /// Sends until nothing is left, the socket takes no more, or it is time to look whether anything has come.
     fn send<T: AsyncWrite + Unpin>(&mut self, stream: &mut T, context: &mut Context<'_>) -> Step {
         let mut progress = false;
-        loop {
+        for _ in 0..SENDS_PER_TURN {
             let mut segments = std::mem::take(&mut self.task.context.segments);
             self.task.conversation.next_sends(MAX_SEGMENTS, &mut segments);
             if segments.is_empty() {
@@ -128,5 +125,6 @@ impl<S: Session> Connection<S> {
                 Poll::Pending => return Ok(progress),
             }
         }
+        Ok(progress)
     }
 }

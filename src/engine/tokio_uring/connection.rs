@@ -45,16 +45,15 @@ impl<S: Session> Connection<S> {
     pub(super) async fn serve(mut self) {
         self.task.tell(|conversation, context| conversation.begin(context));
         let ended = self.run().await;
-        // A read that is still under way ends by that; it keeps the socket open until then.
-        let _ = self.stream.shutdown(Shutdown::Both);
         self.shared_stats.add_alone(&self.task.finish(ended.is_err()));
     }
 
     async fn run(&mut self) -> io::Result<()> {
         let (mut reading, mut writing) = (pin!(None), pin!(None));
-        poll_fn(|context| {
+        let ended = poll_fn(|context| {
+            self.task.refresh();
             loop {
-                self.subscribe(context);
+                self.task.mailbox.iter().for_each(|mailbox| mailbox.wake.register(context));
                 let mut progress = self.task.take_deliveries();
                 if writing.is_none()
                     && let Some(segment) = self.task.conversation.next_send()
@@ -75,18 +74,22 @@ impl<S: Session> Connection<S> {
                 }
                 progress |= self.poll_read(&mut reading, context)?;
                 progress |= self.timer.check(&mut self.task, context);
-                self.shared_stats.add_alone(&self.task.take_stats());
                 if !progress {
+                    self.shared_stats.add_alone(&self.task.take_stats());
                     return Poll::Pending;
                 }
             }
         })
-        .await
-    }
-
-    fn subscribe(&mut self, context: &Context<'_>) {
-        let Ok(()) = self.task.subscribe(|| Ok::<_, std::convert::Infallible>(TaskWake::default()));
-        self.task.mailbox.iter().for_each(|mailbox| mailbox.wake.register(context));
+        .await;
+        // What is still under way ends by that. It keeps the socket open, and owns memory that the kernel may touch.
+        let _ = self.stream.shutdown(Shutdown::Both);
+        if let Some(reading) = reading.as_mut().as_pin_mut() {
+            drop(reading.await);
+        }
+        if let Some(writing) = writing.as_mut().as_pin_mut() {
+            drop(writing.await);
+        }
+        ended
     }
 
     fn poll_write<F>(&mut self, writing: &mut Pin<&mut Option<F>>, context: &mut Context<'_>) -> io::Result<bool>

@@ -158,7 +158,7 @@ impl<S: Session> ConnectionSlot<S> {
     /// Sends what waits: one segment as it is, several as one operation.
     #[inline]
     fn send(&mut self, context: &mut Context) {
-        if self.conversation.waiting() > 1 {
+        if self.conversation.sendable() > 1 {
             return self.send_many(context);
         }
         if let Some(segment) = self.conversation.next_send() {
@@ -170,10 +170,9 @@ impl<S: Session> ConnectionSlot<S> {
 
     fn send_many(&mut self, context: &mut Context) {
         let mut gather = context.buffers.gather();
-        self.conversation.next_sends(SEGMENTS_IN_FLIGHT, &mut gather.segments);
-        if gather.segments.is_empty() {
-            return context.buffers.recycle_gather(gather);
-        }
+        // Where the pool cannot grow any more, a slow reader pins one buffer only.
+        let segments = if context.buffers.is_full_grown() { 1 } else { SEGMENTS_IN_FLIGHT };
+        self.conversation.next_sends(segments, &mut gather.segments);
         self.operations += 1;
         let user_data = self.user_data(op::SEND);
         context.buffers.ring.send_gather(self.descriptor, gather, user_data);
@@ -211,6 +210,8 @@ impl<S: Session> ConnectionSlot<S> {
         }
         self.closing = true;
         context.stats.closed += 1;
+        // From here on nothing may be said: the descriptor may soon be another connection's.
+        self.conversation.abort(context);
         match self.descriptor {
             Descriptor::Fd(_) => true,
             Descriptor::Direct(slot) => {

@@ -18,8 +18,8 @@ use crate::units::Nanos;
 const MAX_DIRECT_SLOTS: u32 = 32_768;
 /// Completion queue entries: multishot receives complete without having been submitted.
 const COMPLETIONS: u32 = 4_096;
-/// Receive buffers may grow to this number, the kernel's limit: a slow reader pins one with the answer in flight to it,
-/// so a shard stays able to receive up to that many of them. Memory counts only where it has been written to.
+/// Receive buffers may grow to this number, the kernel's limit: a slow reader pins at least one with what is in flight to
+/// it, so a shard stays able to receive up to that many of them. Memory counts only where it has been written to.
 const MAX_BUFFERS: u32 = 32_768;
 /// Buffers for datagrams may grow to this number, or are as many as were asked for: 64 MiB when all have been filled. A
 /// burst that finds none waits in the socket.

@@ -1,5 +1,6 @@
 //! The ring with its receive buffers, and how many of them are with us: one for streams and datagrams alike.
 
+use super::MAX_BUFFERS;
 use crate::engine::EngineError;
 use crate::engine::buffers::{Buffers, FreeList};
 use crate::sys::uring::{Gather, Group, Lease, Ring};
@@ -36,6 +37,11 @@ impl BufferPool {
     /// Buffers that the kernel can receive into.
     pub(super) fn free(&self, group: Group) -> u32 {
         self.ring.buffer_count(group) - self.leased[group as usize]
+    }
+
+    /// Whether the streams' buffers are as many as there can ever be.
+    pub(super) fn is_full_grown(&self) -> bool {
+        self.ring.buffer_count(Group::Streams) >= MAX_BUFFERS
     }
 
     /// Doubles the number of buffers of a group, as far as its limit allows. `false` at the limit.

@@ -6,13 +6,15 @@ use io_uring::opcode;
 use io_uring::types::{Fd, Fixed};
 
 impl Ring {
-    /// Sends all parts, in order, all of them where the kernel can (MSG_WAITALL, which sends over as many system calls as
-    /// a plain send); check the result nevertheless. They come back with the completion.
+    /// Sends the parts in order, as far as the socket takes them: check the result. They come back with the completion.
+    ///
+    /// Not with MSG_WAITALL, as plain sends are: kernels before 6.2 without the fix of `io_setup_async_msg` (January 2023)
+    /// went on from the wrong part after a short send.
     pub fn send_gather(&mut self, descriptor: Descriptor, mut gather: Box<Gather>, user_data: UserData) {
         let segments = std::mem::take(&mut gather.segments);
         let header = gather.point(segments.iter().map(|segment| segment.bytes(|lease| self.bytes(lease))));
         gather.segments = segments;
-        let flags = (libc::MSG_WAITALL | libc::MSG_NOSIGNAL) as u32;
+        let flags = libc::MSG_NOSIGNAL as u32;
         let entry = match descriptor {
             Descriptor::Fd(fd) => opcode::SendMsg::new(Fd(fd), header).flags(flags).build(),
             Descriptor::Direct(slot) => opcode::SendMsg::new(Fixed(slot), header).flags(flags).build(),
