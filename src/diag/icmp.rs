@@ -14,7 +14,9 @@ pub const HEADER: usize = 8;
 /// Which version of IP, and so of ICMP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
+    /// IPv4 and ICMP (RFC 792).
     V4,
+    /// IPv6 and ICMPv6 (RFC 4443).
     V6,
 }
 
@@ -50,7 +52,9 @@ pub struct EchoId(pub u16);
 /// A message of interest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Icmp<'a> {
+    /// An echo reply.
     Reply(Echo<'a>),
+    /// An error, or advice such as a redirect.
     Error(ErrorMessage),
 }
 
@@ -60,6 +64,7 @@ pub struct Echo<'a> {
     pub id: EchoId,
     /// The lower 16 bits of the sequence number.
     pub sequence: u16,
+    /// What follows the ICMP header.
     pub payload: &'a [u8],
 }
 
@@ -86,9 +91,21 @@ pub struct Quoted {
 /// What identifies a quoted packet. Routers must quote no more than 8 bytes behind its IP header (RFC 792).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuotedHeader {
-    Echo { id: EchoId, sequence: u16 },
-    Udp { source: u16, destination: u16, checksum: u16 },
-    Tcp { source: u16, destination: u16, sequence: u32 },
+    Echo {
+        id: EchoId,
+        sequence: u16,
+    },
+    Udp {
+        source: u16,
+        destination: u16,
+        checksum: u16,
+    },
+    Tcp {
+        source: u16,
+        destination: u16,
+        sequence: u32,
+    },
+    /// Another protocol, or a later fragment.
     Other,
 }
 

@@ -7,22 +7,25 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// A descriptor, and what is waited for or has come.
 #[derive(Clone, Copy, Debug)]
 pub struct Watched<'a> {
+    /// The descriptor.
     pub fd: BorrowedFd<'a>,
+    /// Before [`wait`]: wait for POLLIN; after it: whether that has come.
     pub readable: bool,
+    /// The same for POLLOUT.
     pub writable: bool,
     /// The peer is gone, or there is an error to fetch; waited for in any case.
     pub broken: bool,
 }
 
 impl<'a> Watched<'a> {
-    /// For what `readable` and `writable` say.
+    /// To wait until it is `readable` or `writable`, as far as these are set.
     pub fn new(fd: BorrowedFd<'a>, readable: bool, writable: bool) -> Watched<'a> {
         Watched { fd, readable, writable, broken: false }
     }
 }
 
-/// Waits until something has come, or until so much time has passed; then each states what has come. A signal ends the wait
-/// too.
+/// Waits until an event comes for one of them, or until the timeout (`None`: no limit), and sets the fields of both to what
+/// has come (ppoll(2)). A signal ends the wait too.
 pub fn wait(watched: &mut [Watched<'_>; 2], timeout: Option<Nanos>) -> io::Result<()> {
     let mut polled = watched.map(|one| {
         let read = if one.readable { libc::POLLIN } else { 0 };
@@ -34,7 +37,7 @@ pub fn wait(watched: &mut [Watched<'_>; 2], timeout: Option<Nanos>) -> io::Resul
         tv_nsec: (time.0 % 1_000_000_000) as libc::c_long,
     });
     let time = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: the array has as many entries as are told and outlives the call, and so does the time.
+    // SAFETY: the array has as many entries as its length says and outlives the call, and so does the time.
     let count = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, time, std::ptr::null()) };
     if count < 0 {
         let error = io::Error::last_os_error();

@@ -13,7 +13,9 @@ pub const MAX_SEGMENTS: usize = 8;
 pub enum SendBuffer<R> {
     /// Straight from the buffer they were received into.
     Received(R),
+    /// Written for this send.
     Owned(Vec<u8>),
+    /// Bytes of the program.
     Static(&'static [u8]),
     /// Several connections send them.
     Shared(Arc<[u8]>),
@@ -22,6 +24,7 @@ pub enum SendBuffer<R> {
 /// A part of a buffer that is to be sent.
 #[derive(Debug)]
 pub struct Segment<R> {
+    /// Where the bytes are.
     pub buffer: SendBuffer<R>,
     /// Never empty while it waits to be sent.
     pub range: Range<usize>,
@@ -58,6 +61,7 @@ pub fn io_slices<'a, R>(
 /// A receive buffer that is a vector: its first `len` bytes were received.
 #[derive(Debug)]
 pub struct Filled {
+    /// The whole buffer.
     pub vector: Vec<u8>,
     /// At most the vector's length.
     pub len: usize,

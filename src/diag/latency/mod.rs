@@ -45,8 +45,11 @@ pub enum Direction {
 /// What identifies a flow: the transport and both socket addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowKey {
+    /// TCP or UDP.
     pub transport: IpProtocol,
+    /// The other end.
     pub client: SocketAddr,
+    /// The end with the port that is watched.
     pub server: SocketAddr,
 }
 

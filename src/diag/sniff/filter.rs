@@ -32,12 +32,17 @@ const FRAGMENT_OFFSET: u32 = 0x1fff;
 /// What packets must carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
+    /// IPv4.
     Ip,
+    /// IPv6.
     Ip6,
+    /// ARP.
     Arp,
     /// A number of IP's; the same in both versions, but for ICMP.
     Number(u8),
+    /// ICMP of IPv4.
     Icmp,
+    /// ICMPv6.
     Icmp6,
 }
 

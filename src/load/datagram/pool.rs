@@ -115,7 +115,7 @@ impl<C: DatagramClient> SocketPool<C> {
 
     #[inline]
     fn on_datagram(&mut self, context: &mut Context<'_>, number: usize, bytes: &[u8]) {
-        let ClientSocket { client, tracker, .. } = &mut self.sockets[number];
+        let ClientSocket { client, tracker, admitted, .. } = &mut self.sockets[number];
         let verdict = match client.received(bytes) {
             Ok(Received::Answered { id }) => tracker.received(id, context.tick.done),
             Ok(Received::Pushed { sent }) => return context.pushed(sent),
@@ -123,7 +123,14 @@ impl<C: DatagramClient> SocketPool<C> {
             Err(_) => Verdict::Unknown,
         };
         match verdict {
-            Verdict::Answered(times) => self.on_answered(context, number, times),
+            Verdict::Answered(times) => {
+                if !std::mem::replace(admitted, true) {
+                    context.admit();
+                }
+                self.unanswered -= 1;
+                context.answered(times);
+                context.wake(number);
+            }
             Verdict::Late { expired } => {
                 self.unanswered -= 1;
                 if !expired {
@@ -133,17 +140,6 @@ impl<C: DatagramClient> SocketPool<C> {
             Verdict::Duplicate => {}
             Verdict::Unknown => self.on_corrupt(context),
         }
-    }
-
-    #[inline]
-    fn on_answered(&mut self, context: &mut Context<'_>, number: usize, times: SendTimes) {
-        self.unanswered -= 1;
-        context.answered(times);
-        if !self.sockets[number].admitted {
-            self.sockets[number].admitted = true;
-            context.admit();
-        }
-        context.wake(number);
     }
 
     #[cold]

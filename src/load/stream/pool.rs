@@ -105,7 +105,7 @@ impl<C: StreamClient> ConnectionPool<C> {
 
     #[inline]
     fn on_received(&mut self, context: &mut Context<'_>, number: usize, bytes: &[u8]) {
-        let Connection { client, pipeline, state, .. } = &mut self.connections[number];
+        let Connection { client, pipeline, state, admitted, .. } = &mut self.connections[number];
         match state {
             State::Open | State::Greeting { .. } => {}
             State::Finishing { .. } => return self.fail(context, number, ErrorKind::Corrupt),
@@ -129,22 +129,17 @@ impl<C: StreamClient> ConnectionPool<C> {
         });
         match outcome {
             Err(_) => self.fail(context, number, ErrorKind::Corrupt),
-            Ok(()) if progress => self.on_answered(context, number),
+            Ok(()) if progress => {
+                if !std::mem::replace(admitted, true) {
+                    context.admit();
+                }
+                if self.plan.connect_per_request {
+                    self.leave(context, number, Nanos::ZERO);
+                }
+                context.wake(number);
+            }
             Ok(()) => {}
         }
-    }
-
-    /// At least one request was answered.
-    #[inline]
-    fn on_answered(&mut self, context: &mut Context<'_>, number: usize) {
-        if !self.connections[number].admitted {
-            self.connections[number].admitted = true;
-            context.admit();
-        }
-        if self.plan.connect_per_request {
-            self.leave(context, number, Nanos::ZERO);
-        }
-        context.wake(number);
     }
 
     fn on_sent(&mut self, context: &mut Context<'_>, number: usize, len: usize) {

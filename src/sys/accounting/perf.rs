@@ -260,7 +260,7 @@ mod tests {
     }
 
     /// The counters, or why there are none on standard output.
-    fn open_or_say(event: PerfEvent, threads: &[u32]) -> Option<Counters> {
+    fn open_or_print(event: PerfEvent, threads: &[u32]) -> Option<Counters> {
         Counters::open(event, threads)
             .inspect_err(|missing| println!("skipped: no {}: {}; {}", missing.what, missing.why, missing.remedy))
             .ok()
@@ -269,16 +269,16 @@ mod tests {
     #[test]
     fn system_calls_of_a_thread_and_of_those_it_starts_are_counted() {
         const CALLS: u64 = 5_000;
-        let ((tell, told), (say, said)) = (mpsc::channel(), mpsc::channel::<()>());
+        let ((id_tx, id_rx), (go_tx, go_rx)) = (mpsc::channel(), mpsc::channel::<()>());
         let worker = thread::spawn(move || {
-            tell.send(own_thread()).unwrap();
-            said.recv().unwrap();
+            id_tx.send(own_thread()).unwrap();
+            go_rx.recv().unwrap();
             call(CALLS);
             thread::spawn(|| call(CALLS)).join().unwrap();
         });
-        let counters = open_or_say(PerfEvent::SystemCalls, &[told.recv().unwrap()]);
+        let counters = open_or_print(PerfEvent::SystemCalls, &[id_rx.recv().unwrap()]);
         let before = counters.as_ref().map(|counters| counters.read().unwrap());
-        say.send(()).unwrap();
+        go_tx.send(()).unwrap();
         worker.join().unwrap();
         let Some((counters, before)) = counters.zip(before) else { return };
         let counted = counters.read().unwrap() - before;
@@ -293,7 +293,7 @@ mod tests {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let counters = open_or_say(PerfEvent::SystemCalls, &[child.id()]);
+        let counters = open_or_print(PerfEvent::SystemCalls, &[child.id()]);
         drop(child.stdin.take());
         child.wait().unwrap();
         let Some(counters) = counters else { return };
@@ -324,14 +324,14 @@ mod tests {
             thread::sleep(std::time::Duration::from_millis(1));
         };
         assert!(!polling.is_empty());
-        let Some(counters) = open_or_say(PerfEvent::SystemCalls, &polling) else { return };
+        let Some(counters) = open_or_print(PerfEvent::SystemCalls, &polling) else { return };
         thread::sleep(std::time::Duration::from_millis(50));
         assert_eq!(counters.read().unwrap(), 0);
     }
 
     #[test]
     fn instructions_grow_with_work() {
-        let Some(counters) = open_or_say(PerfEvent::Instructions, &[own_thread()]) else { return };
+        let Some(counters) = open_or_print(PerfEvent::Instructions, &[own_thread()]) else { return };
         let before = counters.read().unwrap();
         (0..100_000u64).fold(0, |sum, i| std::hint::black_box(sum ^ i));
         assert!(counters.read().unwrap() - before > 100_000);

@@ -50,17 +50,17 @@ mod tests {
 
     #[test]
     fn threads_and_children_are_found() {
-        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let (done_tx, done_rx) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             let others = other_threads();
-            let _ = told.recv();
+            let _ = done_rx.recv();
             others
         });
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let all = process_tree_threads(std::process::id());
         child.kill().unwrap();
         child.wait().unwrap();
-        drop(tell);
+        drop(done_tx);
         assert!(all.contains(&(child.id(), child.id())), "{all:?}");
         // SAFETY: takes nothing and cannot fail.
         let own = unsafe { libc::gettid() } as u32;

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 /// A ring's buffer groups: streams receive into the one, datagrams into the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
+    /// For receives on streams.
     Streams = 0,
+    /// For multishot recvmsg.
     Datagrams = 1,
 }
 

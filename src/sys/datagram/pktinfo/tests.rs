@@ -79,11 +79,11 @@ proptest! {
             let mut control = PktInfoBuffer::EMPTY;
             PktInfo { segment: Some(size.into()), local: Some(local) }.write(&mut control);
             let kinds: Vec<_> = cmsgs(control.written()).map(|cmsg| (cmsg.level, cmsg.kind)).collect();
-            let told = match local {
+            let local_kind = match local {
                 Local::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
                 Local::V6(..) => (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO),
             };
-            prop_assert_eq!(kinds, [(libc::SOL_UDP, libc::UDP_SEGMENT), told]);
+            prop_assert_eq!(kinds, [(libc::SOL_UDP, libc::UDP_SEGMENT), local_kind]);
         }
     }
 }
