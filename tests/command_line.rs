@@ -14,6 +14,7 @@ use support::client::{Peer, send_until_stuck};
 use support::datagrams::Client;
 use support::programs;
 use support::server::{Ended, Process, Server, fields, ringmark, run};
+use support::skip::{are_installed, has_openbsd_netcat, skip};
 
 const ENGINES: [&str; 5] = ["uring", "epoll", "threads", "tokio", "tokio-uring"];
 /// An echo listener on a port that the kernel chooses, on an engine that every machine has.
@@ -240,7 +241,7 @@ fn what_makes_no_sense_is_refused_with_advice() {
 #[test]
 fn an_sqpoll_core_that_is_not_there_is_named() {
     if let Some(reason) = support::without_uring() {
-        return println!("skipped: {reason}");
+        return skip(reason);
     }
     let ended = run(["serve", "uring", "--echo", "tcp://127.0.0.1:0", "--sqpoll", "--sqpoll-cpu", "4095"]);
     no_panic(&ended);
@@ -292,7 +293,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 fn a_ping_ends_when_nobody_reads_it_any_more() {
     let ended = shell("(\"$0\" ping -c 0 -i 10ms 127.0.0.1; echo $? >&2) | head -n 1");
     if ended.stderr.starts_with('4') || ended.stderr.contains("ping_group_range") {
-        return println!("skipped: no socket for echo requests is allowed here");
+        return skip("no socket for echo requests is allowed here");
     }
     assert_eq!(ended.stderr, "0\n", "{ended:?}");
 }
@@ -446,13 +447,13 @@ fn without_io_uring(words: &[&str]) -> Command {
 
 #[test]
 fn where_io_uring_is_forbidden_it_says_so_and_others_work() {
-    if !is_installed("python3") {
+    if !are_installed(&["python3"]) {
         return;
     }
     for engine in ["uring", "tokio-uring"] {
         let ended = Process::start(without_io_uring(&["serve", engine, "--echo", "tcp://127.0.0.1:0"])).end();
         if ended.status.code() == Some(77) {
-            return println!("skipped: seccomp filters cannot be installed here");
+            return skip("seccomp filters cannot be installed here");
         }
         no_panic(&ended);
         assert_eq!(ended.status.code(), Some(1), "{ended:?}");
@@ -464,15 +465,6 @@ fn where_io_uring_is_forbidden_it_says_so_and_others_work() {
 }
 
 // Other people's clients
-
-fn is_installed(program: &str) -> bool {
-    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
-    let found = found.is_ok_and(|status| status.success());
-    if !found {
-        println!("skipped: {program} is not installed");
-    }
-    found
-}
 
 /// What a program says to this input.
 fn answer_of(program: &str, words: &[&str], input: &[u8]) -> Vec<u8> {
@@ -491,10 +483,10 @@ fn netcat_and_socat_hear_their_echo() {
     let server = Server::spawn(ringmark(EPOLL), 1);
     let port = server.address(0).port().to_string();
     let message = support::pattern::bytes(5, 0, 30_000);
-    if is_installed("nc") {
+    if has_openbsd_netcat() {
         assert!(answer_of("nc", &["-N", "-w", "20", "127.0.0.1", &port], &message) == message);
     }
-    if is_installed("socat") {
+    if are_installed(&["socat"]) {
         assert!(answer_of("socat", &["-t", "20", "-", &format!("TCP:127.0.0.1:{port}")], &message) == message);
     }
     assert_eq!(server.drain().count("failed"), 0);
@@ -502,7 +494,7 @@ fn netcat_and_socat_hear_their_echo() {
 
 #[test]
 fn curl_hears_its_own_request() {
-    if !is_installed("curl") {
+    if !are_installed(&["curl"]) {
         return;
     }
     let server = Server::spawn(ringmark(EPOLL), 1);

@@ -10,6 +10,7 @@ use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use support::shard::RunningShard;
+use support::skip::skip;
 use support::without_uring;
 
 #[global_allocator]
@@ -30,7 +31,7 @@ fn an_echoed_message_costs_no_allocation() {
         counts::<Epoll>(words);
     }
     if let Some(reason) = without_uring() {
-        return println!("skipped: {reason}");
+        return skip(reason);
     }
     for words in [&[][..], &["--recv", "oneshot"], &["--files", "fd"], &["--gro"]] {
         counts::<Uring>(words);

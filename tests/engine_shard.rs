@@ -239,7 +239,7 @@ macro_rules! suite {
                 if <$engine as ringmark::engine::Engine>::NAME.contains("uring")
                     && let Some(reason) = support::without_uring()
                 {
-                    return println!("skipped: {reason}");
+                    return support::skip::skip(reason);
                 }
                 super::$case::<$engine>(&$words);
             })*

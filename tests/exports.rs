@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 use support::server::Server;
+use support::skip::skip;
 use support::{programs, retry};
 use tempfile::TempDir;
 
@@ -238,7 +239,7 @@ fn may_ping(scene: &Scene) -> bool {
     }
     let required = std::env::var("RINGMARK_REQUIRE_NET").is_ok_and(|value| value == "1");
     assert!(!required, "RINGMARK_REQUIRE_NET=1, but: {}", stderr(&probe));
-    println!("skipped: {}", stderr(&probe));
+    skip(stderr(&probe));
     false
 }
 
@@ -348,7 +349,7 @@ fn python() -> Option<Command> {
     }
     let required = std::env::var("RINGMARK_REQUIRE_PEERS").is_ok_and(|value| value == "1");
     assert!(!required, "RINGMARK_REQUIRE_PEERS=1, but PyPI's hdrhistogram cannot be installed: {reason}");
-    eprintln!("skipped: PyPI's hdrhistogram cannot be installed: {reason}");
+    skip(format_args!("PyPI's hdrhistogram cannot be installed: {reason}"));
     None
 }
 

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::load::peers::{Manner, Peer};
 use support::load::{self, engines, report, ringload};
+use support::skip::skip;
 
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/load/client.py");
 const ROUNDS: usize = 7;
@@ -87,7 +88,7 @@ fn agree(engine: &str, manner: Manner, allowed: f64) {
     let cores = affinity::available().unwrap();
     let peer = pinned_peer(manner, cores.as_slice()[0]);
     if independent(&peer.address, cores.as_slice()[0]).is_none() {
-        return eprintln!("skipped: there is no python3 to run the independent client");
+        return skip("there is no python3 to run the independent client");
     }
     let (begun, mut outcomes) = (Instant::now(), Vec::new());
     while outcomes.len() < ATTEMPTS && begun.elapsed() < PATIENCE {
@@ -100,7 +101,7 @@ fn agree(engine: &str, manner: Manner, allowed: f64) {
         !outcomes.contains(&Outcome::Disagreed),
         "{engine}: the medians are further apart than {allowed}: {outcomes:?}"
     );
-    println!("skipped: the machine is too busy for the independent client to agree with itself");
+    skip("the machine is too busy for the independent client to agree with itself");
 }
 
 fn turn() -> MutexGuard<'static, ()> {
@@ -134,7 +135,7 @@ fn both_see_a_slow_server() {
     let peer = Peer::tcp(Manner::Slow(Duration::from_millis(3)));
     let core = affinity::available().unwrap().as_slice()[0];
     let Some(theirs) = independent(&peer.address, core) else {
-        return eprintln!("skipped: there is no python3 to run the independent client");
+        return skip("there is no python3 to run the independent client");
     };
     let report = report(&ringload("epoll", &peer.address, &["-c", "1", "-d", "250ms"]));
     assert!(theirs > 3e6 && report.latency_ns.p50 as f64 > 3e6, "{theirs} {:?}", report.latency_ns);

@@ -14,6 +14,7 @@ use support::load::{self, engines, report};
 use support::net;
 use support::programs;
 use support::retry;
+use support::skip::skip;
 
 /// A short run with JSON, its figures those of all requests; more words may follow and override.
 fn ringload(engine: &str, address: &str, words: &[&str]) -> Output {
@@ -425,7 +426,7 @@ impl Foreign {
             }
             Err(error) => {
                 assert!(std::env::var_os("RINGMARK_REQUIRE_PEERS").is_none(), "{program}: {error}");
-                eprintln!("skipped: {program}: {error}");
+                skip(format_args!("{program}: {error}"));
                 None
             }
         }

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::load::peers::{self, Manner, Peer};
 use support::load::{self, command, engines, report, ringload};
+use support::skip::skip;
 
 /// Whether it makes a run invalid because of how fast and how busy this machine is.
 fn is_of_the_machine(reason: &Reason) -> bool {
@@ -314,7 +315,7 @@ fn check_accounting(report: &LoadReport) {
             let missing = accounting.unavailable.iter().find(|missing| missing.what == what);
             match (count, missing) {
                 (Some(count), _) => assert!(count.count > 0 && count.requests > 0, "{what}: {count:?}"),
-                (None, Some(missing)) => println!("skipped: {what}: {}; {}", missing.why, missing.remedy),
+                (None, Some(missing)) => skip(format_args!("{what}: {}; {}", missing.why, missing.remedy)),
                 (None, None) => panic!("{what} is neither counted nor told to be missing: {accounting:?}"),
             }
         }

@@ -16,6 +16,7 @@ use support::instantiate;
 use support::net::has_ipv6;
 use support::pattern;
 use support::server::{Server, ringmark};
+use support::skip::skip;
 use tempfile::TempDir;
 
 macro_rules! suite {
@@ -193,7 +194,7 @@ fn a_unix_client_that_does_not_read_holds_up_nobody(cell: &Cell) {
     const UNREAD: u64 = 40;
     let queued = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap_or_default();
     if queued.trim().parse().is_ok_and(|queued: u64| queued >= UNREAD - 5) {
-        return println!("skipped: net.unix.max_dgram_qlen is {queued}");
+        return skip(format_args!("net.unix.max_dgram_qlen is {queued}"));
     }
     let Some(Running { server, place, _directory }) = echo_server(cell, "unixgram:DIRECTORY/echo") else { return };
     // Only a client that is not connected has a limit of its own; others fill the server's send buffer.

@@ -16,6 +16,7 @@ use support::net::can_capture;
 use support::netns::Chain;
 use support::programs;
 use support::server::{Ended, Process, ringmark, run};
+use support::skip::skip;
 use support::wait_until;
 use tempfile::TempDir;
 
@@ -116,7 +117,7 @@ fn lines_are_those_of_tcpdump() {
     }
     for address in [IpAddr::V4(own_address()), "::1".parse().expect("an address")] {
         if TcpListener::bind((address, 0)).is_err() {
-            println!("skipped for {address}: not an address of this machine");
+            skip(format_args!("for {address}: not an address of this machine"));
             continue;
         }
         let directory = directory();
@@ -344,10 +345,10 @@ fn without_the_right_it_says_how_to_get_it() {
         "-c",
         "1",
     ]);
-    let Ok(output) = command.output() else { return println!("skipped: setpriv is not installed") };
+    let Ok(output) = command.output() else { return skip("setpriv is not installed") };
     let stderr = String::from_utf8_lossy(&output.stderr);
     if stderr.contains("setpriv:") {
-        return println!("skipped: {stderr}");
+        return skip(stderr);
     }
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     for part in ["CAP_NET_RAW", "setcap cap_net_raw=ep /", "root"] {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use support::programs;
 use support::server::{Process, Server};
+use support::skip::skip;
 use support::terminal::{Picture, Shown, Terminal};
 
 const WIDE: u16 = 120;
@@ -184,7 +185,7 @@ fn without_echo_requests() -> Option<String> {
 #[test]
 fn the_live_view_of_a_trace_is_a_table_that_ctrl_c_turns_into_the_report() {
     if let Some(reason) = without_echo_requests() {
-        return println!("skipped: {reason}");
+        return skip(reason);
     }
     for columns in [WIDE, NARROW] {
         let words = ["trace", "--icmp", "-c", "0", "-i", "100ms", "127.0.0.1"];
@@ -204,7 +205,7 @@ fn the_live_view_of_a_trace_is_a_table_that_ctrl_c_turns_into_the_report() {
 #[test]
 fn the_live_line_of_a_fast_ping_is_wiped() {
     if let Some(reason) = without_echo_requests() {
-        return println!("skipped: {reason}");
+        return skip(reason);
     }
     let terminal = Terminal::start(programs::ringmark(), &["ping", "-c", "0", "-i", "1ms", "127.0.0.1"], NARROW, &[]);
     terminal.wait_for("answers", |picture| picture[0].ends_with(" otherwise") && !picture[0].starts_with("1 "));
@@ -249,7 +250,7 @@ impl Drop for Chatter {
 fn the_live_view_of_sniffed_latency_gives_way_to_the_report() {
     let packets = socket_caps().into_iter().find(|cap| cap.name == PACKET_SOCKETS).expect("it is among them");
     if let Err(error) = packets.outcome {
-        return println!("skipped: {error}");
+        return skip(error);
     }
     let server = Server::spawn(support::server::ringmark(["serve", "epoll", "--echo", "udp://127.0.0.1:0"]), 1);
     let address = server.listeners[0].rsplit(' ').next().expect("an address").to_owned();

@@ -86,14 +86,13 @@ fn an_open_port_is_reached_and_no_connection_stays() {
 #[test]
 fn a_hop_that_keeps_silent_is_no_loss() {
     let Some(chain) = Chain::new(4) else { return };
-    chain.run(
-        1,
-        "nft -f - <<END
-        table inet silence { chain output { type filter hook output priority 0
+    let table = "table inet silence { chain output { type filter hook output priority 0
             icmp type time-exceeded drop
             icmpv6 type time-exceeded drop
-        }; }\nEND",
-    );
+        }; }";
+    if !chain.filter(1, table) {
+        return;
+    }
     for target in ["10.77.2.2", "fd77:2::2"] {
         let ended = trace(&chain, &[target]);
         expect_code(&ended, 0);
@@ -113,13 +112,12 @@ fn a_hop_that_keeps_silent_is_no_loss() {
 fn a_hop_that_drops_shows_in_all_that_follow() {
     let Some(chain) = Chain::new(4) else { return };
     // Every second packet that would pass through the first router; its own answers are not touched.
-    chain.run(
-        1,
-        "nft -f - <<END
-        table inet loss { chain forward { type filter hook forward priority 0
+    let table = "table inet loss { chain forward { type filter hook forward priority 0
             ip daddr 10.77.2.2 numgen inc mod 2 0 drop
-        }; }\nEND",
-    );
+        }; }";
+    if !chain.filter(1, table) {
+        return;
+    }
     let ended = chain
         .ringmark(0, &["trace", "-c", "20", "-i", "100ms", "--timeout", "1500ms", "--format", "json", "10.77.2.2"]);
     expect_code(&ended, 0);
@@ -134,13 +132,12 @@ fn a_hop_that_drops_shows_in_all_that_follow() {
 #[test]
 fn where_the_way_is_refused_it_ends() {
     let Some(chain) = Chain::new(3) else { return };
-    chain.run(
-        1,
-        "nft -f - <<END
-        table inet filter { chain forward { type filter hook forward priority 0
+    let table = "table inet filter { chain forward { type filter hook forward priority 0
             ip daddr 10.99.0.1 reject with icmp type admin-prohibited
-        }; }\nEND",
-    );
+        }; }";
+    if !chain.filter(1, table) {
+        return;
+    }
     for way in WAYS {
         let ended = trace(&chain, &[way, &["10.99.0.1"]].concat());
         expect_code(&ended, 1);

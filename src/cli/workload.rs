@@ -184,6 +184,10 @@ fn taking<const CELLS: bool>(argument: Arg, property: &'static Property) -> Arg 
             let words = words.iter().map(|(word, help)| PossibleValue::new(*word).help(*help));
             argument.value_name(name).value_parser(PossibleValuesParser::new(words))
         }
+        Value::DatagramProtocol(name) => {
+            let protocols = DatagramProtocol::value_variants().iter().filter_map(DatagramProtocol::to_possible_value);
+            argument.value_name(name).value_parser(PossibleValuesParser::new(protocols))
+        }
         Value::Text(name) if several::<CELLS>(property).is_some() => argument
             .value_name(name)
             .action(ArgAction::Append)

@@ -215,7 +215,7 @@ impl<S: ShardService> EpollShard<S> {
         self.idle_policy.deadline = Some(self.shard.clock.now() + self.shard.drain_timeout);
         self.shard.listeners.clear();
         for key in self.connections.keys() {
-            self.with(key, |slot, context| slot.end_input(context));
+            self.with(key, |slot, _| slot.end_input());
         }
         self.datagrams.begin_drain().for_each(|index| self.on_datagrams(index));
     }

@@ -79,6 +79,7 @@ fn named<T: ValueEnum>(what: &'static str, name: &str) -> Result<T, ConfigError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::{DatagramProtocol, EngineKind, WaitMode};
     use crate::record::workload::{Defaults, PROPERTIES, Property, Value};
 
     fn config(typed: &[(&Property, &str)]) -> Result<Config, ConfigError> {
@@ -86,13 +87,24 @@ mod tests {
         Config::new("udp://127.0.0.1:1".parse().unwrap(), workload, Surroundings::default())
     }
 
+    fn property(option: &str) -> &'static Property {
+        PROPERTIES.iter().find(|property| property.option == Some(option)).unwrap()
+    }
+
+    fn names<T: ValueEnum>() -> Vec<String> {
+        T::value_variants().iter().filter_map(|one| Some(one.to_possible_value()?.get_name().to_owned())).collect()
+    }
+
     #[test]
-    fn every_word_that_may_be_typed_is_known() {
-        for property in PROPERTIES {
-            let Value::OneOf(_, words) = property.value else { continue };
-            assert!(words.iter().all(|(word, _)| config(&[(property, word)]).is_ok()), "{words:?}");
+    fn what_may_be_typed_is_what_there_is() {
+        for (option, known) in [("engine", names::<EngineKind>()), ("timer", names::<WaitMode>())] {
+            let Value::OneOf(_, words) = property(option).value else { panic!("{option} is one of some words") };
+            assert_eq!(words.iter().map(|(word, _)| *word).collect::<Vec<_>>(), known);
         }
-        let engine = PROPERTIES.iter().find(|property| property.option == Some("engine")).unwrap();
-        assert!(config(&[(engine, "magic")]).unwrap_err().to_string().contains("no engine named 'magic'"));
+        for name in names::<DatagramProtocol>() {
+            assert_eq!(config(&[(property("speak"), &name)]).unwrap().datagrams.protocol.name(), name);
+        }
+        let magic = config(&[(property("engine"), "magic")]).unwrap_err();
+        assert!(matches!(magic, ConfigError::Unknown { what: "engine", .. }));
     }
 }

@@ -38,16 +38,15 @@ impl<S: Session> ConnectionSlot<S> {
     pub(super) fn begin(&mut self, draining: bool, context: &mut Context) {
         self.conversation.begin(context);
         if draining {
-            self.end_input(context);
+            self.end_input();
         }
         self.send(context);
     }
 
     /// Treats the connection as if the peer had sent its end of stream.
-    pub(super) fn end_input(&mut self, context: &mut Context) {
-        if self.socket.shutdown(Shutdown::Read).is_err() {
-            self.abort(context);
-        }
+    pub(super) fn end_input(&mut self) {
+        // It fails where both ends have closed already, or the peer has reset it; receiving tells which.
+        let _ = self.socket.shutdown(Shutdown::Read);
     }
 
     #[inline]

@@ -156,16 +156,7 @@ pub const PROPERTIES: &[Property] = &[
     },
     Property {
         option: Some("speak"),
-        value: Value::OneOf(
-            "SERVER",
-            &[
-                ("echo", "An echo server's: a sequence number of 8 bytes, all come back as they went"),
-                (
-                    "sockperf",
-                    "`sockperf server`'s: its header of 14 bytes, in which the answer's flags may differ from the request's",
-                ),
-            ],
-        ),
+        value: Value::DatagramProtocol("SERVER"),
         help: "What the server is; a plain echo answers either",
         only: Some(Transport::Datagram),
         defaults: [Preset::Follows("echo", |load| {
@@ -242,7 +233,7 @@ pub const PROPERTIES: &[Property] = &[
         value: Value::Text("SHARE"),
         help: "Errors that do not make a run invalid, as a share of all requests: 0.1%. A wrong byte always does",
         defaults: [Preset::Follows("none", |_| ()); 2],
-        get: |load| load.generator.allow_errors.map(share),
+        get: |load| share(load.generator.allow_errors),
         set: |load, typed| {
             put(&mut load.generator.allow_errors, parsed(typed).map(|most: Fraction| Some(most.value())))
         },
@@ -254,7 +245,7 @@ pub const PROPERTIES: &[Property] = &[
         help: "Lost and late datagrams that do not make a run invalid, as a share of all requests: 5%",
         only: Some(Transport::Datagram),
         defaults: [Preset::Follows("1%", |_| ()); 2],
-        get: |load| load.generator.max_loss.map(share),
+        get: |load| share(load.generator.max_loss),
         set: |load, typed| {
             let most = parsed(typed).map(|most: Fraction| Some(most.value()).filter(|most| *most != USUAL_MAX_LOSS));
             put(&mut load.generator.max_loss, most)
@@ -383,8 +374,8 @@ fn nanos(time: u64) -> String {
     format!("{time}ns")
 }
 
-fn share(fraction: f64) -> String {
-    if fraction == 1.0 { "100%".to_owned() } else { fraction.to_string() }
+fn share(share: Option<f64>) -> Option<String> {
+    share.and_then(Fraction::new).map(Fraction::typed)
 }
 
 fn text(value: Option<impl Display>) -> String {

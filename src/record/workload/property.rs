@@ -35,6 +35,8 @@ pub enum Value {
     Text(&'static str),
     /// One of these words, each with what it means. The second name is that of the value.
     OneOf(&'static str, &'static [(&'static str, &'static str)]),
+    /// The name of a protocol that the generator speaks in datagrams: those are registered where they are implemented.
+    DatagramProtocol(&'static str),
 }
 
 /// How `ringmark compare` has a property.

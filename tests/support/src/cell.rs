@@ -1,6 +1,7 @@
 //! What a suite is instantiated for: an engine and its options.
 
 use super::server::Server;
+use crate::skip::skip;
 use std::thread;
 
 /// The words after `ringmark serve`.
@@ -15,13 +16,13 @@ impl Cell {
         if self.engine.contains("uring")
             && let Some(reason) = super::without_uring()
         {
-            println!("skipped: {reason}");
+            skip(reason);
             return None;
         }
         if self.options.windows(2).any(|pair| pair == ["--cores", "2"])
             && thread::available_parallelism().is_ok_and(|cores| cores.get() < 2)
         {
-            println!("skipped: two shards need two cores");
+            skip("two shards need two cores");
             return None;
         }
         Some([&[self.engine], self.options, more].concat())

@@ -1,11 +1,12 @@
 //! What a test on packets needs of the machine: the right to capture, other people's programs, and IPv6.
 
+use crate::skip::{is_required, skip};
 use ringmark::sys::packet::{Device, Tap};
 use std::process::Command;
 
 /// Whether there is an IPv6 loopback; says so where not.
 pub fn has_ipv6() -> bool {
-    std::net::UdpSocket::bind("[::1]:0").inspect_err(|error| println!("skipped for [::1]: {error}")).is_ok()
+    std::net::UdpSocket::bind("[::1]:0").inspect_err(|error| skip(format_args!("for [::1]: {error}"))).is_ok()
 }
 
 /// Whether packets may be captured here, and all these programs are here; says what is missing.
@@ -19,8 +20,8 @@ pub fn can_capture(programs: &[&str]) -> bool {
         Some(format!("{absent} is not installed"))
     });
     let Some(reason) = lacking else { return true };
-    let required = std::env::var("RINGMARK_REQUIRE_NET").is_ok_and(|value| value == "1");
+    let required = is_required("RINGMARK_REQUIRE_NET");
     assert!(!required, "RINGMARK_REQUIRE_NET=1, but: {reason}");
-    println!("skipped: {reason}");
+    skip(reason);
     false
 }

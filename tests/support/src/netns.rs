@@ -5,6 +5,7 @@
 use super::programs;
 use super::server::{Ended, Process};
 use super::wait_until;
+use crate::skip::{are_installed, is_required, skip};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -24,9 +25,9 @@ impl Chain {
     pub fn new(length: usize) -> Option<Chain> {
         static REASON: OnceLock<Option<String>> = OnceLock::new();
         if let Some(reason) = REASON.get_or_init(missing) {
-            let required = std::env::var("RINGMARK_REQUIRE_NET").is_ok_and(|value| value == "1");
+            let required = is_required("RINGMARK_REQUIRE_NET");
             assert!(!required, "RINGMARK_REQUIRE_NET=1, but: {reason}");
-            println!("skipped: {reason}");
+            skip(reason);
             return None;
         }
         let mut chain = Chain { names: Vec::new() };
@@ -86,6 +87,19 @@ impl Chain {
     pub fn run(&self, index: usize, script: &str) {
         let output = self.command(index, "sh").args(["-c", script]).output().expect("ip runs");
         assert!(output.status.success(), "{script}: {output:?}");
+    }
+
+    /// Lets a namespace handle packets as this table of nftables says. `false` where it cannot, which is told.
+    ///
+    /// # Panics
+    /// As [`are_installed`].
+    #[track_caller]
+    pub fn filter(&self, index: usize, table: &str) -> bool {
+        let can = are_installed(&["nft"]);
+        if can {
+            self.run(index, &format!("nft -f - <<END\n{table}\nEND"));
+        }
+        can
     }
 
     /// A program in a namespace.

@@ -1,5 +1,6 @@
 //! Runs whose figures other programs or a hypervisor may spoil: repeated only where something says that they did.
 
+use crate::skip::skip;
 use ringmark::record::{LoadReport, Reason};
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,7 +81,7 @@ pub fn if_not_counted<T>(mut run: impl FnMut() -> T, reasons: impl Fn(&T) -> Vec
     }
     match mute {
         true => excuse(least),
-        false => println!("skipped: every attempt was disturbed"),
+        false => skip("every attempt was disturbed"),
     }
     None
 }
@@ -92,7 +93,7 @@ fn excuse(least: Duration) {
         least >= STOOD_STILL,
         "{ATTEMPTS} attempts were in vain, and in one a sleeping thread was only {least:?} late"
     );
-    println!("skipped: in every attempt the machine stood still for {least:?} or longer");
+    skip(format_args!("in every attempt the machine stood still for {least:?} or longer"));
 }
 
 /// Why trials of a stored comparison do not count, for [`again`].

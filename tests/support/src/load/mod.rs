@@ -4,6 +4,7 @@ pub mod faults;
 pub mod peers;
 
 use super::programs;
+use crate::skip::skip;
 use ringmark::record::LoadReport;
 use ringmark::sys::uring;
 use std::process::{Command, Output, Stdio};
@@ -14,7 +15,7 @@ pub fn engines() -> Vec<&'static str> {
     if std::env::var_os("RINGMARK_REQUIRE_URING").is_some() {
         usable.as_ref().expect("RINGMARK_REQUIRE_URING is set");
     } else if let Err(reason) = &usable {
-        eprintln!("skipped for io_uring: {reason}");
+        skip(format_args!("for io_uring: {reason}"));
     }
     let uring = usable.is_ok().then_some("uring");
     uring.into_iter().chain(["epoll"]).collect()
