@@ -48,7 +48,8 @@ impl<'a> Graph<'a> {
     fn resolve(&self, path: &[String], hops: usize) -> Option<usize> {
         let depth = (1..=path.len()).rev().find(|depth| self.files.contains_key(&path[..*depth]))?;
         let file = self.files[&path[..depth]];
-        let Some(name) = path.get(depth) else { return Some(file) };
+        // Which of all its names are meant is not said.
+        let Some(name) = path.get(depth).filter(|name| *name != "*") else { return Some(file) };
         let imported = self.imports[file].iter().find(|one| one.name.as_ref() == Some(name));
         match imported {
             Some(one) if hops < MAX_HOPS && one.path != path => self.resolve(&one.path, hops + 1).or(Some(file)),
@@ -154,6 +155,9 @@ fn parents_children_and_tests_are_no_circle() {
         ("src/z/a/b.rs", "use crate::z::f; pub(in crate::z) fn g() {}"),
         ("src/m/a.rs", "macro_rules! all { () => { $crate::m::b::B } }"),
         ("src/m/b.rs", "use super::a;"),
+        ("src/n/mod.rs", "mod a; mod b; pub use b::*;"),
+        ("src/n/a.rs", "use super::*;"),
+        ("src/n/b.rs", "use super::a;"),
     ];
     assert_eq!(circles_of(&files), [""; 0]);
 }

@@ -1,10 +1,11 @@
-//! Holds the house: who imports whom, where `unsafe` may be, how long things
+//! Holds the house: who imports whom, that no files need each other in a circle, where `unsafe` may be, how long things
 //! may get. Reads the sources as text.
 
 mod graph;
 mod imports;
 mod source;
 
+use graph::Graph;
 use imports::imports;
 use source::{Source, function_lines, line_of, places, root, sources};
 use std::fs;
@@ -155,6 +156,11 @@ fn nothing_is_left_undone() {
         }
     }
     expect_none(problems);
+}
+
+#[test]
+fn no_files_need_each_other_in_a_circle() {
+    expect_none(Graph::new(&sources(&["src"])).circles());
 }
 
 #[test]
