@@ -2,7 +2,8 @@
 
 use crate::cli::stderr;
 use crate::record::file;
-use crate::report::export::{ExportFormat, Part};
+use crate::report::export::Part;
+use crate::report::formats::ExportFormat;
 use crate::report::result::StoredResult;
 use crate::report::threshold::{Metric, Subject, Threshold};
 use anyhow::{Context, Result};

@@ -1,6 +1,6 @@
 //! A contestant compared with itself, again and again: how often a difference is claimed where there is none.
 
-use super::baseline_diff::{Compared, DiffError};
+use super::compared::{Compared, DiffError};
 use super::json;
 use super::result::{Rows, Series, StoredResult, Table};
 use super::verdict::{short_name, verdict};

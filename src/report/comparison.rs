@@ -1,6 +1,6 @@
 //! A comparison as a result.
 
-use super::baseline_diff::{Compared, DiffError, Side, SideRecord, fields};
+use super::compared::{Compared, DiffError, Side, SideRecord, fields};
 use super::result::{LATENCIES, Rows, Series, StoredResult, Table, shown};
 use super::threshold::{Metric, Subject, latency_figures, lost};
 use super::verdict::{conclusion, short_name};

@@ -1,13 +1,7 @@
-//! The seam of the exporters: a result in, text out. A format is one file beside this one and one line in [`Form`].
+//! The seam of the exporters: a result in, text out. A format is one file beside this one and one line in [`super::formats`].
 
-use super::csv::Csv;
-use super::hgrm::Hgrm;
-use super::hlog::Hlog;
-use super::json::Json;
-use super::markdown::Markdown;
 use super::result::StoredResult;
 use crate::record::histogram::HistogramError;
-use std::str::FromStr;
 
 /// Turns a result into text of some format.
 pub trait Exporter {
@@ -38,47 +32,6 @@ pub enum ExportError {
     Histogram(#[from] HistogramError),
     #[error("it has no trials to export; only json and text hold it")]
     NoTrials,
-}
-
-/// The formats there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExportFormat {
-    Json,
-    Csv,
-    Markdown,
-    Hlog,
-    Hgrm,
-}
-
-const FORMATS: [(&str, ExportFormat); 5] = [
-    ("json", ExportFormat::Json),
-    ("csv", ExportFormat::Csv),
-    ("md", ExportFormat::Markdown),
-    ("hlog", ExportFormat::Hlog),
-    ("hgrm", ExportFormat::Hgrm),
-];
-
-impl ExportFormat {
-    pub fn exporter(self) -> &'static dyn Exporter {
-        match self {
-            ExportFormat::Json => &Json,
-            ExportFormat::Csv => &Csv,
-            ExportFormat::Markdown => &Markdown,
-            ExportFormat::Hlog => &Hlog,
-            ExportFormat::Hgrm => &Hgrm,
-        }
-    }
-}
-
-impl FromStr for ExportFormat {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<ExportFormat, String> {
-        let found = FORMATS.iter().find(|(name, _)| *name == text);
-        found
-            .map(|(_, form)| *form)
-            .ok_or_else(|| format!("'{text}' is no format; there are {}", FORMATS.map(|(name, _)| name).join(", ")))
-    }
 }
 
 /// Letters, digits and a few signs of a name; anything else becomes `_`, runs of it one.
@@ -121,18 +74,6 @@ pub(super) mod tests {
     pub fn only(parts: Vec<Part>) -> String {
         assert!(parts.len() == 1 && parts[0].name.is_none(), "{parts:?}");
         parts.into_iter().map(|part| part.text).collect()
-    }
-
-    #[test]
-    fn every_format_takes_a_run_and_a_comparison() {
-        for (name, form) in FORMATS {
-            assert_eq!(name.parse(), Ok(form));
-            for result in all() {
-                let parts = form.exporter().export(&*result).unwrap();
-                assert!(parts.iter().all(|part| part.text.ends_with('\n')), "{name}: {parts:?}");
-            }
-        }
-        assert!("xml".parse::<ExportFormat>().unwrap_err().contains("json, csv, md, hlog, hgrm"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A single run of the generator as a result. Everything in its text is in the JSON too.
 
 use super::accounting::missing;
-use super::baseline_diff::{Compared, DiffError, Side, SideRecord, fields};
+use super::compared::{Compared, DiffError, Side, SideRecord, fields};
 use super::datagrams::describe;
 use super::derive::{self, use_of};
 use super::result::{LATENCIES, Rows, Series, StoredResult, Table, shown};

@@ -4,11 +4,13 @@
 mod aa;
 pub mod accounting;
 pub mod baseline_diff;
+pub mod compared;
 mod comparison;
 mod csv;
 pub mod datagrams;
 pub mod derive;
 pub mod export;
+pub mod formats;
 mod hgrm;
 mod hlog;
 mod interrupts;

@@ -1,7 +1,7 @@
 //! The seam between results and formats: what a kind of result offers, and which kinds there are. A kind is one file
 //! beside this one and one line in [`KINDS`]; formats know none of them.
 
-use super::baseline_diff::{Compared, DiffError};
+use super::compared::{Compared, DiffError};
 use super::threshold::Subject;
 use crate::record::histogram::HistogramError;
 use crate::record::{
