@@ -11,7 +11,7 @@ use super::thread_plan::ThreadPlan;
 use super::tick::{ReadyQueue, Tick};
 use crate::units::Nanos;
 
-/// See the module's description.
+/// What one thread knows of the run and has measured.
 #[derive(Debug)]
 pub struct Context<'a> {
     pub shared: &'a Shared,

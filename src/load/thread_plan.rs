@@ -6,7 +6,7 @@ use crate::protocol::client::ClientConfig;
 use crate::protocol::{pattern::Pattern, size_distribution::SizeDistribution};
 use crate::units::{Address, Nanos};
 
-/// See the module's description.
+/// The share of one thread in the load.
 #[derive(Clone, Debug)]
 pub struct ThreadPlan {
     pub target: Address,

@@ -5,8 +5,8 @@
 //! many requests may be in flight or when they were sent: the load generator does, which numbers the requests of a
 //! connection from 0 and is notified which of them were answered. Any chunking of the same input means the same.
 //!
-//! Adding one: a file with a type that implements one of the traits or both, and a line in [`for_each_stream_client`]
-//! or [`for_each_datagram_client`]. The generator is compiled for each, so that no message costs dynamic dispatch.
+//! Adding one: a file with a type that implements one of the traits or both, and a line in [`crate::for_each_stream_client`]
+//! or [`crate::for_each_datagram_client`]. The generator is compiled for each, so that no message costs dynamic dispatch.
 
 use super::pattern::Pattern;
 use super::size_distribution::SizeDistribution;
@@ -110,7 +110,7 @@ macro_rules! for_each_stream_client {
     };
 }
 
-/// As [`for_each_stream_client`], of the protocols that it speaks in datagrams and their [`DatagramClient`]s.
+/// As [`crate::for_each_stream_client`], of the protocols that it speaks in datagrams and their [`DatagramClient`]s.
 #[macro_export]
 macro_rules! for_each_datagram_client {
     ($apply:ident) => {

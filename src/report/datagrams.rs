@@ -13,7 +13,7 @@ pub fn missing_share(record: &DatagramRecord) -> String {
     }
 }
 
-/// All that happened to them, at whose door a loss lies, in one sentence without a full stop.
+/// What became of the datagrams, and where lost ones were lost, in one sentence without a full stop.
 pub fn describe(record: &DatagramRecord) -> String {
     let DatagramRecord { sent, answered, duplicated, reordered, corrupt, .. } = record;
     let mut parts = vec![format!("{sent} sent, {answered} answered, {}", record.losses())];

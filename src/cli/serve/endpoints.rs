@@ -17,7 +17,7 @@ impl Endpoints {
     /// # Errors
     /// An address is named twice.
     pub fn or_default(self) -> anyhow::Result<Vec<(Kind, Endpoint)>> {
-        refuse_twins(&self.0)?;
+        reject_duplicates(&self.0)?;
         match self.0.is_empty() {
             true => Ok(vec![(Kind::Echo, DEFAULT.parse()?)]),
             false => Ok(self.0),
@@ -73,17 +73,17 @@ fn spoken(kind: Kind, mut endpoint: Endpoint) -> Result<Endpoint, clap::Error> {
 }
 
 /// Two listeners at one address would fail as if another program had it.
-fn refuse_twins(endpoints: &[(Kind, Endpoint)]) -> anyhow::Result<()> {
+fn reject_duplicates(endpoints: &[(Kind, Endpoint)]) -> anyhow::Result<()> {
     let open = |endpoint: &Endpoint| matches!(endpoint.location, SocketLocation::Ip { port: 0, .. });
     let meet = |one: &Endpoint, other: &Endpoint| {
         let transports = one.transport.zip(other.transport);
         one.location == other.location && transports.is_none_or(|(one, other)| one == other) && !open(one)
     };
-    let twin = endpoints
+    let duplicate = endpoints
         .iter()
         .enumerate()
         .find(|(index, (_, one))| endpoints[..*index].iter().any(|(_, other)| meet(one, other)));
-    match twin {
+    match duplicate {
         Some((_, (_, twin))) => {
             anyhow::bail!("{} is named twice; leave one out, or choose another port", twin.location)
         }

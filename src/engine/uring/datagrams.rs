@@ -342,7 +342,7 @@ fn count_sent(stats: &mut Stats, result: Result<u32, Errno>, datagrams: u64) {
     }
 }
 
-/// Whether a receive that failed so can be tried again at once: news of an earlier answer (ip(7), IP_RECVERR), or it was
+/// Whether a receive that failed so can be tried again at once: the error of an earlier answer (ip(7), IP_RECVERR), or it was
 /// cancelled. Others may last.
 fn concerns_one_datagram(errno: i32) -> bool {
     let of_the_network = matches!(

@@ -233,7 +233,7 @@ impl<S: Service + DatagramService> UringShard<S> {
                 self.context.buffers.ring.cancel_accept(op::on_socket(op::ACCEPT, index), direct, op::NOBODY);
             }
         }
-        // The sockets live until the accepts have ended; then newcomers are refused.
+        // The sockets live until the accepts have ended; then what is accepted is refused.
         self.shard.listeners.clear();
         for key in self.connections.keys() {
             self.with(key, |slot, context| slot.end_input(context));

@@ -72,7 +72,7 @@ pub trait Writer: FnMut(usize, &mut [u8]) -> usize {}
 
 impl<F: FnMut(usize, &mut [u8]) -> usize> Writer for F {}
 
-/// See the module's description for the contract.
+/// Sends and receives the datagrams of one thread's sockets, which are named by numbers.
 pub trait DatagramEngine: Engine {
     fn open(&mut self, number: usize, socket: Socket) -> io::Result<()>;
 

@@ -53,7 +53,7 @@ struct ClientSocket<C> {
     drops: Option<u32>,
 }
 
-/// See the module's description.
+/// The datagram sockets of one thread, each with its client of protocol `C`.
 pub struct SocketPool<C> {
     plan: ThreadPlan,
     sockets: Vec<ClientSocket<C>>,

@@ -53,7 +53,7 @@ impl Counts {
     }
 }
 
-/// See the module's head.
+/// What became of one socket's requests.
 ///
 /// A request's fate is known to the end of the run, at a cost that does not grow with it: what is neither in flight nor
 /// overdue was answered, and the overdue are few, a compressed set of bits.

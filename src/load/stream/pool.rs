@@ -64,7 +64,7 @@ struct Connection<C> {
     made: u64,
 }
 
-/// See the module's description.
+/// The stream connections of one thread, each with its client of protocol `C`.
 #[derive(Debug)]
 pub struct ConnectionPool<C> {
     plan: ThreadPlan,

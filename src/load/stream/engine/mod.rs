@@ -47,7 +47,7 @@ pub enum Event<'a> {
     Closed,
 }
 
-/// See the module's description for the contract.
+/// Connects, sends and receives on one thread's connections, which are named by numbers.
 pub trait StreamEngine: Engine {
     fn connect(&mut self, connection: usize) -> io::Result<()>;
 
