@@ -200,6 +200,12 @@ impl<S: Session, R> Conversation<S, R> {
         self.wants.close || self.wants.read && !self.paused && self.unread.is_empty()
     }
 
+    /// Whether the session may say something that no input has brought about.
+    #[inline]
+    pub fn speaks_unasked(&self) -> bool {
+        self.wants.produce || self.wants.deadline.is_some()
+    }
+
     /// The peer's end of stream has been received, or the connection was aborted.
     #[inline]
     pub fn receiving_is_over(&self) -> bool {

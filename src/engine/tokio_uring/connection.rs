@@ -68,7 +68,7 @@ impl<S: Session> Connection<S> {
                 if self.task.conversation.finished() {
                     return Poll::Ready(Ok(()));
                 }
-                if reading.is_none() && self.task.conversation.wants_receive() {
+                if reading.is_none() && self.may_read(writing.is_some()) {
                     let room = self.task.context.buffers.buffer();
                     reading.set(Some(read(self.stream.clone(), room)));
                 }
@@ -90,6 +90,14 @@ impl<S: Session> Connection<S> {
             drop(writing.await);
         }
         ended
+    }
+
+    /// Whether to begin a read. Where only input brings answers about, it waits for the answer before to be sent: then it is
+    /// likelier to find its data there, and the kernel need not watch the socket for it.
+    fn may_read(&self, writes: bool) -> bool {
+        let conversation = &self.task.conversation;
+        let at_once = !writes || conversation.speaks_unasked() || self.task.mailbox.is_some();
+        at_once && conversation.wants_receive()
     }
 
     fn poll_write<F>(&mut self, writing: &mut Pin<&mut Option<F>>, context: &mut Context<'_>) -> io::Result<bool>
