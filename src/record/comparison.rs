@@ -1,7 +1,8 @@
 //! What a comparison stores: the raw trials, and the figures derived from them.
 
 use super::{
-    DatagramRecord, GeneratorSettings, LatencyRecord, LoadReport, QuantileRecord, Reason, Shape, UseRecord, reason,
+    DatagramRecord, FloorRecord, GeneratorSettings, LatencyRecord, LoadReport, QuantileRecord, RatiosRecord, Reason,
+    Shape, SlicesRecord, UseRecord, reason,
 };
 use crate::stats::{Interval, PairedRatio};
 use schemars::JsonSchema;
@@ -48,6 +49,9 @@ pub struct CompareReport {
     /// When the rounds end, where their number was not fixed.
     #[serde(default)]
     pub limits: Option<LimitsRecord>,
+    /// How the load passed from one contestant to the next within a round; `None` where each had trials of its own.
+    #[serde(default)]
+    pub slices: Option<SlicesRecord>,
     /// Name of the contestant that the others are compared to.
     pub baseline: String,
     pub stopped: Stopped,
@@ -101,6 +105,9 @@ pub struct CellRecord {
     /// Why no further round of it was run; `None` of a cell that was not run to its end.
     #[serde(default)]
     pub stopped: Option<Stopped>,
+    /// What the kernel alone takes under this workload; `None` where it was not measured.
+    #[serde(default)]
+    pub floor: Option<FloorRecord>,
     pub contestants: Vec<ContestantRecord>,
 }
 
@@ -115,6 +122,10 @@ pub struct ContestantRecord {
     #[serde(flatten, with = "reason::unavailable")]
     #[schemars(with = "reason::unavailable::Stored")]
     pub unavailable: Option<Reason>,
+    /// It does not do what is asked of it: it does not start, ends under load, or answers wrong.
+    #[serde(flatten, with = "reason::broken")]
+    #[schemars(with = "reason::broken::Stored")]
+    pub broken: Option<Reason>,
     /// Median over the valid rounds.
     pub throughput_per_s: Option<f64>,
     /// Of the added histograms of the valid rounds.
@@ -136,6 +147,12 @@ pub struct ContestantRecord {
     /// [`LoadReport::score`] relative to the baseline's in the same round: of a closed loop the throughput.
     pub ratio: Option<RatioRecord>,
     pub verdict: Option<Verdict>,
+    /// All that is judged.
+    #[serde(default)]
+    pub ratios: RatiosRecord,
+    /// CPU time of both ends per request, as a multiple of the floor's.
+    #[serde(default)]
+    pub floor_multiple: Option<f64>,
     /// Valid rounds.
     pub rounds: u64,
     /// Valid rounds that stand apart from the others. They count all the same.
@@ -171,22 +188,29 @@ pub struct OutlierRecord {
     pub score: f64,
 }
 
-/// What the ratio says.
+/// What a ratio says. Throughput and latency are faster or slower, CPU time per request is less or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
     #[serde(rename = "faster")]
     Faster,
     #[serde(rename = "slower")]
     Slower,
+    #[serde(rename = "less")]
+    Less,
+    #[serde(rename = "more")]
+    More,
     #[serde(rename = "no difference shown")]
     NoDifferenceShown,
     #[serde(rename = "baseline")]
     Baseline,
     #[serde(rename = "too few rounds")]
     TooFewRounds,
+    /// [`ContestantRecord::broken`] says why.
+    #[serde(rename = "broken")]
+    Broken,
 }
 
-/// One trial: one server process and one generator process. Exactly one of `load` and `failed` is there.
+/// One trial: one server process and one generator process; of a comparison in slices, all slices of a round. Exactly one of `load` and `failed` is there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrialRecord {
     /// From 1.

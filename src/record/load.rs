@@ -1,6 +1,6 @@
 //! What one run of the generator stores.
 
-use super::{AccountingRecord, DatagramRecord, Reason, Workload, reason};
+use super::{AccountingRecord, DatagramRecord, Reason, SliceRecord, Workload, reason};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,6 +76,9 @@ pub struct LoadReport {
     /// The counted time second by second; empty where it has no more than one.
     #[serde(default)]
     pub intervals: Vec<IntervalRecord>,
+    /// The slices that it was measured in, where the load came and went; the figures are those of all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<SliceRecord>,
     /// What became of the datagrams; `None` for streams.
     #[serde(default)]
     pub datagrams: Option<DatagramRecord>,

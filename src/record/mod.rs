@@ -16,6 +16,7 @@ pub mod passive_latency;
 pub mod ping;
 mod probes;
 mod reason;
+mod slices;
 pub mod trace;
 pub mod workload;
 
@@ -32,5 +33,6 @@ pub use ping::{PING_SCHEMA, PingReport, SocketRecord, TargetRecord};
 pub use probes::IcmpErrorRecord;
 use probes::{label, share_lost};
 pub use reason::{Losses, Reason};
+pub use slices::{Bound, FloorRecord, FloorSliceRecord, JudgedRatioRecord, RatiosRecord, SliceRecord, SlicesRecord};
 pub use trace::{AddressRecord, HopRecord, TRACE_SCHEMA, TraceReport};
 pub use workload::{GeneratorSettings, Shape, Workload};

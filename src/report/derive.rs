@@ -234,6 +234,7 @@ pub(super) mod tests {
             context: context(),
             rounds: 7,
             limits: None,
+            slices: None,
             baseline: "epoll".into(),
             stopped: Stopped::Rounds,
             cells: vec![CellRecord {

@@ -21,6 +21,9 @@ impl Verdict {
         match self {
             Verdict::Faster => "faster",
             Verdict::Slower => "slower",
+            Verdict::Less => "less",
+            Verdict::More => "more",
+            Verdict::Broken => "broken",
             Verdict::NoDifferenceShown => "no difference shown",
             Verdict::Baseline => "baseline",
             Verdict::TooFewRounds => "too few rounds",

@@ -173,6 +173,7 @@ fn empty_report(
         },
         rounds: plan.rounds.min,
         limits: limits(args, &plan.rounds),
+        slices: None,
         baseline,
         stopped: Stopped::Interrupted,
         cells: plan.workloads.iter().map(|workload| empty_cell(plan, &workload.shape)).collect(),

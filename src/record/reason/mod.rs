@@ -186,6 +186,15 @@ pub enum Reason {
         command: String,
         error: String,
     },
+    /// The share of a core that the server used without a request under way; it was stopped (SIGSTOP) while others had
+    /// their slices.
+    StoppedBetweenSlices {
+        share: f64,
+    },
+    /// The same, but it went on all the same: its processes are not all in the group it was started in.
+    BusyBetweenSlices {
+        share: f64,
+    },
     /// Not tried, because so many trials in a row had no answer.
     NotRun {
         failures: u64,
@@ -320,6 +329,7 @@ list_with_words!(warnings, warnings, warning_reasons);
 list_with_words!(problems, problems, problem_reasons);
 option_with_words!(failed, failed, failed_reason);
 option_with_words!(unavailable, unavailable, unavailable_reason);
+option_with_words!(broken, broken, broken_reason);
 
 #[cfg(test)]
 mod tests {

@@ -160,6 +160,15 @@ impl Reason {
                     stderr_tail(stderr)
                 )
             }
+            Reason::StoppedBetweenSlices { share } => format!(
+                "it used {} % of a core without a request under way, so it was stopped while the others were loaded",
+                percent(*share)
+            ),
+            Reason::BusyBetweenSlices { share } => format!(
+                "it used {} % of a core without a request under way and could not be stopped, so the others had less of \
+                 theirs: compare it with --trials",
+                percent(*share)
+            ),
             Reason::NotRun { failures } => format!("not run: {failures} trials in a row got no answer"),
             _ => return None,
         })
