@@ -91,7 +91,11 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
 
 /// That of each cell, with what only this machine decides.
 fn workloads(args: &CompareArgs, cores: &CoreList) -> Result<Vec<Workload>> {
-    let mut workloads = args.workload.workloads(&address(args))?;
+    let mut workloads: Vec<Workload> = Vec::new();
+    for group in args.groups() {
+        let further = group.workload.workloads(&address(group))?;
+        workloads.extend(further.into_iter().filter(|workload| !workloads.contains(workload)).collect::<Vec<_>>());
+    }
     for Workload { generator, .. } in &mut workloads {
         if generator.threads == 0 {
             generator.threads = cores.len() as u64;
