@@ -36,7 +36,7 @@ impl Process {
     /// To be called on a thread that lives as long as the process: the kernel kills the process when that thread ends.
     pub fn start(words: &[String], cores: &CoreList, stdout_bytes: usize) -> Result<Process, TrialError> {
         let line = shell_words::join(words);
-        let failed = |error: io::Error| Reason::CannotStart { command: line.clone(), error: error.to_string() };
+        let failed = |error: io::Error| Reason::CannotStart { command: line.clone(), error: with_advice(&error) };
         let (program, arguments) = words.split_first().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -147,6 +147,19 @@ impl Drop for Process {
     }
 }
 
+/// Why a program was not started, and what to do about it.
+fn with_advice(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => {
+            ": a program without a slash is looked for in PATH, any other from the current folder; build it first, or correct \
+             its path"
+        }
+        io::ErrorKind::PermissionDenied => ": name a file that you may execute (chmod +x)",
+        _ => "",
+    };
+    format!("{error}{advice}")
+}
+
 /// Waits for the end of a process that was killed; `None` when the time is over.
 fn reap(child: &mut Child, at_most: Nanos) -> io::Result<Option<ExitStatus>> {
     let clock = Clock::start();
@@ -162,6 +175,15 @@ fn reap(child: &mut Child, at_most: Nanos) -> io::Result<Option<ExitStatus>> {
 mod tests {
     use super::*;
     use crate::sys::affinity;
+
+    #[test]
+    fn what_cannot_be_started_is_told_with_what_to_do() {
+        for (program, advice) in [("./nope", "build it first"), ("/", "chmod +x")] {
+            let started = Process::start(&[program.to_owned()], &affinity::available().unwrap(), 0);
+            let reason = started.err().unwrap().to_string();
+            assert!(reason.starts_with(&format!("cannot start '{program}': ")) && reason.contains(advice), "{reason}");
+        }
+    }
 
     #[test]
     fn what_does_not_end_is_not_waited_for_long() {
