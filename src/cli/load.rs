@@ -1,17 +1,19 @@
 //! `ringload`: its options, what they mean together, and its exit codes.
 
+mod commands;
 mod status;
 
 use crate::cli::output::OutputArgs;
 use crate::cli::stderr::{self, error_chain};
 use crate::cli::workload::{WorkloadArgs, WorkloadError};
-use crate::load::{self, Config, ConfigError, LoadError, Surroundings};
+use crate::load::{self, Config, ConfigError, LoadError, SliceLength, Surroundings};
 use crate::record::LoadReport;
 use crate::report::result::StoredResult;
 use crate::sys::affinity::{self, AffinityError};
-use crate::units::{Address, CoreList, CoreSelection, SocketLocation};
+use crate::units::{Address, CoreList, CoreSelection, Nanos, SocketLocation};
 use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
+use commands::StandardInput;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use status::RunStatus;
 use std::io::{self, Write};
@@ -92,6 +94,9 @@ pub struct LoadArgs {
     /// No live line on the terminal, no line per second in a pipe
     #[arg(long)]
     pub quiet: bool,
+    /// Load in slices of this length, each begun by a line on standard input, as `ringmark compare` does
+    #[arg(long, value_name = "TIME", hide = true, value_parser = Nanos::parse_positive)]
+    pub slices: Option<Nanos>,
     #[command(flatten)]
     pub outcome: OutputArgs,
 }
@@ -156,8 +161,13 @@ fn conclude(report: LoadReport, args: &LoadArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn measure(config: &Config, args: &LoadArgs, stop: &AtomicBool) -> Result<LoadReport, LoadError> {
-    let mut live = RunStatus::new(config, args.quiet);
-    let mut report = load::run(config, stop, &mut |progress| live.show(progress))?;
+    let mut report = match args.slices {
+        Some(length) => load::run_slices(config, SliceLength::of(length), &mut StandardInput::default(), stop)?,
+        None => {
+            let mut live = RunStatus::new(config, args.quiet);
+            load::run(config, stop, &mut |progress| live.show(progress))?
+        }
+    };
     report.derive().expect("histograms just written can be read");
     Ok(report)
 }

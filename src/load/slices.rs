@@ -1,0 +1,182 @@
+//! A load that comes and goes on command, so that several servers can be loaded by turns: connections stay open, a slice
+//! begins with nothing under way and ends with nothing under way. What is read at both ends therefore belongs to the
+//! slice's requests and to no other's: CPU clocks to the nanosecond (of a process that runs a clock read from outside may
+//! lag by a tick, 1 to 10 ms; of one that waits or is stopped it does not), and answers to the last.
+
+use super::coordinator::{Coordinator, Outcome};
+use super::cpu_use::{CpuReader, CpuSample, CpuUse};
+use super::resource_usage::{self, Kind};
+use crate::record::SliceRecord;
+use crate::record::slice_command::SliceCommand;
+use crate::sys::process;
+use crate::units::Nanos;
+use std::time::Duration;
+
+/// How long a slice is, and how much of its beginning is not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SliceLength {
+    pub whole: Nanos,
+    pub settle: Nanos,
+}
+
+/// So much of a slice is for it to settle: requests that all begin at once are no steady load.
+const SETTLE_ONE_IN: u64 = 10;
+/// How long a server may take to stop (SIGSTOP) or to go on.
+const STOP_WITHIN: Nanos = Nanos::from_millis(100);
+/// Longest wait without a look at whether the run was stopped.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+impl SliceLength {
+    pub fn of(whole: Nanos) -> SliceLength {
+        SliceLength { whole, settle: Nanos(whole.0 / SETTLE_ONE_IN) }
+    }
+}
+
+/// Who says what to do next.
+pub trait Commander {
+    /// Called once all connections are made and answered, and after each command: it is done. `None` when nobody is left to
+    /// say.
+    fn next(&mut self) -> Option<SliceCommand>;
+}
+
+/// A run in slices, under way.
+pub struct Slices<'a, 'b> {
+    coordinator: &'a Coordinator<'b>,
+    length: SliceLength,
+    /// Made with the first slice, when the server has started all it needs for the load.
+    cpu: Option<CpuReader>,
+    stops_server: bool,
+    outcome: Outcome,
+    /// Of all slices.
+    used: Option<CpuUse>,
+    counted: Nanos,
+}
+
+impl<'a, 'b> Slices<'a, 'b> {
+    /// To be called when all connections are admitted.
+    pub fn new(coordinator: &'a Coordinator<'b>, length: SliceLength, outcome: Outcome) -> Slices<'a, 'b> {
+        Slices { coordinator, length, cpu: None, stops_server: false, outcome, used: None, counted: Nanos::ZERO }
+    }
+
+    /// Does what it is told until the end, or until the run is stopped.
+    pub fn run(mut self, commander: &mut dyn Commander) -> Outcome {
+        self.coordinator.shared.rest();
+        self.outcome.server_drops = self.coordinator.server_drops();
+        while self.wait_for_quiet()
+            && let Some(command) = commander.next()
+            && command != SliceCommand::End
+        {
+            self.obey(command);
+        }
+        self.continue_server();
+        self.outcome.resource_usage.window_ended();
+        self.coordinator.shared.drain();
+        self.outcome.cpu = self.used;
+        self.outcome.last = self.outcome.first + self.counted;
+        self.outcome
+    }
+
+    fn obey(&mut self, command: SliceCommand) {
+        match command {
+            SliceCommand::Slice => self.slice(),
+            SliceCommand::WarmUp => self.uncounted(self.length.whole),
+            SliceCommand::Count => resource_usage::COUNTER_WINDOWS.iter().for_each(|kind| self.count(kind)),
+            SliceCommand::StopBetween => {
+                self.stops_server = true;
+                self.stop_server();
+            }
+            SliceCommand::End => {}
+        }
+    }
+
+    fn slice(&mut self) {
+        let SliceLength { whole, settle } = self.length;
+        self.continue_server();
+        let (requests, answers) = self.so_far();
+        let before = self.sample();
+        let start = self.coordinator.clock.now();
+        self.load(start, start + settle, start + whole);
+        self.stop_server();
+        let used = self.sample().since(&before);
+        let now = self.so_far();
+        let counted = whole.since(settle);
+        self.counted = self.counted + counted;
+        self.outcome.slices.push(SliceRecord {
+            requests: now.0 - requests,
+            counted_ns: counted.0,
+            answers: now.1 - answers,
+            length_ns: used.span.0,
+            server_cpu_ns: used.server.map(|server| server.cpu.total.0),
+            generator_cpu_ns: used.generator.map_or(0, |cpu| cpu.total.0),
+        });
+        self.used = Some(self.used.map_or(used, |before| before.with(used)));
+    }
+
+    fn sample(&mut self) -> CpuSample {
+        let Coordinator { config, clock, .. } = self.coordinator;
+        let cpu = self.cpu.get_or_insert_with(|| CpuReader::new(config, *clock));
+        self.outcome.watched_cores = cpu.watched_cores.len();
+        cpu.sample()
+    }
+
+    fn uncounted(&mut self, length: Nanos) {
+        self.continue_server();
+        let start = self.coordinator.clock.now();
+        self.load(start, start + length, start + length);
+        self.stop_server();
+    }
+
+    fn count(&mut self, kind: &'static Kind) {
+        let Some(window) = self.outcome.resource_usage.open_window(kind) else { return };
+        let clock = self.coordinator.clock;
+        let begin = window.read(clock.now(), self.so_far().1);
+        self.uncounted(resource_usage::window_length(self.length.whole));
+        let end = window.read(clock.now(), self.so_far().1);
+        self.outcome.resource_usage.enter(&window, begin, end);
+    }
+
+    /// Loads from now until `last`, and waits until all is answered.
+    fn load(&self, start: Nanos, first: Nanos, last: Nanos) {
+        let shared = self.coordinator.shared;
+        shared.begin_slice(start, first, last);
+        shared.gate().into_iter().for_each(|gate| gate.open());
+        self.wait_for_quiet();
+    }
+
+    /// Waits until no thread has anything under way. `false` when the run was stopped.
+    fn wait_for_quiet(&self) -> bool {
+        let Coordinator { shared, config, .. } = self.coordinator;
+        let Some(gate) = shared.gate() else { return false };
+        loop {
+            let quiet = gate.wait_for(config.threads, POLL_INTERVAL);
+            if self.coordinator.interrupted() {
+                shared.abandon();
+            }
+            if quiet || shared.abandoned() {
+                return !shared.abandoned();
+            }
+        }
+    }
+
+    /// Requests counted and answers had.
+    fn so_far(&self) -> (u64, u64) {
+        (self.coordinator.shared.published().0, self.coordinator.shared.answers())
+    }
+
+    /// A server that cannot be stopped or continued shows in what it uses.
+    fn stop_server(&self) {
+        if let Some(pid) = self.server_to_stop() {
+            let _ = process::signal_group(pid, 19);
+        }
+    }
+
+    fn continue_server(&self) {
+        if let Some(pid) = self.server_to_stop() {
+            let _ = process::signal_group(pid, 18);
+        }
+    }
+
+    fn server_to_stop(&self) -> Option<u32> {
+        self.coordinator.config.server_pid.filter(|_| self.stops_server)
+    }
+}
