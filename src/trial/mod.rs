@@ -1,4 +1,5 @@
-//! One trial is one server process and one generator process; a comparison is rounds of trials.
+//! One trial is one server process and one generator process; a comparison is rounds of trials, one after the other or in
+//! slices by turns.
 //!
 //! This module starts processes, waits for them and ends them, all of them, whatever happens. It sends no load and
 //! reads no file: what it returns are the records in [`crate::record`].
@@ -9,11 +10,12 @@ mod generator;
 mod process;
 mod rounds;
 mod server;
+mod slices;
 
 pub use error::TrialError;
 pub use rounds::{Observer, TrialSlot, check, run};
 
-use crate::record::Workload;
+use crate::record::{SlicesRecord, Workload};
 use crate::units::{CoreList, Nanos, Transport};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +29,8 @@ pub struct Plan {
     /// One for each cell.
     pub workloads: Vec<Workload>,
     pub rounds: Rounds,
+    /// How the load passes from one to the next within a round; `None`: trials, one after the other.
+    pub slices: Option<SlicesRecord>,
     pub seed: u64,
     pub server_cores: CoreList,
     pub load_cores: CoreList,
@@ -40,8 +44,11 @@ impl Plan {
         self.workloads.first().map_or(Transport::Stream, |workload| workload.generator.transport())
     }
 
-    /// Shortest warm-up and counted time.
+    /// Shortest warm-up and counted time, or all slices of a round and one to warm up.
     pub fn trial_length(&self) -> Nanos {
+        if let Some(how) = self.slices {
+            return Nanos(how.length_ns.saturating_mul(how.blocks + 1));
+        }
         self.workloads
             .first()
             .map_or(Nanos::ZERO, |workload| Nanos(workload.generator.warmup_ns) + Nanos(workload.generator.duration_ns))

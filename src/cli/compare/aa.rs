@@ -103,6 +103,8 @@ struct Pair<'a> {
 impl Observer for Pair<'_> {
     fn starting(&mut self, _: TrialSlot) {}
 
+    fn block(&mut self, _: u64, _: u64) {}
+
     fn finished(&mut self, trial: TrialSlot, record: TrialRecord) {
         self.trials[trial.contestant].push(record);
         self.progress.finished();

@@ -111,6 +111,8 @@ impl Observer for Recorder {
         self.progress.starting(&self.plan, trial);
     }
 
+    fn block(&mut self, _round: u64, _block: u64) {}
+
     fn is_precise(&self, cell: usize) -> bool {
         let precision = self.report.limits.and_then(|limits| limits.precision);
         precision.is_some_and(|share| stopping::is_precise(&self.report.cells[cell], &self.report.baseline, share))

@@ -80,6 +80,7 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
         contestants,
         workloads: workloads(args, &split.load)?,
         rounds: rounds(args)?,
+        slices: slices(args),
         seed: args.seed,
         server_cores: split.server.clone(),
         load_cores: split.load.clone(),
@@ -118,6 +119,11 @@ fn rounds(args: &CompareArgs) -> Result<Rounds> {
         bail!("--max-rounds {max} is less than --rounds {min}, the least number of rounds; lower --rounds too");
     }
     Ok(Rounds { min, max, until_precise: args.precision.is_some(), max_time: args.max_time })
+}
+
+/// So many slices of a round as fill its counted time.
+fn slices(args: &CompareArgs) -> Option<SlicesRecord> {
+    None
 }
 
 /// What is stored of a number of rounds that is not fixed.
@@ -173,7 +179,7 @@ fn empty_report(
         },
         rounds: plan.rounds.min,
         limits: limits(args, &plan.rounds),
-        slices: None,
+        slices: plan.slices,
         baseline,
         stopped: Stopped::Interrupted,
         cells: plan.workloads.iter().map(|workload| empty_cell(plan, &workload.shape)).collect(),
