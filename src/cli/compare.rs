@@ -39,7 +39,9 @@ const EXIT_INTERRUPTED: u8 = 130;
 pub struct CompareArgs {
     /// Servers: each the words after `ringmark serve` as one argument, or "exec COMMAND" with {ip} and {port} in it
     ///
-    /// Without any: uring epoll threads tokio tokio-uring.
+    /// A name may come before (letters, digits, - _ .) and stands for the words in tables, results and --baseline:
+    /// "mine=exec ./my-server {ip}:{port}", "oneshot=uring --recv oneshot". Without any: uring epoll threads tokio
+    /// tokio-uring.
     #[arg(value_name = "CONTESTANT")]
     contestants: Vec<String>,
     /// UDP instead of TCP
@@ -122,7 +124,7 @@ Examples:
   ringmark compare --udp --gso 64 \"uring --gro\" \"epoll --gro\"
   ringmark compare --udp --speak sockperf uring \"exec sockperf server -i {ip} -p {port}\"
   ringmark compare --aa                                       may this machine's verdicts be trusted?
-  ringmark compare epoll \"exec ./my-server --listen {ip}:{port}\"";
+  ringmark compare epoll \"mine=exec ./my-server --listen {ip}:{port}\"";
 
 pub fn run(args: CompareArgs) -> Result<ExitCode> {
     let settings = match args.aa.map_or_else(|| Settings::new(&args), |_| aa::settings(&args)) {

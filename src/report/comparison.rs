@@ -1,9 +1,10 @@
 //! A comparison as a result.
 
 use super::compared::{Compared, DiffError, Side, SideRecord, fields};
+use super::conclusion::conclusion;
 use super::result::{LATENCIES, Rows, Series, StoredResult, Table, shown};
 use super::threshold::{Metric, Subject, latency_figures, lost};
-use super::verdict::{conclusion, short_name};
+use super::verdict::short_name;
 use super::{derive, json, terminal, trial_rows};
 use crate::record::histogram::HistogramError;
 use crate::record::{CellRecord, CompareReport, ContestantRecord, GeneratorSettings, LoadReport, TrialRecord, Verdict};

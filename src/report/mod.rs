@@ -6,6 +6,7 @@ pub mod accounting;
 pub mod baseline_diff;
 pub mod compared;
 mod comparison;
+pub mod conclusion;
 mod csv;
 pub mod datagrams;
 pub mod derive;

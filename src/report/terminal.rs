@@ -3,12 +3,13 @@
 //! Plain ASCII, at most 120 columns, and the same bytes wherever it is written, so that two renderings can be compared.
 
 use super::accounting::missing;
+use super::conclusion::conclusion;
 use super::datagrams;
 use super::interrupts;
 use super::intervals;
 use super::stopping;
 use super::tolerance;
-use super::verdict::{conclusion, short_name};
+use super::verdict::short_name;
 use crate::record::{
     CellRecord, CompareReport, ContestantRecord, GeneratorSettings, LoadReport, RatioRecord, Reason, SYSTEM_CALLS,
     Stopped, TrialRecord, Verdict,

@@ -65,8 +65,9 @@ fn baseline(typed: Option<&str>, contestants: &[Contestant]) -> Result<String> {
     })
 }
 
-fn named<'a>(name: &str, mut among: impl Iterator<Item = &'a Contestant>) -> Option<&'a Contestant> {
-    among.find(|contestant| contestant.name == name || contestant.words == name)
+/// What is named so, else what was typed so.
+fn named<'a>(name: &str, mut among: impl Iterator<Item = &'a Contestant> + Clone) -> Option<&'a Contestant> {
+    among.clone().find(|contestant| contestant.name == name).or_else(|| among.find(|typed| typed.words == name))
 }
 
 /// epoll if it is among these, else the first.
