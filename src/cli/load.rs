@@ -6,8 +6,8 @@ mod status;
 use crate::cli::output::OutputArgs;
 use crate::cli::stderr::{self, error_chain};
 use crate::cli::workload::{WorkloadArgs, WorkloadError};
-use crate::load::{self, Config, ConfigError, LoadError, SliceLength, Surroundings};
-use crate::record::LoadReport;
+use crate::load::{self, Config, ConfigError, LoadError, Surroundings};
+use crate::record::{LoadReport, SlicesRecord};
 use crate::report::result::StoredResult;
 use crate::sys::affinity::{self, AffinityError};
 use crate::units::{Address, CoreList, CoreSelection, Nanos, SocketLocation};
@@ -162,7 +162,9 @@ fn conclude(report: LoadReport, args: &LoadArgs) -> anyhow::Result<ExitCode> {
 
 fn measure(config: &Config, args: &LoadArgs, stop: &AtomicBool) -> Result<LoadReport, LoadError> {
     let mut report = match args.slices {
-        Some(length) => load::run_slices(config, SliceLength::of(length), &mut StandardInput::default(), stop)?,
+        Some(length) => {
+            load::run_slices(config, SlicesRecord::new(length.0, 0, 0), &mut StandardInput::default(), stop)?
+        }
         None => {
             let mut live = RunStatus::new(config, args.quiet);
             load::run(config, stop, &mut |progress| live.show(progress))?

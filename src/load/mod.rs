@@ -50,10 +50,10 @@ pub use datagram::{DEFAULT_MAX_LOSS, Options as DatagramOptions, max_size as max
 pub use error::LoadError;
 pub use pacer::{Pace, PaceError};
 pub use protocols::DatagramProtocol;
-pub use slices::{Commander, SliceLength};
+pub use slices::Commander;
 pub use thread::WaitMode;
 
-use crate::record::{LoadReport, Workload};
+use crate::record::{LoadReport, SlicesRecord, Workload};
 use crate::sys::{accounting, rlimit};
 use crate::units::{Address, Bytes, CoreList, Fraction, Nanos, SizeMix};
 use coordinator::Script;
@@ -177,11 +177,11 @@ pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress
 /// The same of a load that comes and goes on command, and whose figures are those of all slices together.
 pub fn run_slices(
     config: &Config,
-    length: SliceLength,
+    how: SlicesRecord,
     commander: &mut dyn Commander,
     stop: &AtomicBool,
 ) -> Result<LoadReport, LoadError> {
-    run_script(config, Script::Slices(length, commander), stop, &mut |_| {})
+    run_script(config, Script::Slices(how, commander), stop, &mut |_| {})
 }
 
 fn run_script(

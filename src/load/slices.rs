@@ -6,31 +6,16 @@
 use super::coordinator::{Coordinator, Outcome};
 use super::cpu_use::{CpuReader, CpuSample, CpuUse};
 use super::resource_usage::{self, Kind};
-use crate::record::SliceRecord;
 use crate::record::slice_command::SliceCommand;
+use crate::record::{SliceRecord, SlicesRecord};
 use crate::sys::process;
 use crate::units::Nanos;
 use std::time::Duration;
 
-/// How long a slice is, and how much of its beginning is not counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SliceLength {
-    pub whole: Nanos,
-    pub settle: Nanos,
-}
-
-/// So much of a slice is for it to settle: requests that all begin at once are no steady load.
-const SETTLE_ONE_IN: u64 = 10;
 /// How long a server may take to stop (SIGSTOP) or to go on.
 const STOP_WITHIN: Nanos = Nanos::from_millis(100);
 /// Longest wait without a look at whether the run was stopped.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-
-impl SliceLength {
-    pub fn of(whole: Nanos) -> SliceLength {
-        SliceLength { whole, settle: Nanos(whole.0 / SETTLE_ONE_IN) }
-    }
-}
 
 /// Who says what to do next.
 pub trait Commander {
@@ -42,7 +27,7 @@ pub trait Commander {
 /// A run in slices, under way.
 pub struct Slices<'a, 'b> {
     coordinator: &'a Coordinator<'b>,
-    length: SliceLength,
+    how: SlicesRecord,
     /// Made with the first slice, when the server has started all it needs for the load.
     cpu: Option<CpuReader>,
     stops_server: bool,
@@ -54,8 +39,8 @@ pub struct Slices<'a, 'b> {
 
 impl<'a, 'b> Slices<'a, 'b> {
     /// To be called when all connections are admitted.
-    pub fn new(coordinator: &'a Coordinator<'b>, length: SliceLength, outcome: Outcome) -> Slices<'a, 'b> {
-        Slices { coordinator, length, cpu: None, stops_server: false, outcome, used: None, counted: Nanos::ZERO }
+    pub fn new(coordinator: &'a Coordinator<'b>, how: SlicesRecord, outcome: Outcome) -> Slices<'a, 'b> {
+        Slices { coordinator, how, cpu: None, stops_server: false, outcome, used: None, counted: Nanos::ZERO }
     }
 
     /// Does what it is told until the end, or until the run is stopped.
@@ -79,7 +64,7 @@ impl<'a, 'b> Slices<'a, 'b> {
     fn obey(&mut self, command: SliceCommand) {
         match command {
             SliceCommand::Slice => self.slice(),
-            SliceCommand::WarmUp => self.uncounted(self.length.whole),
+            SliceCommand::WarmUp => self.uncounted(Nanos(self.how.length_ns)),
             SliceCommand::Count => resource_usage::COUNTER_WINDOWS.iter().for_each(|kind| self.count(kind)),
             SliceCommand::StopBetween => {
                 self.stops_server = true;
@@ -90,7 +75,7 @@ impl<'a, 'b> Slices<'a, 'b> {
     }
 
     fn slice(&mut self) {
-        let SliceLength { whole, settle } = self.length;
+        let (whole, settle) = (Nanos(self.how.length_ns), Nanos(self.how.settle_ns));
         self.continue_server();
         let (requests, answers) = self.so_far();
         let before = self.sample();
@@ -130,7 +115,7 @@ impl<'a, 'b> Slices<'a, 'b> {
         let Some(window) = self.outcome.resource_usage.open_window(kind) else { return };
         let clock = self.coordinator.clock;
         let begin = window.read(clock.now(), self.so_far().1);
-        self.uncounted(resource_usage::window_length(self.length.whole));
+        self.uncounted(resource_usage::window_length(Nanos(self.how.length_ns)));
         let end = window.read(clock.now(), self.so_far().1);
         self.outcome.resource_usage.enter(&window, begin, end);
     }

@@ -13,8 +13,25 @@ pub struct SlicesRecord {
     pub length_ns: u64,
     /// The beginning of it, in which nothing is counted.
     pub settle_ns: u64,
+    /// Slices of every contestant before the first block; they are not counted.
+    pub warm_up: u64,
     /// Blocks in a round, each with one slice of every contestant in an order of its own.
     pub blocks: u64,
+}
+
+/// So much of a slice is for it to settle: requests that all begin at once are no steady load.
+const SETTLE_ONE_IN: u64 = 10;
+
+impl SlicesRecord {
+    /// Blocks of slices of this length, in nanoseconds.
+    pub fn new(length_ns: u64, warm_up: u64, blocks: u64) -> SlicesRecord {
+        SlicesRecord { length_ns, settle_ns: length_ns / SETTLE_ONE_IN, warm_up, blocks }
+    }
+
+    /// Load that a contestant gets in a round, what is not counted included, in nanoseconds.
+    pub fn load_ns(&self) -> u64 {
+        self.length_ns.saturating_mul(self.warm_up.saturating_add(self.blocks))
+    }
 }
 
 /// What one slice measured, the n-th of a contestant in its round being that of the n-th block. It begins and ends

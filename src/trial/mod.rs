@@ -47,7 +47,7 @@ impl Plan {
     /// Shortest warm-up and counted time, or all slices of a round and one to warm up.
     pub fn trial_length(&self) -> Nanos {
         if let Some(how) = self.slices {
-            return Nanos(how.length_ns.saturating_mul(how.blocks + 1));
+            return Nanos(how.load_ns());
         }
         self.workloads
             .first()

@@ -70,7 +70,7 @@ impl Round<'_> {
         let cancel = self.cancel;
         self.each(|lane| lane.generator.wait_ready(cancel))?;
         self.stop_the_restless()?;
-        self.command(SliceCommand::WarmUp)?;
+        (0..self.how.warm_up).try_for_each(|_| self.command(SliceCommand::WarmUp))?;
         for number in 0..self.how.blocks {
             block(number);
             random.shuffle(&mut self.lanes);

@@ -4,9 +4,10 @@ use super::CompareArgs;
 use super::cores::{Split, split_here};
 use crate::cli::{contestant, host};
 use crate::clock;
-use crate::load::EngineKind;
+use crate::load::{EngineKind, Pace};
 use crate::record::{
-    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LimitsRecord, RunContext, Shape, Stopped, Workload,
+    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LimitsRecord, RunContext, Shape, SlicesRecord,
+    Stopped, Workload,
 };
 use crate::sys::affinity;
 use crate::sys::uring;
@@ -18,8 +19,12 @@ use std::path::{Path, PathBuf};
 
 const DEFAULT_CONTESTANTS: [&str; 5] = ["uring", "epoll", "threads", "tokio", "tokio-uring"];
 const DEFAULT_BASELINE: &str = "epoll";
-const DEFAULT_ROUNDS: u64 = 7;
-const DEFAULT_MAX_ROUNDS: u64 = 50;
+const DEFAULT_ROUNDS: u64 = 12;
+const DEFAULT_TRIAL_ROUNDS: u64 = 7;
+const DEFAULT_MAX_ROUNDS: u64 = 80;
+/// Of a trial. What a slice is, is long enough for a server to warm up.
+const TRIAL_DURATION: &str = "1s";
+const TRIAL_WARMUP: &str = "300ms";
 const DEFAULT_FOLDER: &str = "results/local";
 /// All that a comparison needs.
 #[derive(Debug)]
@@ -76,12 +81,13 @@ pub fn default_baseline<'a>(among: impl Iterator<Item = &'a Contestant> + Clone)
 }
 
 fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Result<Plan> {
+    let workloads = workloads(args, &split.load)?;
     Ok(Plan {
         program: std::env::current_exe().context("cannot find this program's own file")?,
         contestants,
-        workloads: workloads(args, &split.load)?,
         rounds: rounds(args)?,
-        slices: slices(args),
+        slices: slices(args, &workloads)?,
+        workloads,
         seed: args.seed,
         server_cores: split.server.clone(),
         load_cores: split.load.clone(),
@@ -94,7 +100,9 @@ fn workloads(args: &CompareArgs, cores: &CoreList) -> Result<Vec<Workload>> {
     let transport = if args.udp { Transport::Datagram } else { Transport::Stream };
     // Contestants listen on loopback; which port that will be is not known yet, and does not matter here.
     let location = SocketLocation::ip((Ipv4Addr::LOCALHOST, 0).into());
-    let mut workloads = args.workload.workloads(&Address { transport, location })?;
+    let typed = args.workload.clone();
+    let typed = if args.trials { typed.or("duration", TRIAL_DURATION).or("warmup", TRIAL_WARMUP) } else { typed };
+    let mut workloads = typed.workloads(&Address { transport, location })?;
     for Workload { generator, .. } in &mut workloads {
         if generator.threads == 0 {
             generator.threads = cores.len() as u64;
@@ -111,7 +119,7 @@ fn workloads(args: &CompareArgs, cores: &CoreList) -> Result<Vec<Workload>> {
 }
 
 fn rounds(args: &CompareArgs) -> Result<Rounds> {
-    let min = args.rounds.unwrap_or(DEFAULT_ROUNDS);
+    let min = args.rounds.unwrap_or(if args.trials { DEFAULT_TRIAL_ROUNDS } else { DEFAULT_ROUNDS });
     let max = match args.precision {
         Some(_) => args.max_rounds.unwrap_or(DEFAULT_MAX_ROUNDS.max(min)),
         None => min,
@@ -122,9 +130,17 @@ fn rounds(args: &CompareArgs) -> Result<Rounds> {
     Ok(Rounds { min, max, until_precise: args.precision.is_some(), max_time: args.max_time })
 }
 
-/// So many slices of a round as fill its counted time.
-fn slices(args: &CompareArgs) -> Option<SlicesRecord> {
-    None
+/// As many slices of a round as fill its counted time. A ramp is longer than a slice.
+fn slices(args: &CompareArgs, workloads: &[Workload]) -> Result<Option<SlicesRecord>> {
+    let ramps = |workload: &Workload| Ok(Pace::of(workload)?.is_some_and(Pace::is_ramp));
+    if args.trials || workloads.iter().map(ramps).collect::<Result<Vec<bool>>>()?.contains(&true) {
+        return Ok(None);
+    }
+    let length = args.slice.0;
+    let filling = |time: u64| time.div_ceil(length).max(1);
+    let generator = workloads.first().map(|workload| workload.generator.clone()).unwrap_or_default();
+    let warm_up = if args.workload.is_typed("warmup") { filling(generator.warmup_ns) } else { 1 };
+    Ok(Some(SlicesRecord::new(length, warm_up, args.blocks.unwrap_or(filling(generator.duration_ns)))))
 }
 
 /// What is stored of a number of rounds that is not fixed.
