@@ -38,7 +38,8 @@ const EXIT_INTERRUPTED: u8 = 130;
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub struct CompareArgs {
-    /// Servers: each the words after `ringmark serve` as one argument, or "exec COMMAND" with {ip} and {port} in it
+    /// Servers: each the words after `ringmark serve` as one argument, or "exec COMMAND" with {ip} and {port} in it, with
+    /// --unix {path}
     ///
     /// A name may come before (letters, digits, - _ .) and stands for the words in tables, results and --baseline:
     /// "mine=exec ./my-server {ip}:{port}", "oneshot=uring --recv oneshot". Without any: uring epoll threads tokio
@@ -51,6 +52,11 @@ pub struct CompareArgs {
     /// lost, late, doubled or out of order is counted apart.
     #[arg(short, long)]
     udp: bool,
+    /// A unix socket instead of TCP, with --udp one for datagrams (unixgram)
+    ///
+    /// It is in a private temporary folder. A command has {path} in it instead of {ip} and {port}.
+    #[arg(long)]
+    unix: bool,
     #[command(flatten)]
     workload: WorkloadArgs<true>,
     /// Rounds, at most 10000; in each all servers are started afresh. Fewer than 6 show nothing. With --precision the least
@@ -147,6 +153,7 @@ Examples:
   ringmark compare uring epoll -c 1,64,1000 -s 64,4k          six cells
   ringmark compare uring epoll --precision 2% --max-time 5m   as many rounds as it takes
   ringmark compare --udp uring epoll                          datagrams
+  ringmark compare --unix epoll \"exec ./my-server --listen {path}\"
   ringmark compare --udp --gso 64 \"uring --gro\" \"epoll --gro\"
   ringmark compare --udp --speak sockperf uring \"exec sockperf server -i {ip} -p {port}\"
   ringmark compare --aa                                       may this machine's verdicts be trusted?

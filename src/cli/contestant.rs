@@ -79,10 +79,26 @@ fn exec(text: &str, command: &[String]) -> Result<Program> {
     if command.is_empty() {
         bail!("contestant '{text}' has no command; write \"exec ./my-server --port {{port}}\"");
     }
-    if !command.iter().any(|word| word.contains("{port}")) {
-        bail!("contestant '{text}' does not say where {{port}} goes; the server must listen on {{ip}}:{{port}}");
-    }
     Ok(Program::Exec(command.to_vec()))
+}
+
+/// Every command must say where the address goes that it is to listen on.
+///
+/// # Errors
+/// One does not, for this protocol.
+pub fn check_places(contestants: &[Contestant], protocol: &str) -> Result<()> {
+    let (place, listen) = match protocol {
+        "unix" | "unixgram" => ("{path}", "the server must make its unix socket at {path}"),
+        _ => ("{port}", "the server must listen on {ip}:{port}"),
+    };
+    for Contestant { words, server, .. } in contestants {
+        if let Program::Exec(command) = server
+            && !command.iter().any(|word| word.contains(place))
+        {
+            bail!("contestant '{words}' does not say where {place} goes; {listen}");
+        }
+    }
+    Ok(())
 }
 
 /// The engine and its options that are not the default, if `serve` accepts the words.
@@ -131,12 +147,27 @@ mod tests {
             ("epoll --help", "serve ENGINE --help"),
             ("uring --recv never", "never"),
             ("exec", "no command"),
-            ("exec ./a", "{port}"),
             ("exec './a {port}", "exec './a"),
         ] {
             let message = format!("{:#}", parse(text).unwrap_err());
             assert!(message.contains(part), "{message}");
         }
+    }
+
+    #[test]
+    fn a_command_must_say_where_its_address_goes() {
+        let contestants = |text: &str| vec![parse("epoll").unwrap(), parse(text).unwrap()];
+        for (text, protocol, fine) in [
+            ("exec ./a", "tcp", false),
+            ("exec ./a {port}", "udp", true),
+            ("exec ./a {port}", "unix", false),
+            ("exec ./a unix:{path}", "unixgram", true),
+            ("exec ./a {path}", "tcp", false),
+        ] {
+            assert_eq!(check_places(&contestants(text), protocol).is_ok(), fine, "{text} on {protocol}");
+        }
+        let refusal = check_places(&contestants("exec ./a {port}"), "unix").unwrap_err().to_string();
+        assert!(refusal.contains("'exec ./a {port}' does not say where {path} goes"), "{refusal}");
     }
 
     #[test]

@@ -151,13 +151,13 @@ impl<'a, 'b> Slices<'a, 'b> {
     /// A server that cannot be stopped or continued shows in what it uses.
     fn stop_server(&self) {
         if let Some(pid) = self.server_to_stop() {
-            let _ = process::signal_group(pid, 19);
+            let _ = process::stop_group(pid).map(|()| process::until_stopped(pid, STOP_WITHIN));
         }
     }
 
     fn continue_server(&self) {
         if let Some(pid) = self.server_to_stop() {
-            let _ = process::signal_group(pid, 18);
+            let _ = process::continue_group(pid);
         }
     }
 

@@ -233,12 +233,13 @@ fn planned(report: &CompareReport) -> String {
 
 fn cell_block(report: &CompareReport, cell: &CellRecord) -> String {
     let connecting = if cell.shape.connect_per_request { ", a new connection for each request" } else { "" };
-    let crowd = match report.context.load.idle {
+    let load = cell.load(&report.context.load);
+    let crowd = match load.idle {
         0 => String::new(),
         idle => format!(" beside {}", counted(idle, "silent one")),
     };
-    let most = if report.context.load.rate_per_s.is_some() { "at most " } else { "" };
-    let peers = if report.context.load.protocol == "udp" { "socket" } else { "connection" };
+    let most = if load.rate_per_s.is_some() { "at most " } else { "" };
+    let peers = if load.protocol == "udp" { "socket" } else { "connection" };
     format!(
         "{}{crowd}, requests of {} B, {most}{} in flight on each{connecting}:\n{}\n{}{}",
         counted(cell.shape.connections, peers),

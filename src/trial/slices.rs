@@ -178,11 +178,13 @@ fn cpu_of(server: &Server) -> Option<ProcessTreeCpu> {
 impl Lane {
     fn start(plan: &Plan, slot: TrialSlot, slice: Nanos, cancel: Cancel) -> Result<Lane, TrialError> {
         cancel.check()?;
-        let server = Server::start(plan, &plan.contestants[slot.contestant], cancel)?;
-        let target = Target { address: server.address.clone(), pid: server.pid() };
+        let workload = &plan.workloads[slot.cell];
+        let protocol = &workload.generator.protocol;
+        let server = Server::start(plan, &plan.contestants[slot.contestant], protocol, cancel)?;
+        let target = Target { address: server.address().clone(), pid: server.pid() };
         // Every contestant of a round gets the same payload.
         let seed = derive_seed(plan.seed, slot.round);
-        let workload = Workload { seed, ..plan.workloads[slot.cell].clone() };
+        let workload = Workload { seed, ..workload.clone() };
         let generator = Generator::start(plan, &workload, &target, slice)?;
         Ok(Lane { slot, server, generator, warnings: Vec::new() })
     }

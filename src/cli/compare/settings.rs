@@ -6,8 +6,8 @@ use crate::cli::{contestant, host};
 use crate::clock;
 use crate::load::{EngineKind, Pace};
 use crate::record::{
-    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LimitsRecord, RunContext, Shape, SlicesRecord,
-    Stopped, Workload,
+    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LimitsRecord, RunContext, SlicesRecord, Stopped,
+    Workload,
 };
 use crate::sys::affinity;
 use crate::sys::uring;
@@ -43,6 +43,7 @@ impl Settings {
         let baseline = baseline(args.baseline.as_deref(), &contestants)?;
         let split = split_here(args.server_cores.as_ref(), args.load_cores.as_ref())?;
         let plan = plan(args, contestants, &split)?;
+        plan.protocols().iter().try_for_each(|protocol| contestant::check_places(&plan.contestants, protocol))?;
         let started = clock::utc_now();
         let output = args.output.clone().unwrap_or_else(|| default_output(&started));
         let report = empty_report(args, &plan, baseline, &split, started)?;
@@ -97,12 +98,9 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
 
 /// That of each cell, with what only this machine decides.
 fn workloads(args: &CompareArgs, cores: &CoreList) -> Result<Vec<Workload>> {
-    let transport = if args.udp { Transport::Datagram } else { Transport::Stream };
-    // Contestants listen on loopback; which port that will be is not known yet, and does not matter here.
-    let location = SocketLocation::ip((Ipv4Addr::LOCALHOST, 0).into());
     let typed = args.workload.clone();
     let typed = if args.trials { typed.or("duration", TRIAL_DURATION).or("warmup", TRIAL_WARMUP) } else { typed };
-    let mut workloads = typed.workloads(&Address { transport, location })?;
+    let mut workloads = typed.workloads(&address(args))?;
     for Workload { generator, .. } in &mut workloads {
         if generator.threads == 0 {
             generator.threads = cores.len() as u64;
@@ -116,6 +114,16 @@ fn workloads(args: &CompareArgs, cores: &CoreList) -> Result<Vec<Workload>> {
         }
     }
     Ok(workloads)
+}
+
+/// An address such as the contestants listen on; which port or path it will be is not known yet, and does not matter.
+fn address(args: &CompareArgs) -> Address {
+    let transport = if args.udp { Transport::Datagram } else { Transport::Stream };
+    let location = match args.unix {
+        true => SocketLocation::Unix(PathBuf::new()),
+        false => SocketLocation::ip((Ipv4Addr::LOCALHOST, 0).into()),
+    };
+    Address { transport, location }
 }
 
 fn rounds(args: &CompareArgs) -> Result<Rounds> {
@@ -199,18 +207,20 @@ fn empty_report(
         slices: plan.slices,
         baseline,
         stopped: Stopped::Interrupted,
-        cells: plan.workloads.iter().map(|workload| empty_cell(plan, &workload.shape)).collect(),
+        cells: plan.workloads.iter().map(|workload| empty_cell(plan, workload)).collect(),
     })
 }
 
-fn empty_cell(plan: &Plan, shape: &Shape) -> CellRecord {
+fn empty_cell(plan: &Plan, workload: &Workload) -> CellRecord {
     let contestant = |contestant: &Contestant| ContestantRecord {
         name: contestant.name.clone(),
         words: contestant.words.clone(),
         ..ContestantRecord::default()
     };
     let contestants = plan.contestants.iter().map(contestant).collect();
-    CellRecord { shape: shape.clone(), contestants, ..CellRecord::default() }
+    let is_first = plan.workloads.first().is_some_and(|first| first.generator == workload.generator);
+    let load = (!is_first).then(|| workload.generator.clone());
+    CellRecord { shape: workload.shape.clone(), load, contestants, ..CellRecord::default() }
 }
 
 #[cfg(test)]
