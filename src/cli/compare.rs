@@ -63,13 +63,13 @@ pub struct CompareArgs {
     /// number of them [default: 12, with --trials 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rounds: Option<u64>,
-    /// How long one contestant has the load before the next one does
+    /// How long one contestant has the load before the next one does [default: 50ms, or 20 times what an answer takes]
     ///
     /// All servers of a round are alive at once, each with its connections; the load passes from one to the next in
     /// blocks of one slice each, in an order of its own. A tenth of a slice is for it to settle, then answers count, and
     /// it ends when all is answered. Slices of 20 to 200 ms give the same ratios; short ones give them sooner.
-    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = slice_length)]
-    slice: Nanos,
+    #[arg(long, value_name = "TIME", value_parser = slice_length)]
+    slice: Option<Nanos>,
     /// Blocks in a round [default: as many as fill --duration]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000), conflicts_with = "duration")]
     blocks: Option<u64>,

@@ -7,10 +7,10 @@ use crate::cli::output::OutputArgs;
 use crate::cli::stderr::{self, error_chain};
 use crate::cli::workload::{WorkloadArgs, WorkloadError};
 use crate::load::{self, Config, ConfigError, LoadError, Surroundings};
-use crate::record::{LoadReport, SlicesRecord};
+use crate::record::LoadReport;
 use crate::report::result::StoredResult;
 use crate::sys::affinity::{self, AffinityError};
-use crate::units::{Address, CoreList, CoreSelection, Nanos, SocketLocation};
+use crate::units::{Address, CoreList, CoreSelection, SocketLocation};
 use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
 use commands::StandardInput;
@@ -94,9 +94,9 @@ pub struct LoadArgs {
     /// No live line on the terminal, no line per second in a pipe
     #[arg(long)]
     pub quiet: bool,
-    /// Load in slices of this length, each begun by a line on standard input, as `ringmark compare` does
-    #[arg(long, value_name = "TIME", hide = true, value_parser = Nanos::parse_positive)]
-    pub slices: Option<Nanos>,
+    /// Load in slices, each begun by a line on standard input, as `ringmark compare` does
+    #[arg(long, hide = true)]
+    pub slices: bool,
     #[command(flatten)]
     pub outcome: OutputArgs,
 }
@@ -162,10 +162,8 @@ fn conclude(report: LoadReport, args: &LoadArgs) -> anyhow::Result<ExitCode> {
 
 fn measure(config: &Config, args: &LoadArgs, stop: &AtomicBool) -> Result<LoadReport, LoadError> {
     let mut report = match args.slices {
-        Some(length) => {
-            load::run_slices(config, SlicesRecord::new(length.0, 0, 0), &mut StandardInput::default(), stop)?
-        }
-        None => {
+        true => load::run_slices(config, &mut StandardInput::default(), stop)?,
+        false => {
             let mut live = RunStatus::new(config, args.quiet);
             load::run(config, stop, &mut |progress| live.show(progress))?
         }

@@ -15,7 +15,7 @@ use super::thread_result::ThreadResult;
 use super::timeline::Timeline;
 use super::{Config, LoadError, Progress, RunStage};
 use crate::clock::Clock;
-use crate::record::{IntervalRecord, SliceRecord, SlicesRecord, SteadyRecord};
+use crate::record::{IntervalRecord, SliceRecord, SteadyRecord};
 use crate::stats::{Trend, trend};
 use crate::units::{Nanos, Transport};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,7 +91,7 @@ pub enum Script<'a> {
     /// Warm-up, one counted window, and what is counted after it.
     Window,
     /// Slices on command.
-    Slices(SlicesRecord, &'a mut dyn Commander),
+    Slices(&'a mut dyn Commander),
 }
 
 /// Runs the tasks, one thread each, from connecting to the last answer.
@@ -182,7 +182,7 @@ impl Coordinator<'_> {
         if self.admit() {
             outcome = match script {
                 Script::Window => self.window(outcome),
-                Script::Slices(how, commander) => Slices::new(self, how, outcome).run(commander),
+                Script::Slices(commander) => Slices::new(self, outcome).run(commander),
             };
         }
         outcome.interrupted = self.interrupted();

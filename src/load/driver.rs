@@ -8,7 +8,6 @@
 use super::context::Context;
 use super::engine::Engine;
 use super::shared::{Phase, Shared};
-use super::slice_gate::SliceGate;
 use super::thread_plan::ThreadPlan;
 use super::thread_result::ThreadResult;
 use crate::clock::Clock;
@@ -134,7 +133,9 @@ impl<'a, P: Pool<E>, E: Engine> Driver<'a, P, E> {
     /// Waits for the next slice, the live figures being up to date.
     pub fn rest(&mut self) {
         self.publish();
-        self.context.shared.gate().into_iter().for_each(SliceGate::wait);
+        let shared = self.context.shared;
+        let settled = self.context.recorder.take_settled(shared.start());
+        shared.gate().into_iter().for_each(|gate| gate.wait(settled));
     }
 
     /// Whether there is something to take in.

@@ -53,7 +53,7 @@ pub use protocols::DatagramProtocol;
 pub use slices::Commander;
 pub use thread::WaitMode;
 
-use crate::record::{LoadReport, SlicesRecord, Workload};
+use crate::record::{LoadReport, Workload};
 use crate::sys::{accounting, rlimit};
 use crate::units::{Address, Bytes, CoreList, Fraction, Nanos, SizeMix};
 use coordinator::Script;
@@ -175,13 +175,8 @@ pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress
 }
 
 /// The same of a load that comes and goes on command, and whose figures are those of all slices together.
-pub fn run_slices(
-    config: &Config,
-    how: SlicesRecord,
-    commander: &mut dyn Commander,
-    stop: &AtomicBool,
-) -> Result<LoadReport, LoadError> {
-    run_script(config, Script::Slices(how, commander), stop, &mut |_| {})
+pub fn run_slices(config: &Config, commander: &mut dyn Commander, stop: &AtomicBool) -> Result<LoadReport, LoadError> {
+    run_script(config, Script::Slices(commander), stop, &mut |_| {})
 }
 
 fn run_script(

@@ -6,7 +6,8 @@
 use super::coordinator::{Coordinator, Outcome};
 use super::cpu_use::{CpuReader, CpuSample, CpuUse};
 use super::resource_usage::{self, Kind};
-use crate::record::slice_command::SliceCommand;
+use super::slice_gate::{Settled, SliceGate};
+use crate::record::slice_command::{SliceCommand, SliceDone};
 use crate::record::{SliceRecord, SlicesRecord};
 use crate::sys::process;
 use crate::units::Nanos;
@@ -14,20 +15,21 @@ use std::time::Duration;
 
 /// How long a server may take to stop (SIGSTOP) or to go on.
 const STOP_WITHIN: Nanos = Nanos::from_millis(100);
+/// How long counters are open that would disturb others.
+const COUNTER_WINDOW: Nanos = Nanos::from_millis(100);
 /// Longest wait without a look at whether the run was stopped.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Who says what to do next.
 pub trait Commander {
-    /// Called once all connections are made and answered, and after each command: it is done. `None` when nobody is left to
-    /// say.
-    fn next(&mut self) -> Option<SliceCommand>;
+    /// Called once all connections are made and answered, and after each command: it is done, with what it came to. `None`
+    /// when nobody is left to say.
+    fn next(&mut self, done: SliceDone) -> Option<SliceCommand>;
 }
 
 /// A run in slices, under way.
 pub struct Slices<'a, 'b> {
     coordinator: &'a Coordinator<'b>,
-    how: SlicesRecord,
     /// Made with the first slice, when the server has started all it needs for the load.
     cpu: Option<CpuReader>,
     stops_server: bool,
@@ -35,23 +37,26 @@ pub struct Slices<'a, 'b> {
     /// Of all slices.
     used: Option<CpuUse>,
     counted: Nanos,
+    /// Requests recorded so far.
+    recorded: u64,
 }
 
 impl<'a, 'b> Slices<'a, 'b> {
     /// To be called when all connections are admitted.
-    pub fn new(coordinator: &'a Coordinator<'b>, how: SlicesRecord, outcome: Outcome) -> Slices<'a, 'b> {
-        Slices { coordinator, how, cpu: None, stops_server: false, outcome, used: None, counted: Nanos::ZERO }
+    pub fn new(coordinator: &'a Coordinator<'b>, outcome: Outcome) -> Slices<'a, 'b> {
+        Slices { coordinator, cpu: None, stops_server: false, outcome, used: None, counted: Nanos::ZERO, recorded: 0 }
     }
 
     /// Does what it is told until the end, or until the run is stopped.
     pub fn run(mut self, commander: &mut dyn Commander) -> Outcome {
         self.coordinator.shared.rest();
         self.outcome.server_drops = self.coordinator.server_drops();
+        let mut done = SliceDone::default();
         while self.wait_for_quiet()
-            && let Some(command) = commander.next()
+            && let Some(command) = commander.next(done)
             && command != SliceCommand::End
         {
-            self.obey(command);
+            done = self.obey(command);
         }
         self.continue_server();
         self.outcome.resource_usage.window_ended();
@@ -61,10 +66,11 @@ impl<'a, 'b> Slices<'a, 'b> {
         self.outcome
     }
 
-    fn obey(&mut self, command: SliceCommand) {
+    fn obey(&mut self, command: SliceCommand) -> SliceDone {
+        let (answers, begin) = (self.answers(), self.coordinator.clock.now());
         match command {
-            SliceCommand::Slice => self.slice(),
-            SliceCommand::WarmUp => self.uncounted(Nanos(self.how.length_ns)),
+            SliceCommand::Slice { length_ns } => self.slice(SlicesRecord::new(length_ns, 0, 0)),
+            SliceCommand::WarmUp { length_ns } => self.uncounted(Nanos(length_ns)),
             SliceCommand::Count => resource_usage::COUNTER_WINDOWS.iter().for_each(|kind| self.count(kind)),
             SliceCommand::StopBetween => {
                 self.stops_server = true;
@@ -72,29 +78,44 @@ impl<'a, 'b> Slices<'a, 'b> {
             }
             SliceCommand::End => {}
         }
+        SliceDone { answers: self.answers() - answers, took_ns: self.coordinator.clock.now().since(begin).0 }
     }
 
-    fn slice(&mut self) {
-        let (whole, settle) = (Nanos(self.how.length_ns), Nanos(self.how.settle_ns));
+    fn slice(&mut self, how: SlicesRecord) {
+        let (whole, settle) = (Nanos(how.length_ns), Nanos(how.settle_ns));
         self.continue_server();
-        let (requests, answers) = self.so_far();
+        let answers = self.answers();
         let before = self.sample();
         let start = self.coordinator.clock.now();
-        self.load(start, start + settle, start + whole);
+        let settled = self.load(start, start + settle, start + whole);
         self.stop_server();
         let used = self.sample().since(&before);
-        let now = self.so_far();
-        let counted = whole.since(settle);
-        self.counted = self.counted + counted;
+        let (requests, counted) = self.counted(settled, whole.since(settle));
         self.outcome.slices.push(SliceRecord {
-            requests: now.0 - requests,
+            requests,
             counted_ns: counted.0,
-            answers: now.1 - answers,
-            length_ns: used.span.0,
+            answers: self.answers() - answers,
+            length_ns: settled.until.since(start).max(whole).0,
             server_cpu_ns: used.server.map(|server| server.cpu.total.0),
             generator_cpu_ns: used.generator.map_or(0, |cpu| cpu.total.0),
         });
         self.used = Some(self.used.map_or(used, |before| before.with(used)));
+    }
+
+    /// Requests that count, and for how long they were counted: of a closed loop from wave to wave, of a schedule what was
+    /// answered while the rest of its slice lasted.
+    fn counted(&mut self, settled: Settled, window: Nanos) -> (u64, Nanos) {
+        let recorded = self.coordinator.shared.published().0;
+        let requests = recorded - std::mem::replace(&mut self.recorded, recorded);
+        let waves = self.coordinator.config.pace.is_none() && settled.rate > 0.0;
+        let counted = match waves {
+            true => (settled.answers, Nanos((settled.answers as f64 / settled.rate * 1e9).round() as u64)),
+            false => (requests, window),
+        };
+        // The samples of both are the same, so that the whole has the throughput of its parts.
+        let scale = if waves { requests as f64 / settled.answers as f64 } else { 1.0 };
+        self.counted = self.counted + Nanos((counted.1.0 as f64 * scale).round() as u64);
+        counted
     }
 
     fn sample(&mut self) -> CpuSample {
@@ -114,18 +135,19 @@ impl<'a, 'b> Slices<'a, 'b> {
     fn count(&mut self, kind: &'static Kind) {
         let Some(window) = self.outcome.resource_usage.open_window(kind) else { return };
         let clock = self.coordinator.clock;
-        let begin = window.read(clock.now(), self.so_far().1);
-        self.uncounted(resource_usage::window_length(Nanos(self.how.length_ns)));
-        let end = window.read(clock.now(), self.so_far().1);
+        let begin = window.read(clock.now(), self.answers());
+        self.uncounted(COUNTER_WINDOW);
+        let end = window.read(clock.now(), self.answers());
         self.outcome.resource_usage.enter(&window, begin, end);
     }
 
     /// Loads from now until `last`, and waits until all is answered.
-    fn load(&self, start: Nanos, first: Nanos, last: Nanos) {
+    fn load(&self, start: Nanos, first: Nanos, last: Nanos) -> Settled {
         let shared = self.coordinator.shared;
         shared.begin_slice(start, first, last);
-        shared.gate().into_iter().for_each(|gate| gate.open());
+        shared.gate().into_iter().for_each(SliceGate::open);
         self.wait_for_quiet();
+        shared.gate().map(SliceGate::settled).unwrap_or_default()
     }
 
     /// Waits until no thread has anything under way. `false` when the run was stopped.
@@ -143,9 +165,8 @@ impl<'a, 'b> Slices<'a, 'b> {
         }
     }
 
-    /// Requests counted and answers had.
-    fn so_far(&self) -> (u64, u64) {
-        (self.coordinator.shared.published().0, self.coordinator.shared.answers())
+    fn answers(&self) -> u64 {
+        self.coordinator.shared.answers()
     }
 
     /// A server that cannot be stopped or continued shows in what it uses.

@@ -3,7 +3,7 @@
 use super::error::TrialError;
 use super::process::Process;
 use super::{Cancel, Plan};
-use crate::record::slice_command::{DONE, SliceCommand};
+use crate::record::slice_command::{SliceCommand, SliceDone};
 use crate::record::{GeneratorSettings, LOAD_SCHEMA, LoadReport, Reason, Workload};
 use crate::units::{Address, Nanos};
 use std::process::ExitStatus;
@@ -40,31 +40,35 @@ pub struct Generator {
 
 impl Generator {
     /// Starts it; it connects meanwhile.
-    pub fn start(plan: &Plan, workload: &Workload, target: &Target, slice: Nanos) -> Result<Generator, TrialError> {
-        let words = command_line(plan, workload, target, &["--slices", &format!("{}ns", slice.0)]);
+    pub fn start(plan: &Plan, workload: &Workload, target: &Target) -> Result<Generator, TrialError> {
+        let words = command_line(plan, workload, target, &["--slices"]);
         let process = Process::start_commanded(&words, &plan.load_cores, REPORT_BYTES)?;
         let timeout = Nanos(workload.generator.timeout_ns);
-        Ok(Generator { process, lines: 0, deadline: MARGIN + slice + timeout + timeout })
+        Ok(Generator { process, lines: 0, deadline: MARGIN + timeout + timeout })
     }
 
     /// Waits until it has made all connections and each was answered.
     pub fn wait_ready(&mut self, cancel: Cancel) -> Result<(), TrialError> {
-        self.wait_line(cancel)
+        self.wait_done(self.deadline, cancel).map(drop)
     }
 
     /// Has a command carried out.
-    pub fn command(&mut self, command: SliceCommand, cancel: Cancel) -> Result<(), TrialError> {
-        self.process.write(command.name());
-        self.wait_line(cancel)
+    pub fn command(&mut self, command: SliceCommand, cancel: Cancel) -> Result<SliceDone, TrialError> {
+        self.process.write(&command.line());
+        let length = match command {
+            SliceCommand::Slice { length_ns } | SliceCommand::WarmUp { length_ns } => Nanos(length_ns),
+            _ => Nanos::ZERO,
+        };
+        self.wait_done(self.deadline + length, cancel)
     }
 
     /// Ends it, and reads what it measured.
     pub fn end(mut self, cancel: Cancel) -> Result<LoadReport, TrialError> {
-        self.process.write(SliceCommand::End.name());
+        self.process.write(&SliceCommand::End.line());
         finish(&mut self.process, self.deadline, cancel)
     }
 
-    fn wait_line(&mut self, cancel: Cancel) -> Result<(), TrialError> {
+    fn wait_done(&mut self, at_most: Nanos, cancel: Cancel) -> Result<SliceDone, TrialError> {
         self.lines += 1;
         let mut waited = Nanos::ZERO;
         while !self.process.stdout.wait_lines(self.lines, POLL_INTERVAL) {
@@ -74,12 +78,14 @@ impl Generator {
                 // Its exit status, and its report where it has one, say why.
                 return Err(self.ended_early(cancel));
             }
-            if waited >= self.deadline {
+            if waited >= at_most {
                 let (command, stderr) = (self.process.command(), self.process.stderr_tail());
                 return Err(Reason::GeneratorHung { command, waited_ns: waited.0, stderr }.into());
             }
         }
-        Ok(())
+        // The last line is the one waited for: it writes none by itself.
+        let line = self.process.stdout.tail().pop().unwrap_or_default();
+        Ok(SliceDone::parse(&line).unwrap_or_default())
     }
 
     fn ended_early(&mut self, cancel: Cancel) -> TrialError {
@@ -125,7 +131,7 @@ fn deadline(load: &GeneratorSettings) -> Nanos {
 
 /// The report follows the lines that answer commands.
 fn read_report(text: &str, invalid: bool) -> Result<LoadReport, String> {
-    let report = text.lines().find(|line| *line != DONE).unwrap_or_default();
+    let report = text.lines().find(|line| SliceDone::parse(line).is_none()).unwrap_or_default();
     let mut report: LoadReport = serde_json::from_str(report).map_err(|error| error.to_string())?;
     if report.schema != LOAD_SCHEMA {
         return Err(format!("its form is '{}'", report.schema));

@@ -33,6 +33,8 @@ pub struct Plan {
     pub rounds: Rounds,
     /// How the load passes from one to the next within a round; `None`: trials, one after the other.
     pub slices: Option<SlicesRecord>,
+    /// Slices are made longer where answers take long.
+    pub adapts_slices: bool,
     pub seed: u64,
     pub server_cores: CoreList,
     pub load_cores: CoreList,

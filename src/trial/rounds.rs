@@ -32,8 +32,8 @@ pub struct TrialSlot {
 /// Is notified of what happens, as it happens.
 pub trait Observer {
     fn starting(&mut self, trial: TrialSlot);
-    /// Of a round in slices: a block begins, by its number from 0.
-    fn block(&mut self, round: u64, block: u64);
+    /// Of a round in slices: a block begins, by its number from 0, of so many as there are.
+    fn block(&mut self, cell: usize, round: u64, block: u64, how: SlicesRecord);
     fn finished(&mut self, trial: TrialSlot, record: TrialRecord);
     /// Whether the figures of this cell are as precise as was asked for.
     fn is_precise(&self, cell: usize) -> bool;
@@ -85,10 +85,11 @@ fn run_cell(
     let mut random = Random::new(derive_seed(plan.seed, cell as u64));
     let mut failures = vec![0; plan.contestants.len()];
     let mut round = 0;
+    let mut slices = plan.slices;
     loop {
         round += 1;
         let slots = schedule(&mut random, cell, able, round);
-        let ran = match plan.slices {
+        let ran = match &mut slices {
             Some(how) => run_slices(plan, how, &slots, &mut failures, &mut random, cancel, observer),
             None => run_trials(plan, &slots, &mut failures, cancel, observer),
         };
@@ -124,7 +125,7 @@ fn run_trials(
 /// All at once, by turns; `None` when interrupted.
 fn run_slices(
     plan: &Plan,
-    how: SlicesRecord,
+    how: &mut SlicesRecord,
     slots: &[TrialSlot],
     failures: &mut [usize],
     random: &mut Random,
@@ -133,8 +134,7 @@ fn run_slices(
 ) -> Option<()> {
     let (able, given_up): (Vec<TrialSlot>, Vec<TrialSlot>) =
         slots.iter().partition(|slot| failures[slot.contestant] < MAX_FAILURES_IN_A_ROW);
-    let round = slots.first().map_or(0, |slot| slot.round);
-    let mut records = slices::run(plan, how, &able, random, cancel, &mut |block| observer.block(round, block))?;
+    let mut records = slices::run(plan, how, &able, random, cancel, observer)?;
     records.extend(given_up.into_iter().map(|slot| (slot, not_run(slot))));
     records.sort_by_key(|(slot, _)| slot.position);
     records.into_iter().for_each(|(slot, record)| finished(slot, record, failures, observer));

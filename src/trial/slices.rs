@@ -6,7 +6,7 @@
 
 use super::error::TrialError;
 use super::generator::{Generator, Target};
-use super::rounds::{TrialSlot, failed_record};
+use super::rounds::{Observer, TrialSlot, failed_record};
 use super::server::Server;
 use super::{Cancel, Plan};
 use crate::record::slice_command::SliceCommand;
@@ -20,6 +20,8 @@ use std::thread;
 const WATCH: Nanos = Nanos::from_millis(30);
 /// A server that uses more than this share of a core meanwhile is not quiet. A timer every few milliseconds is.
 const QUIET: f64 = 0.02;
+/// No slice is made longer than for answers that take so long.
+const LONGEST_TURN: Nanos = Nanos::from_millis(250);
 /// Rounds in which counters are opened that would disturb others, at the end.
 const COUNTED_ROUNDS: u64 = 2;
 
@@ -42,20 +44,20 @@ pub struct Round<'a> {
     records: Vec<(TrialSlot, TrialRecord)>,
 }
 
-/// Runs the slots of a round, all at once; `None` when interrupted. Calls `block` when each begins, by its number from 0.
+/// Runs the slots of a round, all at once; `None` when interrupted. The first round decides how long slices are, where that
+/// is left to it.
 pub fn run(
     plan: &Plan,
-    how: SlicesRecord,
+    how: &mut SlicesRecord,
     slots: &[TrialSlot],
     random: &mut Random,
     cancel: Cancel,
-    block: &mut dyn FnMut(u64),
+    observer: &mut dyn Observer,
 ) -> Option<Vec<(TrialSlot, TrialRecord)>> {
-    let mut round = Round { plan, how, cancel, lanes: Vec::new(), records: Vec::new() };
-    match round.steps(slots, random, block) {
-        Ok(()) => Some(round.records),
-        Err(_) => None,
-    }
+    let mut round = Round { plan, how: *how, cancel, lanes: Vec::new(), records: Vec::new() };
+    round.steps(slots, random, observer).ok()?;
+    *how = round.how;
+    Some(round.records)
 }
 
 impl Round<'_> {
@@ -64,19 +66,20 @@ impl Round<'_> {
         &mut self,
         slots: &[TrialSlot],
         random: &mut Random,
-        block: &mut dyn FnMut(u64),
+        observer: &mut dyn Observer,
     ) -> Result<(), TrialError> {
+        let Some(&TrialSlot { cell, round, .. }) = slots.first() else { return Ok(()) };
         slots.iter().try_for_each(|slot| self.start(*slot))?;
         let cancel = self.cancel;
         self.each(|lane| lane.generator.wait_ready(cancel))?;
         self.stop_the_restless()?;
-        (0..self.how.warm_up).try_for_each(|_| self.command(SliceCommand::WarmUp))?;
+        self.warm_up(cell, round)?;
         for number in 0..self.how.blocks {
-            block(number);
+            observer.block(cell, round, number, self.how);
             random.shuffle(&mut self.lanes);
-            self.command(SliceCommand::Slice)?;
+            self.command(SliceCommand::Slice { length_ns: self.how.length_ns })?;
         }
-        if self.plan.counts && slots.first().is_some_and(|slot| slot.round <= COUNTED_ROUNDS) {
+        if self.plan.counts && round <= COUNTED_ROUNDS {
             self.command(SliceCommand::Count)?;
         }
         while let Some(lane) = self.lanes.pop() {
@@ -85,8 +88,28 @@ impl Round<'_> {
         Ok(())
     }
 
+    /// Also finds out, where nobody has said how long a slice is, how long it has to be.
+    fn warm_up(&mut self, cell: usize, round: u64) -> Result<(), TrialError> {
+        let Workload { shape, generator, .. } = &self.plan.workloads[cell];
+        let in_flight = shape.connections.saturating_mul(shape.depth) as f64;
+        let closed = generator.rate_per_s.is_none();
+        let (cancel, length_ns) = (self.cancel, self.how.length_ns);
+        let mut longest = 0.0_f64;
+        for _ in 0..self.how.warm_up {
+            self.each(|lane| {
+                let done = lane.generator.command(SliceCommand::WarmUp { length_ns }, cancel)?;
+                longest = longest.max(done.took_ns as f64 * in_flight / done.answers.max(1) as f64);
+                Ok(())
+            })?;
+        }
+        if closed && round == 1 && self.plan.adapts_slices {
+            self.how = self.how.holding((longest as u64).min(LONGEST_TURN.0));
+        }
+        Ok(())
+    }
+
     fn start(&mut self, slot: TrialSlot) -> Result<(), TrialError> {
-        let started = Lane::start(self.plan, slot, Nanos(self.how.length_ns), self.cancel);
+        let started = Lane::start(self.plan, slot, self.cancel);
         match started {
             Ok(lane) => self.lanes.push(lane),
             Err(error) => self.fell_out(slot, error)?,
@@ -96,7 +119,7 @@ impl Round<'_> {
 
     fn command(&mut self, command: SliceCommand) -> Result<(), TrialError> {
         let cancel = self.cancel;
-        self.each(|lane| lane.generator.command(command, cancel))
+        self.each(|lane| lane.generator.command(command, cancel).map(drop))
     }
 
     /// One after the other; who fails falls out.
@@ -149,7 +172,7 @@ impl Round<'_> {
         }
         self.each(|lane| match lane.warnings.is_empty() {
             true => Ok(()),
-            false => lane.generator.command(SliceCommand::StopBetween, cancel),
+            false => lane.generator.command(SliceCommand::StopBetween, cancel).map(drop),
         })?;
         let shares = self.idle_shares();
         for (lane, share) in self.lanes.iter_mut().zip(&shares).filter(|(_, share)| **share > QUIET) {
@@ -176,7 +199,7 @@ fn cpu_of(server: &Server) -> Option<ProcessTreeCpu> {
 }
 
 impl Lane {
-    fn start(plan: &Plan, slot: TrialSlot, slice: Nanos, cancel: Cancel) -> Result<Lane, TrialError> {
+    fn start(plan: &Plan, slot: TrialSlot, cancel: Cancel) -> Result<Lane, TrialError> {
         cancel.check()?;
         let workload = &plan.workloads[slot.cell];
         let protocol = &workload.generator.protocol;
@@ -185,7 +208,7 @@ impl Lane {
         // Every contestant of a round gets the same payload.
         let seed = derive_seed(plan.seed, slot.round);
         let workload = Workload { seed, ..workload.clone() };
-        let generator = Generator::start(plan, &workload, &target, slice)?;
+        let generator = Generator::start(plan, &workload, &target)?;
         Ok(Lane { slot, server, generator, warnings: Vec::new() })
     }
 

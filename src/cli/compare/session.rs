@@ -3,7 +3,7 @@
 use super::settings::{Settings, default_baseline};
 use crate::cli::progress::Progress;
 use crate::cli::stderr::error_chain;
-use crate::record::{CompareReport, Reason, Stopped, TrialRecord, file};
+use crate::record::{CompareReport, Reason, SlicesRecord, Stopped, TrialRecord, file};
 use crate::report::derive::{self, RunningFigures};
 use crate::report::{json, stopping};
 use crate::trial::{self, Cancel, Observer, Plan, TrialSlot};
@@ -111,7 +111,9 @@ impl Observer for Recorder {
         self.progress.starting(&self.plan, trial);
     }
 
-    fn block(&mut self, _round: u64, _block: u64) {}
+    fn block(&mut self, cell: usize, _round: u64, _block: u64, how: SlicesRecord) {
+        self.report.cells[cell].slices = Some(how);
+    }
 
     fn is_precise(&self, cell: usize) -> bool {
         let precision = self.report.limits.and_then(|limits| limits.precision);

@@ -12,13 +12,14 @@ use crate::record::{
 use crate::sys::affinity;
 use crate::sys::uring;
 use crate::trial::{Contestant, Plan, Rounds};
-use crate::units::{Address, CoreList, Fraction, SocketLocation, Transport};
+use crate::units::{Address, CoreList, Fraction, Nanos, SocketLocation, Transport};
 use anyhow::{Context, Result, bail};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 const DEFAULT_CONTESTANTS: [&str; 5] = ["uring", "epoll", "threads", "tokio", "tokio-uring"];
 const DEFAULT_BASELINE: &str = "epoll";
+const DEFAULT_SLICE: Nanos = Nanos::from_millis(50);
 const DEFAULT_ROUNDS: u64 = 12;
 const DEFAULT_TRIAL_ROUNDS: u64 = 7;
 const DEFAULT_MAX_ROUNDS: u64 = 80;
@@ -88,6 +89,7 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
         contestants,
         rounds: rounds(args)?,
         slices: slices(args, &workloads)?,
+        adapts_slices: args.slice.is_none(),
         workloads,
         seed: args.seed,
         server_cores: split.server.clone(),
@@ -144,7 +146,7 @@ fn slices(args: &CompareArgs, workloads: &[Workload]) -> Result<Option<SlicesRec
     if args.trials || workloads.iter().map(ramps).collect::<Result<Vec<bool>>>()?.contains(&true) {
         return Ok(None);
     }
-    let length = args.slice.0;
+    let length = args.slice.unwrap_or(DEFAULT_SLICE).0;
     let filling = |time: u64| time.div_ceil(length).max(1);
     let generator = workloads.first().map(|workload| workload.generator.clone()).unwrap_or_default();
     let warm_up = if args.workload.is_typed("warmup") { filling(generator.warmup_ns) } else { 1 };

@@ -1,7 +1,7 @@
 //! Commands of a load in slices, by line on standard input.
 
 use crate::load::Commander;
-use crate::record::slice_command::{DONE, SliceCommand};
+use crate::record::slice_command::{SliceCommand, SliceDone};
 use std::io::{self, Write};
 
 /// The end of the input is the end of the run, and so is what is no command.
@@ -11,9 +11,9 @@ pub struct StandardInput {
 }
 
 impl Commander for StandardInput {
-    fn next(&mut self) -> Option<SliceCommand> {
+    fn next(&mut self, done: SliceDone) -> Option<SliceCommand> {
         let mut out = io::stdout().lock();
-        writeln!(out, "{DONE}").and_then(|()| out.flush()).ok()?;
+        writeln!(out, "{}", done.line()).and_then(|()| out.flush()).ok()?;
         drop(out);
         self.line.clear();
         io::stdin().read_line(&mut self.line).ok()?;
