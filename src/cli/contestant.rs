@@ -116,7 +116,7 @@ fn serve_name(text: &str, words: &[String]) -> Result<String> {
 }
 
 /// Clap's message without its usage, which would be that of another command.
-fn first_paragraphs(message: &str) -> String {
+pub fn first_paragraphs(message: &str) -> String {
     let parts = message.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
     let parts: Vec<&str> = parts.map(|part| part.trim_start_matches("error: ").trim_end()).collect();
     parts.join("\n")

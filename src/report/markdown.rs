@@ -41,7 +41,7 @@ mod tests {
         }
         let text = only(Markdown.export(&comparison()).unwrap());
         assert!(
-            text.contains("| `uring --recv oneshot` | 120005 | 1us |") && text.contains("| too few rounds |"),
+            text.contains("| `uring --recv oneshot` | 120004 | 1us |") && text.contains("| too few rounds |"),
             "{text}"
         );
     }

@@ -6,6 +6,7 @@
 
 mod capture;
 mod error;
+mod floor;
 mod generator;
 mod listen;
 mod process;
@@ -15,6 +16,7 @@ mod slices;
 mod socket_folder;
 
 pub use error::TrialError;
+pub use floor::Floor;
 pub use rounds::{Observer, TrialSlot, check, run};
 
 use crate::record::{SlicesRecord, Workload};

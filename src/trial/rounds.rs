@@ -5,11 +5,12 @@
 //! soon as a difference shows would find one where there is none.
 
 use super::error::TrialError;
+use super::floor::Floor;
 use super::generator::{self, Target};
 use super::server::Server;
 use super::{Cancel, Contestant, Plan, Rounds, slices};
 use crate::clock::Clock;
-use crate::record::{LoadReport, Reason, SlicesRecord, Stopped, TrialRecord, Workload};
+use crate::record::{FloorSliceRecord, LoadReport, Reason, SlicesRecord, Stopped, TrialRecord, Workload};
 use crate::stats::{Random, derive_seed};
 use crate::units::Nanos;
 
@@ -35,6 +36,10 @@ pub trait Observer {
     /// Of a round in slices: a block begins, by its number from 0, of so many as there are.
     fn block(&mut self, cell: usize, round: u64, block: u64, how: SlicesRecord);
     fn finished(&mut self, trial: TrialSlot, record: TrialRecord);
+    /// What the kernel alone took in a block.
+    fn floor(&mut self, cell: usize, slice: FloorSliceRecord);
+    /// All of a round are through.
+    fn round_over(&mut self, cell: usize, round: u64);
     /// Whether the figures of this cell are as precise as was asked for.
     fn is_precise(&self, cell: usize) -> bool;
     /// No further round of this cell is run.
@@ -86,16 +91,21 @@ fn run_cell(
     let mut failures = vec![0; plan.contestants.len()];
     let mut round = 0;
     let mut slices = plan.slices;
+    let floor = plan.slices.and_then(|_| open_floor(plan, cell));
     loop {
         round += 1;
         let slots = schedule(&mut random, cell, able, round);
         let ran = match &mut slices {
-            Some(how) => run_slices(plan, how, &slots, &mut failures, &mut random, cancel, observer),
+            Some(how) => {
+                let floor = floor.as_ref();
+                run_slices(plan, how, floor, &slots, &mut failures, &mut random, cancel, observer)
+            }
             None => run_trials(plan, &slots, &mut failures, cancel, observer),
         };
         if ran.is_none() {
             return Stopped::Interrupted;
         }
+        observer.round_over(cell, round);
         let precise = || observer.is_precise(cell);
         if let Some(why) = enough(&plan.rounds, round, &precise, time_is_over) {
             return why;
@@ -122,10 +132,18 @@ fn run_trials(
     Some(())
 }
 
+/// `None` where it cannot be measured: then there is no such figure.
+fn open_floor(plan: &Plan, cell: usize) -> Option<Floor> {
+    let workload = &plan.workloads[cell];
+    let size = workload.shape.mix().ok()?.mean();
+    Floor::open(&workload.generator.protocol, size, *plan.server_cores.as_slice().first()?).ok()
+}
+
 /// All at once, by turns; `None` when interrupted.
 fn run_slices(
     plan: &Plan,
     how: &mut SlicesRecord,
+    floor: Option<&Floor>,
     slots: &[TrialSlot],
     failures: &mut [usize],
     random: &mut Random,
@@ -134,7 +152,7 @@ fn run_slices(
 ) -> Option<()> {
     let (able, given_up): (Vec<TrialSlot>, Vec<TrialSlot>) =
         slots.iter().partition(|slot| failures[slot.contestant] < MAX_FAILURES_IN_A_ROW);
-    let mut records = slices::run(plan, how, &able, random, cancel, observer)?;
+    let mut records = slices::run(plan, how, floor, &able, random, cancel, observer)?;
     records.extend(given_up.into_iter().map(|slot| (slot, not_run(slot))));
     records.sort_by_key(|(slot, _)| slot.position);
     records.into_iter().for_each(|(slot, record)| finished(slot, record, failures, observer));

@@ -5,12 +5,13 @@
 //! ICPE 2020; randomised multiple interleaved trials, Abedi and Brecht, ICPE 2017).
 
 use super::error::TrialError;
+use super::floor::Floor;
 use super::generator::{Generator, Target};
 use super::rounds::{Observer, TrialSlot, failed_record};
 use super::server::Server;
 use super::{Cancel, Plan};
 use crate::record::slice_command::SliceCommand;
-use crate::record::{LoadReport, Reason, SlicesRecord, TrialRecord, Workload};
+use crate::record::{FloorSliceRecord, LoadReport, Reason, SlicesRecord, TrialRecord, Workload};
 use crate::stats::{Random, derive_seed};
 use crate::sys::accounting::{ProcessTreeCpu, process_tree_cpu, processes};
 use crate::units::Nanos;
@@ -20,6 +21,8 @@ use std::thread;
 const WATCH: Nanos = Nanos::from_millis(30);
 /// A server that uses more than this share of a core meanwhile is not quiet. A timer every few milliseconds is.
 const QUIET: f64 = 0.02;
+/// How long the floor is measured in each block: it has no turns to wait for.
+const FLOOR_SLICE: Nanos = Nanos::from_millis(10);
 /// No slice is made longer than for answers that take so long.
 const LONGEST_TURN: Nanos = Nanos::from_millis(250);
 /// Rounds in which counters are opened that would disturb others, at the end.
@@ -38,6 +41,7 @@ struct Lane {
 pub struct Round<'a> {
     plan: &'a Plan,
     how: SlicesRecord,
+    floor: Option<&'a Floor>,
     cancel: Cancel<'a>,
     lanes: Vec<Lane>,
     /// Of those that are through, or fell out.
@@ -49,12 +53,13 @@ pub struct Round<'a> {
 pub fn run(
     plan: &Plan,
     how: &mut SlicesRecord,
+    floor: Option<&Floor>,
     slots: &[TrialSlot],
     random: &mut Random,
     cancel: Cancel,
     observer: &mut dyn Observer,
 ) -> Option<Vec<(TrialSlot, TrialRecord)>> {
-    let mut round = Round { plan, how: *how, cancel, lanes: Vec::new(), records: Vec::new() };
+    let mut round = Round { plan, how: *how, floor, cancel, lanes: Vec::new(), records: Vec::new() };
     round.steps(slots, random, observer).ok()?;
     *how = round.how;
     Some(round.records)
@@ -76,6 +81,9 @@ impl Round<'_> {
         self.warm_up(cell, round)?;
         for number in 0..self.how.blocks {
             observer.block(cell, round, number, self.how);
+            if let Some(Ok(slice)) = self.floor.map(|floor| floor.slice(FLOOR_SLICE)) {
+                observer.floor(cell, FloorSliceRecord { round, ..slice });
+            }
             random.shuffle(&mut self.lanes);
             self.command(SliceCommand::Slice { length_ns: self.how.length_ns })?;
         }

@@ -100,9 +100,13 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
 
 /// That of each cell, with what only this machine decides.
 fn workloads(args: &CompareArgs, cores: &CoreList) -> Result<Vec<Workload>> {
-    let typed = args.workload.clone();
-    let typed = if args.trials { typed.or("duration", TRIAL_DURATION).or("warmup", TRIAL_WARMUP) } else { typed };
-    let mut workloads = typed.workloads(&address(args))?;
+    let mut workloads: Vec<Workload> = Vec::new();
+    for group in args.groups() {
+        let typed = group.workload.clone();
+        let typed = if args.trials { typed.or("duration", TRIAL_DURATION).or("warmup", TRIAL_WARMUP) } else { typed };
+        let further = typed.workloads(&address(group))?;
+        workloads.extend(further.into_iter().filter(|workload| !workloads.contains(workload)).collect::<Vec<_>>());
+    }
     for Workload { generator, .. } in &mut workloads {
         if generator.threads == 0 {
             generator.threads = cores.len() as u64;
