@@ -8,7 +8,6 @@ mod host;
 pub mod load;
 mod output;
 pub mod ping;
-#[expect(dead_code, reason = "a comparison in slices is to show its rounds")]
 mod progress;
 pub mod report;
 mod schema;

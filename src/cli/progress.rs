@@ -125,9 +125,13 @@ impl Progress {
         self.begun = Some(self.clock.now());
     }
 
-    /// A block begins: its number from 0, of this round, from 1, of this cell, from 0.
-    pub fn block(&mut self, cell: usize, round: u64, block: u64) {
+    /// A block begins: its number from 0, of this round, from 1, of this cell, from 0; and how many a round has.
+    pub fn block(&mut self, cell: usize, round: u64, block: u64, blocks: u64) {
         self.enter(cell);
+        if blocks != self.rounds.blocks {
+            self.rounds.blocks = blocks;
+            self.steps.total = self.rounds.position(self.rounds.cells.len(), 1, 0);
+        }
         self.place = self.rounds.place(cell, round);
         self.steps.passed = self.rounds.position(cell, round, block);
         self.draw();
