@@ -41,9 +41,23 @@ mod tests {
         }
         let text = only(Markdown.export(&comparison()).unwrap());
         assert!(
-            text.contains("| `uring --recv oneshot` | 120005 | 1us |") && text.contains("| too few rounds |"),
+            text.contains("| `uring --recv oneshot` | 120004 | 1us |") && text.contains("| too few rounds |"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_answer_is_the_first_line() {
+        let text = only(
+            Markdown
+                .export(&report(vec![contestant("epoll", steady(1e5)), contestant("uring", steady(1.2e5))]))
+                .unwrap(),
+        );
+        assert!(
+            text.starts_with("uring is faster than epoll: +20 % requests/s (+20..+20).\n\nringmark 0.1.0, "),
+            "{text}"
+        );
+        assert!(text.contains("| `uring` | 120004 |") && text.contains(" | faster |"), "{text}");
     }
 
     #[test]
