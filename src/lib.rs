@@ -72,7 +72,8 @@
 //!    ([`engine::datagram::ReflectionGuard`], [`sys::datagram::mark_answers`]).
 //!
 //! Deliberately absent: an async runtime of our own, a plug-in interface, `dyn` in a message's path, configuration
-//! files, and a drain inside the kernel (`IORING_OP_SHUTDOWN` runs on a worker thread and is used at the end only).
+//! files (a scenario of `compare` counts only where it is named), and a drain inside the kernel (`IORING_OP_SHUTDOWN` runs
+//! on a worker thread and is used at the end only).
 #![deny(unsafe_code)]
 
 pub mod cli;

@@ -318,6 +318,8 @@ fn ringload_refuses_what_makes_no_sense_with_advice() {
 fn the_other_commands_refuse_what_makes_no_sense_with_advice() {
     for (words, code, advice) in [
         ("compare epoll --warmup 2s --warmup-max 1s", 2, "is less than --warmup 2s"),
+        ("compare a=epoll a=threads", 2, "two contestants are named 'a'"),
+        ("compare a=epoll b=threads --baseline c", 2, "one of: a, b"),
         ("compare epoll --rounds 1 -o /dev/null --export md=/proc/no/such.md", 1, "choose another place"),
         (
             "compare \"exec ./none {port}\" --rounds 1 -o /dev/null",

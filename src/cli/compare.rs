@@ -2,6 +2,7 @@
 
 mod aa;
 mod cores;
+mod scenario;
 mod session;
 mod settings;
 
@@ -17,9 +18,12 @@ use crate::trial::Cancel;
 use crate::units::{CoreSelection, Fraction, Nanos};
 use anyhow::{Context, Result};
 use clap::Args;
+use scenario::ScenarioArgs;
 use session::Session;
 use settings::Settings;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::ffi::OsString;
+use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,9 +42,12 @@ const EXIT_INTERRUPTED: u8 = 130;
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub struct CompareArgs {
-    /// Servers: each the words after `ringmark serve` as one argument, or "exec COMMAND" with {ip} and {port} in it
+    /// Servers: each the words after `ringmark serve` as one argument, or "exec COMMAND" with {ip} and {port} in it, with
+    /// --unix {path}
     ///
-    /// Without any: uring epoll threads tokio tokio-uring.
+    /// A name may come before (letters, digits, - _ .) and stands for the words in tables, results and --baseline:
+    /// "mine=exec ./my-server {ip}:{port}", "oneshot=uring --recv oneshot". Without any: uring epoll threads tokio
+    /// tokio-uring.
     #[arg(value_name = "CONTESTANT")]
     contestants: Vec<String>,
     /// UDP instead of TCP
@@ -49,8 +56,18 @@ pub struct CompareArgs {
     /// lost, late, doubled or out of order is counted apart.
     #[arg(short, long)]
     udp: bool,
+    /// A unix socket instead of TCP, with --udp one for datagrams (unixgram)
+    ///
+    /// It is in a private temporary folder. A command has {path} in it instead of {ip} and {port}.
+    #[arg(long)]
+    unix: bool,
     #[command(flatten)]
     workload: WorkloadArgs<true>,
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+    /// Further cells: of these only what says what the load is counts.
+    #[arg(skip)]
+    further: Vec<CompareArgs>,
     /// Rounds, at most 10000; every contestant runs once in each. Fewer than 6 show nothing. With --precision the least number of them
     /// [default: 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
@@ -72,7 +89,7 @@ pub struct CompareArgs {
     /// There is none, so each is a false alarm; 1 in 20 is what a 95 % interval allows. More end with exit code 4. With
     /// the short trials that are its default, 100 comparisons take about 8 minutes.
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = aa::DEFAULT_COMPARISONS,
-        value_parser = clap::value_parser!(u64).range(1..=100_000), conflicts_with_all = ["baseline", "precision", "max_time", "export", "fail_if"])]
+        value_parser = clap::value_parser!(u64).range(1..=100_000), conflicts_with_all = ["baseline", "precision", "max_time", "export", "fail_if", "scenario"])]
     aa: Option<u64>,
     /// Contestant that the others are compared to [default: epoll if it runs, else the first that does]
     #[arg(long, value_name = "NAME")]
@@ -101,6 +118,26 @@ pub struct CompareArgs {
     outcome: OutputArgs,
 }
 
+/// The whole command lines that this one stands for where it names a scenario: the same but for their cells.
+///
+/// # Errors
+/// The scenario cannot be read, or is not what it should be.
+pub fn expand(words: &[OsString]) -> Result<Option<Vec<Vec<OsString>>>> {
+    scenario::expand(words)
+}
+
+impl CompareArgs {
+    /// Adds the cells of a line that is otherwise the same.
+    pub fn add_cells(&mut self, line: CompareArgs) {
+        self.further.push(line);
+    }
+
+    /// Itself, and what has further cells.
+    fn groups(&self) -> impl Iterator<Item = &CompareArgs> {
+        iter::once(self).chain(&self.further)
+    }
+}
+
 /// No interval is as narrow as nothing.
 fn some_share(text: &str) -> Result<Fraction, String> {
     match text.parse::<Fraction>() {
@@ -122,10 +159,12 @@ Examples:
   ringmark compare uring epoll -c 1,64,1000 -s 64,4k          six cells
   ringmark compare uring epoll --precision 2% --max-time 5m   as many rounds as it takes
   ringmark compare --udp uring epoll                          datagrams
+  ringmark compare --unix epoll \"exec ./my-server --listen {path}\"
   ringmark compare --udp --gso 64 \"uring --gro\" \"epoll --gro\"
   ringmark compare --udp --speak sockperf uring \"exec sockperf server -i {ip} -p {port}\"
+  ringmark compare --scenario bench/scenarios/matrix.toml --variant quick
   ringmark compare --aa                                       may this machine's verdicts be trusted?
-  ringmark compare epoll \"exec ./my-server --listen {ip}:{port}\"";
+  ringmark compare epoll \"mine=exec ./my-server --listen {ip}:{port}\"";
 
 pub fn run(args: CompareArgs) -> Result<ExitCode> {
     let settings = match args.aa.map_or_else(|| Settings::new(&args), |_| aa::settings(&args)) {

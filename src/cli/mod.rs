@@ -20,6 +20,7 @@ pub mod trace;
 mod workload;
 
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// What would io_uring buy this server on this machine, what does it cost, and which settings get it?
@@ -67,9 +68,27 @@ pub fn ringmark() -> ExitCode {
     })
 }
 
-/// What was typed. Help and errors end the program here.
+/// What was typed, the words of a scenario among it. Help and errors end the program here.
 fn parse() -> Ringmark {
-    Ringmark::try_parse().unwrap_or_else(|error| {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let lines = compare::expand(&words).unwrap_or_else(|error| {
+        stderr::print(format_args!("ringmark compare: {}", stderr::error_chain(&error)));
+        std::process::exit(diag_common::usage_code())
+    });
+    let mut lines = lines.unwrap_or_else(|| vec![words]).into_iter().map(parse_line);
+    let mut first = lines.next().unwrap_or_else(|| parse_line(Vec::new()));
+    if let Command::Compare(args) = &mut first.command {
+        for line in lines {
+            if let Command::Compare(further) = line.command {
+                args.add_cells(further);
+            }
+        }
+    }
+    first
+}
+
+fn parse_line(words: Vec<OsString>) -> Ringmark {
+    Ringmark::try_parse_from(words).unwrap_or_else(|error| {
         let _ = error.print();
         std::process::exit(if error.exit_code() == 0 { 0 } else { diag_common::usage_code() })
     })

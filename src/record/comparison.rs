@@ -33,7 +33,7 @@ pub struct RunContext {
     /// Server and generator ran on different hardware threads of one physical core: each slowed the other.
     #[serde(default)]
     pub siblings_shared: bool,
-    /// What the workloads of all cells share.
+    /// What the workloads of all cells share that have no [`CellRecord::load`].
     pub load: GeneratorSettings,
 }
 
@@ -102,6 +102,9 @@ pub enum Stopped {
 pub struct CellRecord {
     #[serde(flatten)]
     pub shape: Shape,
+    /// How the generator sends it, where that is not as in [`RunContext::load`]: another protocol, another rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<GeneratorSettings>,
     /// Why no further round of it was run; `None` of a cell that was not run to its end.
     #[serde(default)]
     pub stopped: Option<Stopped>,
@@ -230,6 +233,25 @@ impl TrialRecord {
     /// The generator's report, if its figures may be used.
     pub fn valid(&self) -> Option<&LoadReport> {
         self.load.as_ref().filter(|load| load.invalid.is_empty())
+    }
+}
+
+impl CellRecord {
+    /// How the generator sends it; `shared` is [`RunContext::load`].
+    pub fn load<'a>(&'a self, shared: &'a GeneratorSettings) -> &'a GeneratorSettings {
+        self.load.as_ref().unwrap_or(shared)
+    }
+
+    /// What distinguishes it from the other cells, in a few words.
+    pub fn name(&self) -> String {
+        let shape = self.shape.name();
+        match &self.load {
+            None => shape,
+            Some(GeneratorSettings { protocol, rate_per_s: Some(rate), .. }) => {
+                format!("{protocol}, {shape}, {rate} requests/s")
+            }
+            Some(GeneratorSettings { protocol, .. }) => format!("{protocol}, {shape}"),
+        }
     }
 }
 

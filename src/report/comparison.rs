@@ -75,7 +75,7 @@ fn subject(cell: &CellRecord, contestant: &ContestantRecord) -> Subject {
     figures.extend(contestant.latency_ns.iter().flat_map(latency_figures));
     figures.extend(contestant.ratio.map(|ratio| (Metric::Ratio, ratio.median)));
     figures.extend(contestant.datagrams.as_ref().map(lost));
-    Subject { name: format!("{} ({})", short_name(&contestant.name), cell.shape.name()), figures }
+    Subject { name: format!("{} ({})", short_name(&contestant.name), cell.name()), figures }
 }
 
 fn compared(report: &CompareReport) -> Compared {
@@ -97,7 +97,7 @@ fn compared(report: &CompareReport) -> Compared {
 /// A contestant is the same where its name and its workload are.
 fn side(cell: &CellRecord, one: &ContestantRecord) -> Side {
     Side {
-        key: format!("{} {:?}", one.name, cell.shape),
+        key: format!("{} {:?} {}", one.name, cell.shape, cell.name()),
         subject: subject(cell, one),
         scores: one.trials.iter().filter_map(TrialRecord::valid).map(LoadReport::score).collect(),
         paced: one.is_paced(),
@@ -135,7 +135,7 @@ fn table(report: &CompareReport, cell: &CellRecord) -> Table {
             counted(cell.shape.connections, "connection"),
             cell.shape.sizes(),
             cell.shape.depth,
-            open_loop(&report.context.load)
+            open_loop(cell.load(&report.context.load))
         ),
         columns: [("contestant", false), ("req/s", true)].into_iter().chain(LATENCIES).chain(last).collect(),
         rows: figures.all.iter().map(row).collect(),

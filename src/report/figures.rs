@@ -1,6 +1,6 @@
 //! The figures of a cell as they are shown, the fastest first, so that they agree with each other: where a ratio is shown
-//! beside a figure, the figure is the baseline's times the ratio. Medians of different rounds do not agree with a ratio of
-//! the same rounds, because the machine drifts between them; each contestant's own are in the stored form.
+//! beside a figure, the figure is the baseline's times the ratio. So are the stored rates; of an open loop, whose ratio is
+//! that of the p99 response time, this is done here.
 
 use super::verdict::short_name;
 use crate::record::{CellRecord, CompareReport, ContestantRecord, JudgedRatioRecord, RatioRecord, Verdict};
@@ -47,7 +47,7 @@ pub struct CellFigures<'a> {
 
 impl<'a> CellFigures<'a> {
     pub fn of(report: &CompareReport, cell: &'a CellRecord) -> CellFigures<'a> {
-        let paced = is_paced(report);
+        let paced = cell.load(&report.context.load).rate_per_s.is_some();
         let base = cell.contestants.iter().find(|one| one.name == report.baseline && one.rounds > 0);
         let mut all: Vec<Figures> =
             cell.contestants.iter().map(|one| figures(one, base, &report.baseline, paced)).collect();
@@ -59,11 +59,6 @@ impl<'a> CellFigures<'a> {
     pub fn of_standing(&self, standing: Standing) -> impl Iterator<Item = &Figures<'a>> {
         self.all.iter().filter(move |one| one.standing == standing)
     }
-}
-
-/// Whether its cells are open loops, so that their speed is that of their response times.
-pub fn is_paced(report: &CompareReport) -> bool {
-    report.context.load.rate_per_s.is_some()
 }
 
 /// The less the further up.
@@ -83,26 +78,20 @@ fn figures<'a>(one: &'a ContestantRecord, base: Option<&ContestantRecord>, basel
     let compared = standing == Standing::Compared && base.is_some();
     let speed = if paced { p99_ratio(one) } else { throughput_ratio(one) }.filter(|_| compared);
     let server_cpu = one.ratios.server_cpu.filter(|_| compared);
-    let agreeing = |own: Option<f64>, base: Option<f64>, ratio: Option<JudgedRatioRecord>| match base.zip(ratio) {
-        Some((base, judged)) => own.map(|_| base * judged.ratio.median),
-        None => own,
-    };
     let p99 = |one: &ContestantRecord| one.latency_ns.map(|latency| latency.p99 as f64);
-    let (of_rate, of_p99) = if paced { (None, speed) } else { (speed, None) };
+    let agreeing = base.and_then(p99).zip(speed.filter(|_| paced)).map(|(base, speed)| base * speed.ratio.median);
+    // Whoever answers wrong has no speed.
+    let counts = |figure: Option<f64>| figure.filter(|_| standing != Standing::Broken);
     Figures {
         contestant: one,
         name: short_name(&one.name),
         standing,
         speed,
         server_cpu,
-        throughput_per_s: agreeing(one.throughput_per_s, base.and_then(|base| base.throughput_per_s), of_rate),
-        server_cpu_ns: agreeing(
-            one.server_cpu_ns_per_request,
-            base.and_then(|base| base.server_cpu_ns_per_request),
-            server_cpu,
-        ),
-        p50_ns: one.latency_ns.map(|latency| latency.p50 as f64),
-        p99_ns: agreeing(p99(one), base.and_then(p99), of_p99),
+        throughput_per_s: counts(one.throughput_per_s),
+        server_cpu_ns: counts(one.server_cpu_ns_per_request),
+        p50_ns: counts(one.latency_ns.map(|latency| latency.p50 as f64)),
+        p99_ns: counts(agreeing.or_else(|| p99(one))),
     }
 }
 

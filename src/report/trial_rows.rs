@@ -50,7 +50,7 @@ pub fn of_run(load: &LoadReport) -> Row<'_> {
 
 /// Every trial: cell by cell, contestant by contestant, round by round.
 pub fn of_comparison(report: &CompareReport) -> Vec<Row<'_>> {
-    report.cells.iter().flat_map(|cell| of_cell(cell, &report.context.load)).collect()
+    report.cells.iter().flat_map(|cell| of_cell(cell, cell.load(&report.context.load))).collect()
 }
 
 fn of_cell<'a>(cell: &'a CellRecord, settings: &'a GeneratorSettings) -> impl Iterator<Item = Row<'a>> {
@@ -95,7 +95,8 @@ impl Row<'_> {
                 format!("x{}", cell.shape.depth)
             };
             let sizes = cell.shape.sizes().replace(':', "=").replace(',', "-");
-            format!("-{}c-{sizes}B{way}", cell.shape.connections)
+            let protocol = cell.load.iter().map(|load| format!("-{}", load.protocol)).collect::<String>();
+            format!("{protocol}-{}c-{sizes}B{way}", cell.shape.connections)
         });
         plain(&short_name(self.contestant)) + &cell.unwrap_or_default()
     }

@@ -6,15 +6,17 @@
 mod capture;
 mod error;
 mod generator;
+mod listen;
 mod process;
 mod rounds;
 mod server;
+mod socket_folder;
 
 pub use error::TrialError;
 pub use rounds::{Observer, TrialSlot, check, run};
 
 use crate::record::Workload;
-use crate::units::{CoreList, Nanos, Transport};
+use crate::units::{CoreList, Nanos};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,9 +37,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What all contestants serve.
-    pub fn transport(&self) -> Transport {
-        self.workloads.first().map_or(Transport::Stream, |workload| workload.generator.transport())
+    /// What the contestants are to serve, one cell or another: each of `tcp`, `udp`, `unix` and `unixgram` at most once.
+    pub fn protocols(&self) -> Vec<&str> {
+        let mut protocols: Vec<&str> = Vec::new();
+        for workload in &self.workloads {
+            let protocol = workload.generator.protocol.as_str();
+            if !protocols.contains(&protocol) {
+                protocols.push(protocol);
+            }
+        }
+        protocols
     }
 
     /// Shortest warm-up and counted time.
@@ -81,7 +90,7 @@ pub struct Contestant {
 pub enum Program {
     /// Ours: the words after `serve`.
     Serve(Vec<String>),
-    /// Any other: a program and its arguments, in which `{ip}` and `{port}` are filled in.
+    /// Any other: a program and its arguments, in which `{ip}` and `{port}`, or `{path}`, are filled in.
     Exec(Vec<String>),
 }
 

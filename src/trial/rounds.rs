@@ -7,7 +7,7 @@
 use super::error::TrialError;
 use super::generator::{self, Target};
 use super::server::Server;
-use super::{Cancel, Plan, Rounds};
+use super::{Cancel, Contestant, Plan, Rounds};
 use crate::clock::Clock;
 use crate::record::{LoadReport, Reason, Stopped, TrialRecord, Workload};
 use crate::stats::{Random, derive_seed};
@@ -39,16 +39,19 @@ pub trait Observer {
     fn ended(&mut self, cell: usize, why: Stopped);
 }
 
-/// Starts and stops every contestant once: who cannot run here, and why. `Err` when interrupted.
+/// Starts and stops every contestant once on each protocol of the plan: who cannot run here, and why. `Err` when
+/// interrupted.
 pub fn check(plan: &Plan, cancel: Cancel) -> Result<Vec<Option<Reason>>, TrialError> {
-    let start = |contestant| Server::start(plan, contestant, cancel);
-    plan.contestants
-        .iter()
-        .map(|contestant| match start(contestant).and_then(Server::stop) {
-            Ok(_) => Ok(None),
-            Err(error) => error.reason().map(Some),
-        })
-        .collect()
+    plan.contestants.iter().map(|contestant| check_one(plan, contestant, cancel)).collect()
+}
+
+fn check_one(plan: &Plan, contestant: &Contestant, cancel: Cancel) -> Result<Option<Reason>, TrialError> {
+    for protocol in plan.protocols() {
+        if let Err(error) = Server::start(plan, contestant, protocol, cancel).and_then(Server::stop) {
+            return error.reason().map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// Runs the trials of the contestants that can run, until every cell has had enough or an interrupt.
@@ -143,8 +146,8 @@ fn attempt(plan: &Plan, trial: TrialSlot, failed_before: usize, cancel: Cancel) 
 fn run_trial(plan: &Plan, trial: TrialSlot, cancel: Cancel) -> Result<(LoadReport, Option<Vec<u64>>), TrialError> {
     let contestant = &plan.contestants[trial.contestant];
     cancel.check()?;
-    let mut server = Server::start(plan, contestant, cancel)?;
-    let target = Target { address: server.address.clone(), pid: server.pid() };
+    let mut server = Server::start(plan, contestant, &plan.workloads[trial.cell].generator.protocol, cancel)?;
+    let target = Target { address: server.address().clone(), pid: server.pid() };
     // Every contestant of a round gets the same payload.
     let seed = derive_seed(plan.seed, trial.round);
     let workload = Workload { seed, ..plan.workloads[trial.cell].clone() };

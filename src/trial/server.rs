@@ -1,15 +1,14 @@
 //! A contestant's server: started, waited for until it listens, and stopped.
 
+use super::capture::Capture;
 use super::error::TrialError;
+use super::listen::Listen;
 use super::process::Process;
 use super::{Cancel, Contestant, Plan, Program};
 use crate::clock::Clock;
 use crate::record::Reason;
-use crate::sys::datagram;
-use crate::units::{Address, Nanos, SocketLocation, Transport};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use crate::units::{Address, Nanos, SocketLocation};
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
 /// How long a server may take until it listens.
@@ -19,30 +18,29 @@ const STOP_WITHIN: Nanos = Nanos::from_secs(3);
 /// The drain timeout handed to our server; shorter, so that it can still print its counters.
 const DRAIN_WITHIN: &str = "2s";
 const LOOK_EVERY: Nanos = Nanos::from_millis(5);
-const CONNECT_WITHIN: Nanos = Nanos::from_millis(500);
 /// Of a server's stdout only the ready line is needed, and that comes early.
 const STDOUT_BYTES: usize = 1 << 16;
 /// What our server's last line starts with.
 const DRAINED: &str = "drained";
-/// Ports for servers that must be given one: below the range the kernel hands out to outgoing connections (32768 up
-/// unless changed), so that no connection takes the port first.
-const FIRST_PORT: u16 = 10_000;
-const PORTS: u16 = 20_000;
-
 /// A server that can be loaded.
 pub struct Server {
+    /// Before its address, whose folder is removed once the process is gone.
     process: Process,
-    pub address: Address,
+    listen: Listen,
     ours: bool,
 }
 
 impl Server {
-    /// Starts it and waits until it listens.
-    pub fn start(plan: &Plan, contestant: &Contestant, cancel: Cancel) -> Result<Server, TrialError> {
+    /// Starts it and waits until it listens. `protocol`: that of the workload it is for.
+    pub fn start(plan: &Plan, contestant: &Contestant, protocol: &str, cancel: Cancel) -> Result<Server, TrialError> {
         match &contestant.server {
-            Program::Serve(words) => start_ours(plan, words, cancel),
-            Program::Exec(words) => start_other(plan, words, cancel),
+            Program::Serve(words) => start_ours(plan, words, protocol, cancel),
+            Program::Exec(words) => start_other(plan, words, protocol, cancel),
         }
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.listen.address
     }
 
     pub fn pid(&self) -> u32 {
@@ -78,47 +76,47 @@ impl Server {
     }
 }
 
-fn start_ours(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, TrialError> {
-    let any_port = at(plan.transport(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let protocol = any_port.protocol();
-    // With its scheme, so that only what is loaded is served.
-    let echo = format!("{protocol}://{}", any_port.location);
-    let ready_line = format!("listening echo {protocol} ");
+fn start_ours(plan: &Plan, words: &[String], protocol: &str, cancel: Cancel) -> Result<Server, TrialError> {
+    let mut listen = Listen::any(protocol)?;
+    let echo = listen.typed();
     let mut line = vec![plan.program.to_string_lossy().into_owned(), "serve".to_owned()];
     line.extend_from_slice(words);
     line.extend(["--echo", &echo, "--drain", DRAIN_WITHIN, "--cores"].map(String::from));
     line.push(plan.server_cores.to_string());
     let mut process = Process::start(&line, &plan.server_cores, STDOUT_BYTES)?;
-    let address = until_ready(&mut process, &echo, cancel, |process| {
+    listen.address = until_ready(&mut process, &echo, cancel, |process| {
         process.wait_output();
-        process.stdout.line_after(&ready_line).and_then(|address| address.parse().ok())
+        ready_address(&listen.address, &process.stdout)
     })?;
-    Ok(Server { process, address: at(plan.transport(), address), ours: true })
+    Ok(Server { process, listen, ours: true })
 }
 
-fn at(transport: Transport, address: SocketAddr) -> Address {
-    Address { transport, location: SocketLocation::ip(address) }
+/// Where our server says it listens, once it does; `asked` is what it was told.
+fn ready_address(asked: &Address, stdout: &Capture) -> Option<Address> {
+    let protocol = asked.protocol();
+    match asked.location {
+        SocketLocation::Ip { .. } => {
+            let told = stdout.line_after(&format!("listening echo {protocol} "))?;
+            Some(Address { location: SocketLocation::ip(told.parse().ok()?), ..asked.clone() })
+        }
+        SocketLocation::Unix(_) => stdout.line_after(&format!("listening echo {asked}")).map(|_| asked.clone()),
+    }
 }
 
-fn start_other(plan: &Plan, words: &[String], cancel: Cancel) -> Result<Server, TrialError> {
-    let address = free_address(plan.transport()).ok_or(Reason::NoFreePort)?;
-    let words: Vec<String> = words.iter().map(|word| fill_in(word, address)).collect();
+fn start_other(plan: &Plan, words: &[String], protocol: &str, cancel: Cancel) -> Result<Server, TrialError> {
+    let listen = Listen::free(protocol)?;
+    let words: Vec<String> = words.iter().map(|word| listen.fill_in(word)).collect();
     let mut process = Process::start(&words, &plan.server_cores, STDOUT_BYTES)?;
-    let target = at(plan.transport(), address);
-    until_ready(&mut process, &target.to_string(), cancel, |_| {
-        let ready = match plan.transport() {
-            Transport::Stream => accepts(address),
-            // Nothing can be sent that every server would answer.
-            Transport::Datagram => datagram::is_bound(address.port()),
-        };
+    until_ready(&mut process, &listen.address.to_string(), cancel, |_| {
+        let ready = listen.is_taken();
         if !ready {
             thread::sleep(LOOK_EVERY.duration());
         }
-        ready.then_some(address)
+        ready.then_some(())
     })?;
     // Another program may have taken the port in between; then ours has ended, or ends at once.
     match process.status()? {
-        None => Ok(Server { process, address: target, ours: false }),
+        None => Ok(Server { process, listen, ours: false }),
         Some(status) => Err(ended_early(&process, status)),
     }
 }
@@ -129,16 +127,16 @@ fn ended_early(process: &Process, status: ExitStatus) -> TrialError {
 }
 
 /// Asks `ready` again and again, as long as the process lives and the time is not over.
-fn until_ready(
+fn until_ready<T>(
     process: &mut Process,
     address: &str,
     cancel: Cancel,
-    ready: impl Fn(&Process) -> Option<SocketAddr>,
-) -> Result<SocketAddr, TrialError> {
+    ready: impl Fn(&Process) -> Option<T>,
+) -> Result<T, TrialError> {
     let clock = Clock::start();
     loop {
-        if let Some(address) = ready(process) {
-            return Ok(address);
+        if let Some(ready) = ready(process) {
+            return Ok(ready);
         }
         cancel.check()?;
         if let Some(status) = process.status()? {
@@ -149,30 +147,6 @@ fn until_ready(
             return Err(Reason::ServerNotReady { command, address, waited_ns: READY_WITHIN.0, stderr }.into());
         }
     }
-}
-
-/// A connection that a client made to itself (both ends have the same address) is none to a server.
-fn accepts(address: SocketAddr) -> bool {
-    TcpStream::connect_timeout(&address, CONNECT_WITHIN.duration())
-        .and_then(|stream| Ok(stream.local_addr()? != stream.peer_addr()?))
-        .unwrap_or(false)
-}
-
-fn fill_in(word: &str, address: SocketAddr) -> String {
-    word.replace("{ip}", &address.ip().to_string()).replace("{port}", &address.port().to_string())
-}
-
-/// A loopback address nobody listens on. Each call tries other ports, so that restarts do not meet old connections.
-fn free_address(transport: Transport) -> Option<SocketAddr> {
-    static CALLS: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() as u16).wrapping_mul(40_503);
-    (0..PORTS)
-        .map(|_| start.wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed)) % PORTS + FIRST_PORT)
-        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        .find(|address| match transport {
-            Transport::Stream => TcpListener::bind(address).is_ok(),
-            Transport::Datagram => UdpSocket::bind(address).is_ok(),
-        })
 }
 
 /// The numbers after `per_shard=` in our server's last line; anything else is `None`.
@@ -192,13 +166,5 @@ mod tests {
         for line in ["", "drained", "drained per_shard=", "drained per_shard=1,x", "per_shard=1,2"] {
             assert_eq!(connections_per_shard(line), None, "{line}");
         }
-    }
-
-    #[test]
-    fn a_port_nobody_listens_on_does_not_accept() {
-        let address = free_address(Transport::Stream).unwrap();
-        assert!(!accepts(address));
-        assert_ne!(free_address(Transport::Stream), Some(address));
-        assert_eq!(fill_in("--at={ip}:{port}", address), format!("--at={address}"));
     }
 }

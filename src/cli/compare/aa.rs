@@ -2,6 +2,7 @@
 
 use super::settings::Settings;
 use super::{CompareArgs, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED};
+use crate::cli::contestant;
 use crate::cli::progress::Progress;
 use crate::cli::report::{print, render};
 use crate::cli::stderr::{self, error_chain};
@@ -33,7 +34,8 @@ pub fn settings(args: &CompareArgs) -> Result<Settings> {
         _ => bail!("--aa compares one contestant with itself; name one"),
     };
     let settings = Settings::new(&CompareArgs {
-        contestants: vec![contestant.to_owned(); 2],
+        // A name stands for one of them only.
+        contestants: vec![contestant::split_name(contestant).1.to_owned(); 2],
         workload: args.workload.clone().or("duration", DURATION).or("warmup", WARMUP),
         ..args.clone()
     })?;

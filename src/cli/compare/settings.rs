@@ -6,7 +6,7 @@ use crate::cli::{contestant, host};
 use crate::clock;
 use crate::load::EngineKind;
 use crate::record::{
-    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LimitsRecord, RunContext, Shape, Stopped, Workload,
+    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LimitsRecord, RunContext, Stopped, Workload,
 };
 use crate::sys::affinity;
 use crate::sys::uring;
@@ -38,6 +38,7 @@ impl Settings {
         let baseline = baseline(args.baseline.as_deref(), &contestants)?;
         let split = split_here(args.server_cores.as_ref(), args.load_cores.as_ref())?;
         let plan = plan(args, contestants, &split)?;
+        plan.protocols().iter().try_for_each(|protocol| contestant::check_places(&plan.contestants, protocol))?;
         let started = clock::utc_now();
         let output = args.output.clone().unwrap_or_else(|| default_output(&started));
         let report = empty_report(args, &plan, baseline, &split, started)?;
@@ -65,8 +66,9 @@ fn baseline(typed: Option<&str>, contestants: &[Contestant]) -> Result<String> {
     })
 }
 
-fn named<'a>(name: &str, mut among: impl Iterator<Item = &'a Contestant>) -> Option<&'a Contestant> {
-    among.find(|contestant| contestant.name == name || contestant.words == name)
+/// What is named so, else what was typed so.
+fn named<'a>(name: &str, mut among: impl Iterator<Item = &'a Contestant> + Clone) -> Option<&'a Contestant> {
+    among.clone().find(|contestant| contestant.name == name).or_else(|| among.find(|typed| typed.words == name))
 }
 
 /// epoll if it is among these, else the first.
@@ -89,10 +91,11 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
 
 /// That of each cell, with what only this machine decides.
 fn workloads(args: &CompareArgs, cores: &CoreList) -> Result<Vec<Workload>> {
-    let transport = if args.udp { Transport::Datagram } else { Transport::Stream };
-    // Contestants listen on loopback; which port that will be is not known yet, and does not matter here.
-    let location = SocketLocation::ip((Ipv4Addr::LOCALHOST, 0).into());
-    let mut workloads = args.workload.workloads(&Address { transport, location })?;
+    let mut workloads: Vec<Workload> = Vec::new();
+    for group in args.groups() {
+        let further = group.workload.workloads(&address(group))?;
+        workloads.extend(further.into_iter().filter(|workload| !workloads.contains(workload)).collect::<Vec<_>>());
+    }
     for Workload { generator, .. } in &mut workloads {
         if generator.threads == 0 {
             generator.threads = cores.len() as u64;
@@ -106,6 +109,16 @@ fn workloads(args: &CompareArgs, cores: &CoreList) -> Result<Vec<Workload>> {
         }
     }
     Ok(workloads)
+}
+
+/// An address such as the contestants listen on; which port or path it will be is not known yet, and does not matter.
+fn address(args: &CompareArgs) -> Address {
+    let transport = if args.udp { Transport::Datagram } else { Transport::Stream };
+    let location = match args.unix {
+        true => SocketLocation::Unix(PathBuf::new()),
+        false => SocketLocation::ip((Ipv4Addr::LOCALHOST, 0).into()),
+    };
+    Address { transport, location }
 }
 
 fn rounds(args: &CompareArgs) -> Result<Rounds> {
@@ -176,18 +189,20 @@ fn empty_report(
         slices: None,
         baseline,
         stopped: Stopped::Interrupted,
-        cells: plan.workloads.iter().map(|workload| empty_cell(plan, &workload.shape)).collect(),
+        cells: plan.workloads.iter().map(|workload| empty_cell(plan, workload)).collect(),
     })
 }
 
-fn empty_cell(plan: &Plan, shape: &Shape) -> CellRecord {
+fn empty_cell(plan: &Plan, workload: &Workload) -> CellRecord {
     let contestant = |contestant: &Contestant| ContestantRecord {
         name: contestant.name.clone(),
         words: contestant.words.clone(),
         ..ContestantRecord::default()
     };
     let contestants = plan.contestants.iter().map(contestant).collect();
-    CellRecord { shape: shape.clone(), contestants, ..CellRecord::default() }
+    let is_first = plan.workloads.first().is_some_and(|first| first.generator == workload.generator);
+    let load = (!is_first).then(|| workload.generator.clone());
+    CellRecord { shape: workload.shape.clone(), load, contestants, ..CellRecord::default() }
 }
 
 #[cfg(test)]

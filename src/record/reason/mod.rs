@@ -131,6 +131,11 @@ pub enum Reason {
         error: String,
     },
     NoFreePort,
+    /// The folder of a server's unix socket, or the one it was to be made in.
+    NoSocketFolder {
+        folder: String,
+        problem: String,
+    },
     /// The server ended before it listened. `stderr`: the last lines that it wrote there; likewise below.
     ServerEndedEarly {
         command: String,

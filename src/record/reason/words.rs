@@ -137,6 +137,9 @@ impl Reason {
                 "no free port on 127.0.0.1 below the range the kernel hands out; free one between 10000 and 30000"
                     .into()
             }
+            Reason::NoSocketFolder { folder, problem } => {
+                format!("no folder for a server's unix socket in {folder}: {problem}; set TMPDIR to another one")
+            }
             Reason::ServerEndedEarly { command, status, stderr } => {
                 format!("the server '{command}' ended ({status}) before it listened{}", stderr_tail(stderr))
             }

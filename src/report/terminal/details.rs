@@ -7,6 +7,7 @@ use super::super::figures::{CellFigures, Figures};
 use super::super::interrupts;
 use super::super::intervals;
 use super::super::percent::{Percent, bound_words};
+use super::super::rates::Rates;
 use super::super::text_style::{Line, Span, TextStyle, wrap};
 use super::scale::{RATES, Scale, TIMES};
 use crate::record::{ContestantRecord, JudgedRatioRecord, QuantileRecord};
@@ -105,13 +106,13 @@ fn usage(figures: &CellFigures, room: usize) -> Vec<Line> {
         Column::new(title, Align::Right, 1, cells.collect())
     };
     let columns = [
-        scaled("req/s", 2, RATES, of(|one| one.throughput_per_s)),
+        scaled("req/s", 2, RATES, own.iter().map(|own| own.throughput_per_s).collect()),
         count(["", "rounds"], of(|one| Some(one.rounds as f64))),
-        scaled("server", 2, TIMES, of(|one| one.server_cpu_ns_per_request)),
+        scaled("server", 2, TIMES, own.iter().map(|own| own.server_cpu_ns).collect()),
         scaled("user", 1, TIMES, of(|one| one.server_use.user_ns_per_request)),
         scaled("system", 1, TIMES, of(|one| one.server_use.system_ns_per_request)),
         count(["switch", "/req"], of(switches)),
-        scaled("load", 2, TIMES, of(|one| one.generator_cpu_ns_per_request)),
+        scaled("load", 2, TIMES, own.iter().map(|own| own.generator_cpu_ns).collect()),
         scaled("user", 1, TIMES, of(|one| one.generator_use.user_ns_per_request)),
         scaled("system", 1, TIMES, of(|one| one.generator_use.system_ns_per_request)),
         count(["sysc", "/req"], of(|one| one.generator_use.syscalls_per_request)),

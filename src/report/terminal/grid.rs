@@ -5,7 +5,7 @@ use super::super::figures::{CellFigures, Figures, Standing};
 use super::super::percent::{Percent, bound_sign, is_shown};
 use super::super::text_style::{Line, Look, Span, TextStyle};
 use super::table::look;
-use crate::record::Shape;
+use crate::record::{CellRecord, GeneratorSettings, Shape};
 use crate::units::Bytes;
 
 /// A grid for each contestant but the baseline, and what its signs mean.
@@ -16,8 +16,8 @@ pub fn grids(cells: &[CellFigures], style: &TextStyle) -> Vec<Vec<Line>> {
             names.push(&one.name);
         }
     }
-    let grids = names.into_iter().flat_map(|name| shapes(cells).into_iter().map(move |shape| (name, shape)));
-    let mut all: Vec<Vec<Line>> = grids.map(|(name, shape)| grid(cells, name, &shape, style)).collect();
+    let grids = names.into_iter().flat_map(|name| kinds(cells).into_iter().map(move |kind| (name, kind)));
+    let mut all: Vec<Vec<Line>> = grids.map(|(name, kind)| grid(cells, name, &kind, style)).collect();
     if !all.is_empty() {
         all.push(vec![vec![Span::new(LEGEND, Look::Faint)]]);
     }
@@ -27,21 +27,23 @@ pub fn grids(cells: &[CellFigures], style: &TextStyle) -> Vec<Vec<Line>> {
 const LEGEND: &str = "(in brackets: no difference shown; > at least, < at most: the generator at its limit)";
 
 /// What else than connections and size tells cells apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Kind {
     depth: u64,
     connect_per_request: bool,
+    load: Option<GeneratorSettings>,
 }
 
 impl Kind {
-    fn of(shape: &Shape) -> Kind {
-        Kind { depth: shape.depth, connect_per_request: shape.connect_per_request }
+    fn of(cell: &CellRecord) -> Kind {
+        let Shape { depth, connect_per_request, .. } = cell.shape;
+        Kind { depth, connect_per_request, load: cell.load.clone() }
     }
 }
 
-fn shapes(cells: &[CellFigures]) -> Vec<Kind> {
+fn kinds(cells: &[CellFigures]) -> Vec<Kind> {
     let mut kinds: Vec<Kind> = Vec::new();
-    for kind in cells.iter().map(|cell| Kind::of(&cell.cell.shape)) {
+    for kind in cells.iter().map(|cell| Kind::of(cell.cell)) {
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
@@ -50,7 +52,7 @@ fn shapes(cells: &[CellFigures]) -> Vec<Kind> {
 }
 
 fn grid(cells: &[CellFigures], name: &str, kind: &Kind, style: &TextStyle) -> Vec<Line> {
-    let cells: Vec<&CellFigures> = cells.iter().filter(|cell| Kind::of(&cell.cell.shape) == *kind).collect();
+    let cells: Vec<&CellFigures> = cells.iter().filter(|cell| Kind::of(cell.cell) == *kind).collect();
     let connections = each(&cells, |shape| shape.connections);
     let sizes = each(&cells, size);
     let mut grid = vec![vec![Span::new(title(&cells, name, kind), Look::Strong)]];
@@ -68,7 +70,14 @@ fn title(cells: &[&CellFigures], name: &str, kind: &Kind) -> String {
     let of = if first.paced { "p99 response time" } else { "requests/s" };
     let depth = if kind.depth > 1 && !first.paced { format!(", {} in flight each", kind.depth) } else { String::new() };
     let connecting = if kind.connect_per_request { ", a new connection for each request" } else { "" };
-    format!("{name} vs {}, {of} in %{depth}{connecting}", first.baseline)
+    let load = kind.load.as_ref().map(traffic).unwrap_or_default();
+    format!("{name} vs {}, {of} in %{load}{depth}{connecting}", first.baseline)
+}
+
+/// Of cells that do not share it.
+fn traffic(load: &GeneratorSettings) -> String {
+    let rate = load.rate_per_s.map(|rate| format!(" at {rate} requests/s")).unwrap_or_default();
+    format!(", {}{rate}", load.protocol.to_ascii_uppercase())
 }
 
 /// Each value once, in the order of the cells.
@@ -113,7 +122,7 @@ mod tests {
     use super::super::super::derive::tests::{contestant, report, steady};
     use super::super::super::percent::tests::judged;
     use super::*;
-    use crate::record::{Bound, CellRecord, CompareReport, JudgedRatioRecord, Reason, Verdict};
+    use crate::record::{Bound, CompareReport, JudgedRatioRecord, Reason, Verdict};
 
     fn cell(connections: u64, size: u64, speed: Option<JudgedRatioRecord>) -> CellRecord {
         let all = report(vec![contestant("epoll", steady(1e5)), contestant("uring", steady(1e5))]);

@@ -57,7 +57,7 @@ fn cell_blocks(report: &CompareReport, cell: &CellFigures, style: &TextStyle) ->
     let is_one_of_several = report.cells.len() > 1;
     let mut table = Vec::new();
     if is_one_of_several {
-        let shape = setting::shape(&cell.cell.shape, &report.context.load).join(", ");
+        let shape = setting::cell(report, cell.cell).join(", ");
         table.extend(paragraph(&format!("{shape}: {}", of_cell(cell)), style, Look::Strong));
     }
     table.extend(table::table(cell, style));

@@ -42,7 +42,7 @@ fn placed(report: &CompareReport, of: impl Fn(&CellRecord) -> Vec<String>) -> Ve
 }
 
 fn place(report: &CompareReport, cell: &CellRecord) -> String {
-    setting::shape(&cell.shape, &report.context.load).join(", ")
+    setting::cell(report, cell).join(", ")
 }
 
 /// Why a contestant, or some of its rounds, do not count.
@@ -52,11 +52,10 @@ fn failures(contestant: &ContestantRecord, most: usize) -> Vec<String> {
         return vec![format!("{name} cannot run here: {reason}")];
     }
     let broken = contestant.broken.as_ref().map(|reason| format!("{name} is broken: {reason}"));
-    let failed = by_round(contestant, |trial| trial.failed.iter().collect());
-    let invalid = by_round(contestant, |trial| trial.load.iter().flat_map(|load| &load.invalid).collect());
+    let reasons = by_round(contestant);
     let rounds = contestant.trials.len() as u64;
-    let lines = reason_lines(&name, rounds, [failed, invalid].concat(), most);
-    // What it is broken by is in most of its rounds.
+    let lines = reason_lines(&name, rounds, reasons, most);
+    // What it is broken by is among them.
     let is_new = |line: &String| contestant.broken.as_ref().is_none_or(|reason| !line.ends_with(&reason.to_string()));
     broken.into_iter().chain(lines.into_iter().filter(is_new)).collect()
 }
@@ -79,11 +78,8 @@ fn not_counted(rounds: &[u64], of: u64) -> String {
 }
 
 /// The reasons that a contestant's trials give, each once, with the rounds that gave it.
-fn by_round(contestant: &ContestantRecord, reasons: fn(&TrialRecord) -> Vec<&Reason>) -> Vec<(&Reason, Vec<u64>)> {
-    grouped(contestant.trials.iter().flat_map(|trial| {
-        let round = trial.round;
-        reasons(trial).into_iter().map(move |reason| (reason, round))
-    }))
+fn by_round(contestant: &ContestantRecord) -> Vec<(&Reason, Vec<u64>)> {
+    grouped(contestant.trials.iter().flat_map(|trial| trial.problems().map(|reason| (reason, trial.round))))
 }
 
 /// Each reason once, with what came with it. Of those that are alike the first speaks for all.

@@ -3,23 +3,31 @@
 use super::super::stopping;
 use super::super::tolerance;
 use super::super::verdict::short_name;
-use crate::record::{CompareReport, GeneratorSettings, Shape, Stopped};
+use crate::record::{CellRecord, CompareReport, GeneratorSettings, Shape, Stopped};
 use crate::units::{Bytes, CoreList, Nanos, counted};
 
 /// `TCP echo, 64 connections x 64 B, closed loop, 12 rounds x 14 blocks of 50ms, cores 1+1`
 pub fn line(report: &CompareReport) -> String {
-    let load = &report.context.load;
+    let shared = &report.context.load;
     let cells = match &report.cells[..] {
-        [cell] => shape(&cell.shape, load),
-        cells => vec![counted(cells.len() as u64, "cell")],
+        [cell] => whole(&cell.shape, cell.load(shared)),
+        cells if cells.iter().any(|cell| cell.load.is_some()) => vec![counted(cells.len() as u64, "cell")],
+        cells => [vec![traffic(shared), counted(cells.len() as u64, "cell")], pace(shared)].concat(),
     };
-    let idle = (load.idle > 0).then(|| format!("beside {}", counted(load.idle, "silent one")));
-    let parts = [traffic(load)].into_iter().chain(cells).chain(idle).chain([pace(load), rounds(report)]);
-    parts
-        .chain([cores(report)])
-        .chain(tolerance::describe(load.allow_errors, load.max_loss))
-        .collect::<Vec<_>>()
-        .join(", ")
+    let allowed = tolerance::describe(shared.allow_errors, shared.max_loss);
+    cells.into_iter().chain([rounds(report), cores(report)]).chain(allowed).collect::<Vec<_>>().join(", ")
+}
+
+fn whole(of: &Shape, load: &GeneratorSettings) -> Vec<String> {
+    [vec![traffic(load)], shape(of, load), pace(load)].concat()
+}
+
+/// What distinguishes a cell from the others.
+pub fn cell(report: &CompareReport, cell: &CellRecord) -> Vec<String> {
+    match &cell.load {
+        Some(load) => whole(&cell.shape, load),
+        None => shape(&cell.shape, &report.context.load),
+    }
 }
 
 fn traffic(load: &GeneratorSettings) -> String {
@@ -30,7 +38,7 @@ fn traffic(load: &GeneratorSettings) -> String {
 }
 
 /// `64 connections x 64 B`, and what is out of the ordinary.
-pub fn shape(shape: &Shape, load: &GeneratorSettings) -> Vec<String> {
+fn shape(shape: &Shape, load: &GeneratorSettings) -> Vec<String> {
     let peers = if load.protocol == "udp" { "socket" } else { "connection" };
     let size = format!("{} x {}", counted(shape.connections, peers), size(shape));
     let depth = (shape.depth > 1 && load.rate_per_s.is_none()).then(|| format!("{} in flight each", shape.depth));
@@ -47,11 +55,13 @@ fn size(shape: &Shape) -> String {
     }
 }
 
-fn pace(load: &GeneratorSettings) -> String {
-    match (load.rate_per_s, &load.arrival) {
+fn pace(load: &GeneratorSettings) -> Vec<String> {
+    let idle = (load.idle > 0).then(|| format!("beside {}", counted(load.idle, "silent one")));
+    let pace = match (load.rate_per_s, &load.arrival) {
         (Some(rate), Some(arrival)) => format!("open loop, {rate} requests/s ({arrival})"),
         _ => "closed loop".to_owned(),
-    }
+    };
+    idle.into_iter().chain([pace]).collect()
 }
 
 /// As many as were run.
@@ -93,17 +103,16 @@ pub fn at_length(report: &CompareReport) -> Vec<String> {
         context.started,
         context.ringmark
     );
-    [server, measured(report), machine, meaning(load)]
+    let meanings = meanings(report);
+    [server, measured(report), machine, AGREEING.to_owned()]
         .into_iter()
-        .chain(AGREEING.map(str::to_owned))
+        .chain(meanings)
         .chain(programs(report))
         .collect()
 }
 
-const AGREEING: [&str; 1] = [
-    "Where a ratio is shown beside a figure, the figure is the baseline's times the ratio, so that the machine's drift \
-    between the rounds is in neither.",
-];
+const AGREEING: &str = "Where a ratio is shown beside a figure, the figure is the baseline's times the ratio, so that the machine's drift \
+    between the rounds is in neither.";
 
 fn measured(report: &CompareReport) -> String {
     let (load, time) = (&report.context.load, |nanos: u64| Nanos(nanos).to_string());
@@ -134,6 +143,13 @@ fn planned(report: &CompareReport) -> String {
         }
         _ => counted(report.rounds, "round"),
     }
+}
+
+/// What latency is in each kind of cell.
+fn meanings(report: &CompareReport) -> Vec<String> {
+    let mut all: Vec<String> = report.cells.iter().map(|cell| meaning(cell.load(&report.context.load))).collect();
+    all.dedup();
+    all
 }
 
 /// What latency is, and from when on it counts.

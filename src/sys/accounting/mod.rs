@@ -9,6 +9,7 @@ mod memory;
 mod perf;
 mod process_tree;
 mod switches;
+mod tracefs;
 
 pub use cores::{CoresTime, cores_time};
 pub use cpu::{Cpu, ProcessTreeCpu, ProcessTreeUse, process_cpu, process_tree_cpu, thread_cpu};

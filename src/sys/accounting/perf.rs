@@ -7,6 +7,7 @@
 //! a virtual machine. The 50 ms that the last close takes are the caller's.
 
 use super::Unavailable;
+use super::tracefs::{NoTracepoint, TRACEFS, sys_enter};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -102,7 +103,7 @@ const _: () = assert!(size_of::<Attributes>() == 64);
 
 fn attributes(event: PerfEvent) -> Result<Attributes, Refusal> {
     let (kind, config) = match event {
-        PerfEvent::SystemCalls => (KIND_TRACEPOINT, tracepoint()?),
+        PerfEvent::SystemCalls => (KIND_TRACEPOINT, sys_enter().map_err(Refusal::Tracepoint)?),
         PerfEvent::Instructions => (KIND_HARDWARE, HARDWARE_INSTRUCTIONS),
         PerfEvent::Cycles => (KIND_HARDWARE, HARDWARE_CYCLES),
     };
@@ -115,16 +116,6 @@ fn attributes(event: PerfEvent) -> Result<Attributes, Refusal> {
         flags: FLAG_INHERIT | hypervisor,
         ..Attributes::default()
     })
-}
-
-/// Where tracefs is usually mounted.
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-
-/// The number of the tracepoint that every system call passes.
-fn tracepoint() -> Result<u64, Refusal> {
-    let read = |root: &str| fs::read_to_string(format!("{root}/events/raw_syscalls/sys_enter/id"));
-    let text = read(TRACEFS[0]).or_else(|first| read(TRACEFS[1]).map_err(|_| first)).map_err(Refusal::Tracepoint)?;
-    text.trim().parse().map_err(|_| Refusal::Tracepoint(io::ErrorKind::InvalidData.into()))
 }
 
 fn open(attributes: &Attributes, thread: u32) -> io::Result<OwnedFd> {
@@ -170,8 +161,8 @@ fn scaled([value, wanted, counting]: [u64; 3]) -> u64 {
 /// Why there is no counter.
 #[derive(Debug)]
 enum Refusal {
-    /// The tracepoint's number could not be read.
-    Tracepoint(io::Error),
+    /// The tracepoint's number is not known.
+    Tracepoint(NoTracepoint),
     Open(io::Error),
     /// All threads had ended.
     Gone,
@@ -183,7 +174,7 @@ const ALLOW: &str = "sudo sysctl kernel.perf_event_paranoid=1";
 impl Refusal {
     fn explain(self, event: PerfEvent) -> Unavailable {
         let (why, remedy) = match self {
-            Refusal::Tracepoint(error) => no_tracepoint(&error),
+            Refusal::Tracepoint(missing) => no_tracepoint(&missing),
             Refusal::Open(error) => not_opened(&error, event),
             Refusal::Gone => ("all threads had ended".into(), "keep the process running until the end".into()),
         };
@@ -191,21 +182,27 @@ impl Refusal {
     }
 }
 
-fn no_tracepoint(error: &io::Error) -> (String, String) {
+fn no_tracepoint(missing: &NoTracepoint) -> (String, String) {
     let root = TRACEFS[0];
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => (
+    match missing {
+        NoTracepoint::Unreadable => (
             format!("{root} is readable by root only"),
             format!("run as root, or sudo mount -o remount,mode=750,gid=$(id -g) {root} and {ALLOW}"),
         ),
-        io::ErrorKind::NotFound if fs::exists(format!("{root}/events")).unwrap_or(false) => (
+        NoTracepoint::Forbidden => (
+            format!("no tracefs is mounted at {root}, and only root may open one (CAP_SYS_ADMIN)"),
+            format!("run as root, or sudo mount -t tracefs -o mode=750,gid=$(id -g) tracefs {root} and {ALLOW}"),
+        ),
+        NoTracepoint::Unknown => (
             "the kernel has no tracepoint raw_syscalls:sys_enter".into(),
             "a kernel built with CONFIG_FTRACE_SYSCALLS".into(),
         ),
-        io::ErrorKind::NotFound => {
-            (format!("no tracefs is mounted at {root}"), format!("sudo mount -t tracefs tracefs {root}"))
+        NoTracepoint::Read(error) => {
+            (format!("the tracepoint's number cannot be read below {root}: {error}"), "look at its mount".into())
         }
-        _ => (format!("the tracepoint's number cannot be read below {root}: {error}"), "look at its mount".into()),
+        NoTracepoint::Open(error) => {
+            (format!("opening a tracefs failed: {error}"), format!("sudo mount -t tracefs tracefs {root}"))
+        }
     }
 }
 
@@ -349,7 +346,9 @@ mod tests {
     fn every_refusal_has_its_remedy() {
         let open = |errno| Refusal::Open(io::Error::from_raw_os_error(errno));
         for (refusal, event, part) in [
-            (Refusal::Tracepoint(io::ErrorKind::PermissionDenied.into()), PerfEvent::SystemCalls, "remount"),
+            (Refusal::Tracepoint(NoTracepoint::Unreadable), PerfEvent::SystemCalls, "remount"),
+            (Refusal::Tracepoint(NoTracepoint::Forbidden), PerfEvent::SystemCalls, "mount -t tracefs"),
+            (Refusal::Tracepoint(NoTracepoint::Unknown), PerfEvent::SystemCalls, "CONFIG_FTRACE"),
             (open(libc::ENOENT), PerfEvent::Cycles, "PMU"),
             (open(libc::EMFILE), PerfEvent::Cycles, "ulimit"),
             (open(libc::ENOSYS), PerfEvent::Instructions, "CONFIG_PERF_EVENTS"),
