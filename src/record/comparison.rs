@@ -129,14 +129,19 @@ pub struct ContestantRecord {
     #[serde(flatten, with = "reason::broken")]
     #[schemars(with = "reason::broken::Stored")]
     pub broken: Option<Reason>,
-    /// Median over the valid rounds.
+    /// Requests per second: of the baseline the middle over its valid rounds, of the others that times
+    /// [`RatiosRecord::throughput`], so that the figures agree with the ratios; medians of different rounds need not. The
+    /// middle over its own rounds where it has no ratio. The middle is the median, in slices a trimmed geometric mean.
     pub throughput_per_s: Option<f64>,
-    /// Of the added histograms of the valid rounds.
+    /// Of the added histograms of the valid rounds. Its percentiles are those of all requests together, while the ratios
+    /// are a middle of the rounds': a single round with a stall is seen here and hardly moves the ratio.
     pub latency_ns: Option<LatencyRecord>,
     /// How far the quantiles of the latency can be trusted, the valid rounds being the batches.
     #[serde(default)]
     pub quantiles: Vec<QuantileRecord>,
-    /// CPU time of all valid rounds by all their requests, user and system, all threads.
+    /// CPU time per request, user and system, all threads. As of the throughput: of the baseline that of all valid rounds by
+    /// all their requests, in slices the middle; of the others that times the ratio. Both together are to the baseline's
+    /// as [`RatiosRecord::total_cpu`] says.
     pub server_cpu_ns_per_request: Option<f64>,
     pub generator_cpu_ns_per_request: Option<f64>,
     /// Of all valid rounds; `None` for streams.
@@ -164,7 +169,8 @@ pub struct ContestantRecord {
     pub trials: Vec<TrialRecord>,
 }
 
-/// Median over the rounds in which both are valid, with its 95 % interval.
+/// The middle over the rounds in which both are valid, with its 95 % interval. In slices it is a trimmed geometric mean of
+/// the rounds, each of which is one of its blocks, else the median.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RatioRecord {
     pub median: f64,
@@ -230,9 +236,17 @@ pub struct TrialRecord {
 }
 
 impl TrialRecord {
-    /// The generator's report, if its figures may be used.
+    /// The generator's report, if its figures may be used. They may where the generator was the limit: what the server can
+    /// do is at least that ([`JudgedRatioRecord::bound`](super::JudgedRatioRecord::bound)), and its CPU time per request
+    /// is known all the same.
     pub fn valid(&self) -> Option<&LoadReport> {
-        self.load.as_ref().filter(|load| load.invalid.is_empty())
+        self.load.as_ref().filter(|load| load.invalid.iter().all(Reason::is_limit_of_generator))
+    }
+
+    /// Why it does not count; nothing where it does.
+    pub fn problems(&self) -> impl Iterator<Item = &Reason> {
+        let invalid = self.load.iter().flat_map(|load| &load.invalid);
+        self.failed.iter().chain(invalid.filter(|reason| !reason.is_limit_of_generator()))
     }
 }
 

@@ -7,7 +7,7 @@ use super::text_style::TextStyle;
 use super::verdict::{short_name, verdict};
 use crate::record::histogram::HistogramError;
 use crate::record::{AaComparison, AaReport, RateRecord, RatioRecord, Reason, Stopped, Verdict};
-use crate::stats::{paired_ratio, proportion_interval};
+use crate::stats::{RESAMPLES, paired_ratio, proportion_interval};
 use crate::units::{Nanos, counted};
 
 /// Comparisons at 95 % may raise one false alarm in so many.
@@ -24,7 +24,8 @@ impl AaComparison {
 
     /// Computes the verdict again, as for any comparison.
     pub fn fill(&mut self) {
-        self.ratio = paired_ratio(&self.pairs, self.seed).map(RatioRecord::from);
+        let ratios: Vec<f64> = self.pairs.iter().map(|(ours, base)| ours / base).collect();
+        self.ratio = paired_ratio(&ratios, RESAMPLES, self.seed).map(RatioRecord::from);
         self.verdict = Some(verdict(self.ratio.as_ref(), false));
     }
 }

@@ -55,17 +55,14 @@ pub fn of_comparison(report: &CompareReport) -> Vec<Row<'_>> {
 
 fn of_cell<'a>(cell: &'a CellRecord, settings: &'a GeneratorSettings) -> impl Iterator<Item = Row<'a>> {
     cell.contestants.iter().flat_map(move |contestant| {
-        contestant.trials.iter().map(move |trial| {
-            let invalid = trial.load.iter().flat_map(|load| &load.invalid);
-            Row {
-                cell: Some(cell),
-                workload: workload(cell, settings, trial.load.as_ref()),
-                contestant: &contestant.name,
-                round: trial.round,
-                position: trial.position,
-                load: trial.load.as_ref(),
-                problems: trial.failed.iter().chain(invalid).collect(),
-            }
+        contestant.trials.iter().map(move |trial| Row {
+            cell: Some(cell),
+            workload: workload(cell, settings, trial.load.as_ref()),
+            contestant: &contestant.name,
+            round: trial.round,
+            position: trial.position,
+            load: trial.load.as_ref(),
+            problems: trial.problems().collect(),
         })
     })
 }

@@ -22,22 +22,32 @@ pub struct Interval {
     pub high: f64,
 }
 
+/// Takes the middle of a sample, which it may reorder.
+pub(super) type Middle = fn(&mut [f64]) -> Option<f64>;
+
 /// The 95 % bootstrap interval of the median. `None` for an empty sample.
 pub fn median_interval(values: &[f64], seed: u64) -> Option<Interval> {
-    if values.is_empty() {
-        return None;
-    }
-    let medians = resampled_medians(values, seed);
-    let below = (expanded_tail(values.len()) * medians.len() as f64).floor() as usize;
-    Some(Interval { low: medians[below], high: medians[medians.len() - 1 - below] })
+    resampled_interval(values, RESAMPLES, median_in_place, seed)
+}
+
+/// The 95 % bootstrap interval of the middle that `middle` takes of a sample, from so many resamples. `None` for an empty
+/// sample.
+pub(super) fn resampled_interval(values: &[f64], resamples: usize, middle: Middle, seed: u64) -> Option<Interval> {
+    let mut middles: Vec<f64> = resampled(values, middle, seed).take(resamples).collect();
+    middles.sort_unstable_by(f64::total_cmp);
+    let below = (expanded_tail(values.len()) * middles.len() as f64).floor() as usize;
+    let interval =
+        || Some(Interval { low: *middles.get(below)?, high: *middles.get(middles.len().checked_sub(1 + below)?)? });
+    interval().filter(|_| !values.is_empty())
 }
 
 /// The ratio of two medians, of samples that are not paired, and its 95 % interval: both are resampled, each from its
 /// own values, and both tails are those of the smaller sample. `None` where one is empty or the ratio is no number.
 pub fn median_ratio(ours: &[f64], base: &[f64], seed: u64) -> Option<(f64, Interval)> {
     let ratio = median(ours)? / median(base)?;
-    let mut ratios: Vec<f64> = resampled(ours, seed)
-        .zip(resampled(base, derive_seed(seed, 1)))
+    let mut ratios: Vec<f64> = resampled(ours, median_in_place, seed)
+        .zip(resampled(base, median_in_place, derive_seed(seed, 1)))
+        .take(RESAMPLES)
         .map(|(ours, base)| ours / base)
         .filter(|ratio| ratio.is_finite())
         .collect();
@@ -47,20 +57,13 @@ pub fn median_ratio(ours: &[f64], base: &[f64], seed: u64) -> Option<(f64, Inter
     ratio.is_finite().then_some((ratio, interval))
 }
 
-/// Medians of samples drawn with replacement, ascending.
-fn resampled_medians(values: &[f64], seed: u64) -> Vec<f64> {
-    let mut medians: Vec<f64> = resampled(values, seed).collect();
-    medians.sort_unstable_by(f64::total_cmp);
-    medians
-}
-
-/// Medians of samples drawn with replacement, as they come.
-fn resampled(values: &[f64], seed: u64) -> impl Iterator<Item = f64> + '_ {
+/// The middles of samples drawn with replacement, without an end.
+fn resampled(values: &[f64], middle: Middle, seed: u64) -> impl Iterator<Item = f64> + '_ {
     let mut random = Random::new(seed);
     let mut sample = vec![0.0; values.len()];
-    (0..RESAMPLES).map(move |_| {
+    std::iter::repeat_with(move || {
         sample.fill_with(|| values[random.below(values.len())]);
-        median_in_place(&mut sample).unwrap_or_default()
+        middle(&mut sample).unwrap_or_default()
     })
 }
 

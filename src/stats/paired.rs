@@ -2,8 +2,9 @@
 //!
 //! A machine drifts by a fifth within minutes; two trials of the same round see nearly the same machine.
 
-use super::bootstrap::{Interval, median_interval};
-use super::median::median;
+use super::bootstrap::{Interval, resampled_interval};
+use super::critical_values::{student_beyond, student_t};
+use super::median::{median, median_in_place};
 
 /// Fewer pairs cannot reject "both are the same" at 95 %: even when all n point one way, chance alone does that in
 /// 2 of 2^n comparisons (the sign test), which is below 5 % from 6 pairs up.
@@ -12,9 +13,10 @@ pub const MIN_PAIRS: usize = 6;
 /// How one contestant relates to another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PairedRatio {
-    /// Median over the pairs of contestant / baseline.
+    /// The middle over the pairs of contestant / baseline: of [`paired_ratio`] the median, of
+    /// [`rounds_ratio`](super::rounds_ratio) a trimmed mean.
     pub median: f64,
-    /// 95 % interval of that median.
+    /// 95 % interval of that middle.
     pub interval: Interval,
     /// Pairs that it is computed from.
     pub pairs: usize,
@@ -25,6 +27,17 @@ impl PairedRatio {
     pub fn half_width(&self) -> f64 {
         relative_half_width(self.median, self.interval)
     }
+
+    /// How likely a ratio so far from 1 is, on either side, where there is no difference. Below 5 % where the interval
+    /// leaves 1 out: the interval is that of Student's t of n − 1 degrees of freedom stretched by what was drawn, and the
+    /// same t at which it would end at 1 gives this. `None` for fewer than [`MIN_PAIRS`].
+    pub fn p_value(&self) -> Option<f64> {
+        let degrees = self.pairs.checked_sub(1).filter(|_| self.pairs >= MIN_PAIRS)?;
+        let bound = if self.median > 1.0 { self.interval.low } else { self.interval.high };
+        let (distance, reach) = (self.median.ln().abs(), (self.median / bound).ln().abs());
+        let t = if distance == 0.0 { 0.0 } else { student_t(degrees as f64) * distance / reach };
+        Some(student_beyond(t, degrees)).filter(|p| p.is_finite())
+    }
 }
 
 /// Half of the interval's length, as a share of `middle`.
@@ -32,16 +45,23 @@ pub fn relative_half_width(middle: f64, interval: Interval) -> f64 {
     (interval.high - interval.low) / 2.0 / middle
 }
 
-/// The ratio of pairs (contestant, baseline). Pairs whose ratio is no finite number are left out; `None` without any.
-pub fn paired_ratio(pairs: &[(f64, f64)], seed: u64) -> Option<PairedRatio> {
-    let ratios: Vec<f64> = pairs.iter().map(|(ours, base)| ours / base).filter(|ratio| ratio.is_finite()).collect();
-    Some(PairedRatio { median: median(&ratios)?, interval: median_interval(&ratios, seed)?, pairs: ratios.len() })
+/// The median of the ratios of pairs, contestant / baseline, and its interval from so many resamples. Ratios that are no
+/// finite number are left out; `None` without any other.
+pub fn paired_ratio(ratios: &[f64], resamples: usize, seed: u64) -> Option<PairedRatio> {
+    let ratios: Vec<f64> = ratios.iter().copied().filter(|ratio| ratio.is_finite()).collect();
+    let interval = resampled_interval(&ratios, resamples, median_in_place, seed)?;
+    Some(PairedRatio { median: median(&ratios)?, interval, pairs: ratios.len() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::Random;
+    use crate::stats::{RESAMPLES, Random};
+
+    fn paired_ratio(pairs: &[(f64, f64)], seed: u64) -> Option<PairedRatio> {
+        let ratios: Vec<f64> = pairs.iter().map(|(ours, base)| ours / base).collect();
+        super::paired_ratio(&ratios, RESAMPLES, seed)
+    }
 
     /// Standard normal numbers, as good as the test needs them: the sum of 12 uniform ones.
     fn normal(random: &mut Random) -> f64 {
@@ -114,6 +134,18 @@ mod tests {
             assert!(if shift > 1.0 { low > 1.0 } else { high < 1.0 }, "{ratio:?}");
             assert!((ratio.median - shift).abs() < 0.05, "{ratio:?}");
         }
+    }
+
+    #[test]
+    fn what_is_unlikely_by_chance_has_a_small_p_value() {
+        let of = |pairs, median, low, high| PairedRatio { median, interval: Interval { low, high }, pairs }.p_value();
+        assert_eq!(of(MIN_PAIRS - 1, 1.5, 1.4, 1.6), None);
+        assert!((of(12, 1.02, 1.0, 1.05).unwrap() - 0.05).abs() < 1e-4, "the bound is at 1");
+        // Twice the t of the interval, 4.40 of 11 degrees of freedom: 0.0011.
+        let twice = of(12, 1.02, 1.02f64.sqrt(), 1.05).unwrap();
+        assert!((twice - 0.0011).abs() < 1e-4, "{twice}");
+        assert_eq!((of(12, 1.0, 0.9, 1.1), of(12, 1.1, 1.1, 1.1)), (Some(1.0), Some(0.0)));
+        assert!(of(12, 0.9, 0.7, 1.2).unwrap() > 0.3);
     }
 
     #[test]

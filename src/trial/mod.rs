@@ -5,6 +5,7 @@
 
 mod capture;
 mod error;
+mod floor;
 mod generator;
 mod listen;
 mod process;
@@ -13,6 +14,7 @@ mod server;
 mod socket_folder;
 
 pub use error::TrialError;
+pub use floor::Floor;
 pub use rounds::{Observer, TrialSlot, check, run};
 
 use crate::record::Workload;

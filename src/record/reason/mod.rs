@@ -228,6 +228,11 @@ impl Reason {
         Reason::Unclassified { text: text.into() }
     }
 
+    /// Whether it says that the generator was at its limit, and the server was not.
+    pub fn is_limit_of_generator(&self) -> bool {
+        matches!(self, Reason::GeneratorBottleneck { .. })
+    }
+
     /// In words, without what a process wrote.
     pub fn first_line(&self) -> String {
         self.to_string().lines().next().unwrap_or_default().to_owned()

@@ -99,6 +99,7 @@ fn usage(figures: &CellFigures, room: usize) -> Vec<Line> {
     if all.is_empty() {
         return Vec::new();
     }
+    let own: Vec<Rates> = all.iter().map(|one| Rates::of(&one.contestant.trials)).collect();
     let of =
         |pick: fn(&ContestantRecord) -> Option<f64>| all.iter().map(|one| pick(one.contestant)).collect::<Vec<_>>();
     let count = |title, values: Vec<Option<f64>>| {
