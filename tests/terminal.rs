@@ -171,7 +171,7 @@ fn ctrl_c_ends_compare_with_what_it_has() {
 #[test]
 fn a_quiet_compare_shows_its_report_alone() {
     let folder = tempfile::tempdir().expect("a temporary directory");
-    let shown = compare(folder.path(), "1", &["--quiet"], WIDE).end();
+    let shown = compare(folder.path(), "1", &["--quiet", "--color", "never"], WIDE).end();
     shown.assert_code(0);
     assert!(!shown.bytes.contains(&0x1b) && !shown.text().contains("checking that"), "{}", shown.text());
 }

@@ -24,7 +24,7 @@ pub fn grids(cells: &[CellFigures], style: &TextStyle) -> Vec<Vec<Line>> {
     all
 }
 
-const LEGEND: &str = "(in brackets: no difference shown; > at least, < at most: the generator at its limit)";
+const LEGEND: &str = "(in brackets: no difference shown)";
 
 /// What else than connections and size tells cells apart.
 #[derive(Clone, Debug, PartialEq)]

@@ -222,10 +222,10 @@ mod tests {
             report.cells = (1..=cells).map(cell).collect();
             let text = plain(&report);
             assert!(text.contains("uring vs epoll, requests/s in %\nconns"), "{text}");
-            assert_eq!(text.matches("CPU/req").count(), tables, "{text}");
+            assert_eq!(text.matches("CPU /req").count(), tables, "{text}");
             assert!(text.starts_with(&format!("uring is faster than epoll in all {cells} cells (+20 % requests/s).")));
         }
-        assert_eq!(at_length(&report).matches("CPU/req").count(), 5);
+        assert_eq!(at_length(&report).matches("CPU /req").count(), 5);
     }
 
     #[test]
