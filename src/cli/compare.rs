@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+const MIN_SLICE: Nanos = Nanos::from_millis(5);
 /// No contestant could be measured.
 const EXIT_NOTHING_MEASURED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
@@ -69,10 +70,26 @@ pub struct CompareArgs {
     /// Further cells: of these only what says what the load is counts.
     #[arg(skip)]
     further: Vec<CompareArgs>,
-    /// Rounds, at most 10000; every contestant runs once in each. Fewer than 6 show nothing. With --precision the least number of them
-    /// [default: 7]
+    /// Rounds, at most 10000; in each all servers are started afresh. Fewer than 6 show nothing. With --precision the least
+    /// number of them [default: 12, with --trials 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rounds: Option<u64>,
+    /// How long one contestant has the load before the next one does [default: 50ms, or 20 times what an answer takes]
+    ///
+    /// All servers of a round are alive at once, each with its connections; the load passes from one to the next in
+    /// blocks of one slice each, in an order of its own. A tenth of a slice is for it to settle, then answers count, and
+    /// it ends when all is answered. Slices of 20 to 200 ms give the same ratios; short ones give them sooner.
+    #[arg(long, value_name = "TIME", value_parser = slice_length)]
+    slice: Option<Nanos>,
+    /// Blocks in a round [default: as many as fill --duration]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000), conflicts_with = "duration")]
+    blocks: Option<u64>,
+    /// Measure each contestant in a trial of its own, one after the other, instead of in slices by turns
+    ///
+    /// For what slices are too short for, such as stalls that come once in seconds, and for servers that cannot be there at
+    /// the same time. Machines drift meanwhile, so many more rounds are needed for the same precision.
+    #[arg(long, conflicts_with_all = ["slice", "blocks"])]
+    trials: bool,
     /// Add rounds until every ratio's 95 % interval reaches at most this far to each side, as a share of the ratio: 2%
     ///
     /// Ratios are those of throughput and of CPU time per request; percentiles are not waited for.
@@ -116,6 +133,15 @@ pub struct CompareArgs {
     quiet: bool,
     #[command(flatten)]
     outcome: OutputArgs,
+}
+
+/// Shorter ones hold too few turns of a loop.
+fn slice_length(text: &str) -> Result<Nanos, String> {
+    match Nanos::parse_positive(text) {
+        Ok(length) if length < MIN_SLICE => Err(format!("must be at least {MIN_SLICE}")),
+        Ok(length) => Ok(length),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// The whole command lines that this one stands for where it names a scenario: the same but for their cells.

@@ -49,7 +49,7 @@ pub struct CompareReport {
     /// When the rounds end, where their number was not fixed.
     #[serde(default)]
     pub limits: Option<LimitsRecord>,
-    /// How the load passed from one contestant to the next within a round; `None` where each had trials of its own.
+    /// How the load was to pass from one contestant to the next within a round; `None` where each had trials of its own.
     #[serde(default)]
     pub slices: Option<SlicesRecord>,
     /// Name of the contestant that the others are compared to.
@@ -108,6 +108,10 @@ pub struct CellRecord {
     /// Why no further round of it was run; `None` of a cell that was not run to its end.
     #[serde(default)]
     pub stopped: Option<Stopped>,
+    /// How the load was passed around in it: [`CompareReport::slices`], or longer slices where answers take long. `None`
+    /// where each contestant had trials of its own.
+    #[serde(default)]
+    pub slices: Option<SlicesRecord>,
     /// What the kernel alone takes under this workload; `None` where it was not measured.
     #[serde(default)]
     pub floor: Option<FloorRecord>,

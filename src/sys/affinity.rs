@@ -2,7 +2,6 @@
 
 use super::process::core_mask;
 use crate::units::{CoreList, CoreSelection};
-use core_affinity::CoreId;
 use std::fs;
 
 /// The chosen cores are not there.
@@ -84,10 +83,7 @@ pub fn restrict_current_thread(cores: &CoreList) -> Result<(), AffinityError> {
 
 /// Pins the calling thread to one core.
 pub fn pin_current_thread(core: usize) -> Result<(), AffinityError> {
-    match core_affinity::set_for_current(CoreId { id: core }) {
-        true => Ok(()),
-        false => Err(AffinityError::Pin(core)),
-    }
+    restrict_current_thread(&CoreList::new(vec![core]).ok_or(AffinityError::Pin(core))?)
 }
 
 #[cfg(test)]
@@ -105,6 +101,13 @@ mod tests {
         assert_eq!(of("1-3", |core| Some(format!("{}-{}", core & !1, core | 1))), "1-1 2-3");
         assert_eq!(of("0-2", |_| None), "0-0 1-1 2-2");
         assert_eq!(of("0-1", |_| Some("7".into())), "0-0 1-1");
+    }
+
+    #[test]
+    fn a_core_that_is_not_there_is_an_error() {
+        for core in [4_000, usize::MAX] {
+            assert!(matches!(pin_current_thread(core), Err(AffinityError::Pin(failed)) if failed == core));
+        }
     }
 
     #[test]

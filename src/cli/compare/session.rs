@@ -3,7 +3,7 @@
 use super::settings::{Settings, default_baseline};
 use crate::cli::progress::Progress;
 use crate::cli::stderr::error_chain;
-use crate::record::{CompareReport, Reason, Stopped, TrialRecord, file};
+use crate::record::{CompareReport, FloorSliceRecord, Reason, SlicesRecord, Stopped, TrialRecord, file};
 use crate::report::derive::{self, RunningFigures};
 use crate::report::{json, stopping};
 use crate::trial::{self, Cancel, Observer, Plan, Program, TrialSlot};
@@ -78,14 +78,30 @@ impl Session {
 
     fn announce(&mut self, contestants: u64) {
         let rounds = &self.plan.rounds;
-        let per_round = contestants * self.plan.workloads.len() as u64;
-        let (least, most) = (rounds.min * per_round, rounds.max * per_round);
+        let cells = self.plan.workloads.len() as u64;
         let each = self.plan.trial_length() + OVERHEAD_PER_TRIAL;
-        let time = |trials| rounds.max_time.unwrap_or(Nanos(u64::MAX)).min(Nanos(each.0.saturating_mul(trials)));
-        self.recorder.progress.expect(most);
+        let all = |rounds: u64| Nanos(each.0.saturating_mul(rounds * cells * contestants));
+        let time = |count| rounds.max_time.unwrap_or(Nanos(u64::MAX)).min(all(count));
+        let (least, most) = (rounds.min, rounds.max);
+        let what = match self.plan.slices {
+            Some(how) => {
+                self.recorder.progress.expect_rounds(&self.plan, how.blocks);
+                format!(
+                    "round{} of {} of slices of {}",
+                    if most == 1 { "" } else { "s" },
+                    counted(how.blocks, "block"),
+                    Nanos(how.length_ns)
+                )
+            }
+            None => {
+                self.recorder.progress.expect(most * cells * contestants);
+                format!("round{} of {}", if most == 1 { "" } else { "s" }, counted(contestants, "trial"))
+            }
+        };
+        let cells = if cells > 1 { format!(" in each of {cells} cells") } else { String::new() };
         self.recorder.progress.print(&match least == most {
-            true => format!("{}, about {}", counted(most, "trial"), time(most)),
-            false => format!("{least} to {most} trials, about {} to {}", time(least), time(most)),
+            true => format!("{most} {what}{cells}, about {}", time(most)),
+            false => format!("{least} to {most} {what}{cells}, about {} to {}", time(least), time(most)),
         });
     }
 }
@@ -103,6 +119,15 @@ impl Recorder {
         }
     }
 
+    fn save_or_tell(&mut self) {
+        if let Err(error) = self.save()
+            && !self.unsaved
+        {
+            self.unsaved = true;
+            self.progress.print(&format!("{}; measuring goes on", error_chain(&error)));
+        }
+    }
+
     fn save(&self) -> Result<()> {
         let name = self.output.display();
         let text = json::render(&self.report)?;
@@ -113,6 +138,25 @@ impl Recorder {
 impl Observer for Recorder {
     fn starting(&mut self, trial: TrialSlot) {
         self.progress.starting(&self.plan, trial);
+    }
+
+    fn block(&mut self, cell: usize, round: u64, block: u64, how: SlicesRecord) {
+        self.report.cells[cell].slices = Some(how);
+        self.progress.block(cell, round, block, how.blocks);
+    }
+
+    fn floor(&mut self, cell: usize, slice: FloorSliceRecord) {
+        self.report.cells[cell].floor.get_or_insert_default().slices.push(slice);
+    }
+
+    fn round_over(&mut self, cell: usize, round: u64) {
+        if self.plan.slices.is_none() {
+            return;
+        }
+        let judged = self.report.cells[cell].contestants.iter().filter(|one| one.name != self.report.baseline);
+        let ratios: Vec<_> = judged.filter_map(|one| Some((one.name.as_str(), one.ratio?))).collect();
+        self.progress.round(cell, round, &ratios);
+        self.save_or_tell();
     }
 
     fn is_precise(&self, cell: usize) -> bool {
@@ -129,12 +173,10 @@ impl Observer for Recorder {
             self.progress.print(&format!("failed: {reason}"));
         }
         self.figures.add(&mut self.report, trial.cell, trial.contestant, record);
-        self.progress.finished();
-        if let Err(error) = self.save()
-            && !self.unsaved
-        {
-            self.unsaved = true;
-            self.progress.print(&format!("{}; measuring goes on", error_chain(&error)));
+        // In slices all of a round are through at once.
+        if self.plan.slices.is_none() {
+            self.progress.finished();
+            self.save_or_tell();
         }
     }
 }
