@@ -360,15 +360,15 @@ fn servers_that_fail_fail_alone() {
     let servers = ["good", "dies", "silent", "hangs", "crashes", "stubborn"].map(|mode| scene.server(mode));
     let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
     let out = scene.compare(&servers, &["-c", "4", "--rounds", "1"]);
-    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert_eq!(out.status.code(), Some(5), "{}", text(&out.stderr));
     let report = scene.saved();
-    let unavailable = |index| &contestant(&report, 0, index)["unavailable_reason"];
+    let broken = |index| &contestant(&report, 0, index)["broken_reason"];
     let trial = |index| &contestant(&report, 0, index)["trials"][0];
     assert!(!trial(0)["load"].is_null() && !trial(5)["load"].is_null(), "{report}");
-    let died = unavailable(1);
+    let died = broken(1);
     assert_eq!([&died["code"], &died["status"]], ["server-ended-early", "exit status: 1"], "{died}");
     assert_eq!(died["stderr"], serde_json::json!(["no memory today"]));
-    assert_eq!(unavailable(2)["code"], "server-not-ready", "{}", unavailable(2));
+    assert_eq!(broken(2)["code"], "server-not-ready", "{}", broken(2));
     assert!(!trial(3)["load"]["invalid"].as_array().unwrap().is_empty(), "{}", trial(3));
     let crash = &trial(4)["failed_reason"];
     assert!(
@@ -416,7 +416,7 @@ fn when_nothing_can_be_measured_the_exit_code_says_so() {
     let scene = Scene::new();
     let out = scene.compare(&[&scene.server("dies"), "exec ./no-such-program {port}"], &[]);
     assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
-    assert_eq!(contestant(&scene.saved(), 0, 1)["unavailable_reason"]["code"], "cannot-start");
+    assert_eq!(contestant(&scene.saved(), 0, 1)["broken_reason"]["code"], "cannot-start");
     assert!(text(&out.stdout).contains("no memory today"));
 }
 

@@ -29,9 +29,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+const MIN_SLICE: Nanos = Nanos::from_millis(5);
 /// No contestant could be measured.
 const EXIT_NOTHING_MEASURED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
+/// A contestant does not do what is asked of it; the others were measured.
+const EXIT_BROKEN: u8 = 5;
 /// What a shell reports for a program that Ctrl-C ends: 128 + SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;
 
@@ -68,12 +71,29 @@ pub struct CompareArgs {
     /// Further cells: of these only what says what the load is counts.
     #[arg(skip)]
     further: Vec<CompareArgs>,
-    /// Rounds, at most 10000; every contestant runs once in each. Fewer than 6 show nothing. With --precision the least number of them
-    /// [default: 7]
+    /// Rounds, at most 10000; in each all servers are started afresh. Fewer than 6 show nothing. With --precision the least
+    /// number of them [default: 12, with --trials 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rounds: Option<u64>,
+    /// How long one contestant has the load before the next one does [default: 50ms, or 20 times what an answer takes]
+    ///
+    /// All servers of a round are alive at once, each with its connections; the load passes from one to the next in
+    /// blocks of one slice each, in an order of its own. A tenth of a slice is for it to settle, then answers count, and
+    /// it ends when all is answered. Slices of 20 to 200 ms give the same ratios; short ones give them sooner.
+    #[arg(long, value_name = "TIME", value_parser = slice_length)]
+    slice: Option<Nanos>,
+    /// Blocks in a round [default: as many as fill --duration]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000), conflicts_with = "duration")]
+    blocks: Option<u64>,
+    /// Measure each contestant in a trial of its own, one after the other, instead of in slices by turns
+    ///
+    /// For what slices are too short for, such as stalls that come once in seconds, and for servers that cannot be there at
+    /// the same time. Machines drift meanwhile, so many more rounds are needed for the same precision.
+    #[arg(long, conflicts_with_all = ["slice", "blocks"])]
+    trials: bool,
     /// Add rounds until every ratio's 95 % interval reaches at most this far to each side, as a share of the ratio: 2%
     ///
+    /// Ratios are those of throughput and of CPU time per request; percentiles are not waited for.
     /// What the intervals say never ends the rounds, only how wide they are: a comparison that stops as soon as a
     /// difference shows finds one where there is none.
     #[arg(long, value_name = "SHARE", value_parser = some_share)]
@@ -118,6 +138,15 @@ pub struct CompareArgs {
     outcome: OutputArgs,
 }
 
+/// Shorter ones hold too few turns of a loop.
+fn slice_length(text: &str) -> Result<Nanos, String> {
+    match Nanos::parse_positive(text) {
+        Ok(length) if length < MIN_SLICE => Err(format!("must be at least {MIN_SLICE}")),
+        Ok(length) => Ok(length),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// The whole command lines that this one stands for where it names a scenario: the same but for their cells.
 ///
 /// # Errors
@@ -151,7 +180,7 @@ const AFTER_HELP: &str = "\
 Durations take ns, us, ms, s, m, h (250us, 1.5s); sizes take k, M (16k, 1M = powers of 1024).
 
 Exit codes: 0 measured; 1 nothing could be measured; 2 bad options; 4 more false alarms than --aa allows; \
-99 a --fail-if holds; 130 interrupted (what was measured is kept).
+5 a contestant is broken: it does not start, ends under load or answers wrong; 99 a --fail-if holds; 130 interrupted (what was measured is kept).
 
 Examples:
   ringmark compare                                            every engine, 64 connections, 64 bytes
@@ -182,21 +211,26 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
     let mut session = Session::new(settings, Progress::new(args.quiet))?;
     session.measure(Cancel(&cancel));
     let (report, saved) = session.close();
-    let failure = failure(&report);
     print(&render(&report, args.format, &args.text.style())?)?;
     let path = saved?;
     stderr::print(format_args!("Saved: {}", path.display()));
     args.outcome.export(&report)?;
-    Ok(failure.unwrap_or_else(|| args.outcome.verdict(&report)))
+    let failed = failure(&report);
+    // Beside a broken contestant the others are judged all the same.
+    let judged = match failed {
+        None | Some(EXIT_BROKEN) => args.outcome.verdict(&report),
+        Some(_) => ExitCode::SUCCESS,
+    };
+    Ok(failed.map_or(judged, ExitCode::from))
 }
 
-/// The exit code of a comparison that came to nothing.
-fn failure(report: &CompareReport) -> Option<ExitCode> {
-    let measured = report.cells.iter().flat_map(|cell| &cell.contestants).any(|contestant| contestant.rounds > 0);
+/// The exit code of a comparison that came to nothing, or in which a contestant does not work.
+fn failure(report: &CompareReport) -> Option<u8> {
+    let mut contestants = report.cells.iter().flat_map(|cell| &cell.contestants);
     match report.stopped {
-        Stopped::Interrupted => Some(EXIT_INTERRUPTED.into()),
-        _ if measured => None,
-        _ => Some(EXIT_NOTHING_MEASURED.into()),
+        Stopped::Interrupted => Some(EXIT_INTERRUPTED),
+        _ if !contestants.clone().any(|contestant| contestant.rounds > 0) => Some(EXIT_NOTHING_MEASURED),
+        _ => contestants.any(|contestant| contestant.broken.is_some()).then_some(EXIT_BROKEN),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `ringload`: its options, what they mean together, and its exit codes.
 
+mod commands;
 mod status;
 
 use crate::cli::output::OutputArgs;
@@ -13,6 +14,7 @@ use crate::sys::affinity::{self, AffinityError};
 use crate::units::{Address, CoreList, CoreSelection, SocketLocation};
 use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
+use commands::StandardInput;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use status::RunStatus;
 use std::io::{self, Write};
@@ -93,6 +95,9 @@ pub struct LoadArgs {
     /// No live line on the terminal, no line per second in a pipe
     #[arg(long)]
     pub quiet: bool,
+    /// Load in slices, each begun by a line on standard input, as `ringmark compare` does
+    #[arg(long, hide = true)]
+    pub slices: bool,
     #[command(flatten)]
     pub outcome: OutputArgs,
 }
@@ -157,8 +162,13 @@ fn conclude(report: LoadReport, args: &LoadArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn measure(config: &Config, args: &LoadArgs, stop: &AtomicBool) -> Result<LoadReport, LoadError> {
-    let mut live = RunStatus::new(config, args.quiet);
-    let mut report = load::run(config, stop, &mut |progress| live.show(progress))?;
+    let mut report = match args.slices {
+        true => load::run_slices(config, &mut StandardInput::default(), stop)?,
+        false => {
+            let mut live = RunStatus::new(config, args.quiet);
+            load::run(config, stop, &mut |progress| live.show(progress))?
+        }
+    };
     report.derive().expect("histograms just written can be read");
     Ok(report)
 }

@@ -35,6 +35,11 @@ impl StatusLine {
         }
     }
 
+    /// How long a line may be that is not cut off.
+    pub fn columns(&self) -> usize {
+        usize::from(self.terminal.size().1).saturating_sub(MARGIN).max(1)
+    }
+
     /// A line that stays, above those that change.
     pub fn print(&mut self, text: &str) {
         let lines = std::mem::take(&mut self.lines);
@@ -45,8 +50,7 @@ impl StatusLine {
 
     fn replace(&mut self, lines: Vec<String>) {
         self.wipe(self.lines.len());
-        let (rows, columns) = self.terminal.size();
-        let (rows, columns) = (usize::from(rows).max(2) - 1, usize::from(columns).saturating_sub(MARGIN).max(1));
+        let (rows, columns) = (usize::from(self.terminal.size().0).max(2) - 1, self.columns());
         self.lines = lines.into_iter().take(rows).collect();
         let cut: Vec<_> = self.lines.iter().map(|line| truncate_str(line, columns, "…")).collect();
         let _ = self.terminal.write_str(&cut.join("\n"));

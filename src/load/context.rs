@@ -80,6 +80,7 @@ impl<'a> Context<'a> {
         let SendTimes { intended, sent } = times;
         let sample = Sample { intended, sent, done: self.tick.done };
         self.recorder.answered(sample, self.tick.counting, self.shared);
+        self.recorder.in_slice(self.tick.done, self.tick.phase == Phase::Run && !self.tick.counting);
     }
 
     /// Something came without a request: it is recorded in the first of the protocol's own series.

@@ -2,22 +2,22 @@
 //! window's ends, and keeps the load going for a moment after it to count what cannot be counted for nothing. It moves
 //! no bytes.
 
+use super::cpu_use::{CpuReader, CpuUse};
 use super::datagram;
 use super::engines::run_thread;
-use super::histograms::{Histograms, Series};
+use super::histograms::Histograms;
 use super::resource_usage::{self, ResourceUsage};
 use super::shared::{Shared, StartFailure};
+use super::slices::{Commander, Slices};
 use super::tasks::{CONNECT_DEADLINE, Task};
 use super::thread::WorkerError;
 use super::thread_result::ThreadResult;
 use super::timeline::Timeline;
 use super::{Config, LoadError, Progress, RunStage};
 use crate::clock::Clock;
-use crate::record::{IntervalRecord, SteadyRecord};
+use crate::record::{IntervalRecord, SliceRecord, SteadyRecord};
 use crate::stats::{Trend, trend};
-use crate::sys::accounting::{self, CoresTime, Cpu, ProcessTreeCpu};
-use crate::sys::affinity;
-use crate::units::{CoreList, Nanos, Transport};
+use crate::units::{Nanos, Transport};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
@@ -43,7 +43,7 @@ const MIN_DRIFT_INTERVAL: Nanos = Nanos::from_millis(50);
 const _: () = assert!(CONNECT_DEADLINE.0 < START_DEADLINE.0);
 
 /// Everything that a run left behind.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     pub results: Vec<ThreadResult>,
     pub admitted: usize,
@@ -57,10 +57,12 @@ pub struct Outcome {
     pub steady: Option<SteadyRecord>,
     /// Throughput within the counted window, where it was long enough to know.
     pub drift: Option<Trend>,
-    /// Cores whose time is in the samples.
-    pub watched_cores: Vec<usize>,
-    /// CPU use at the window's ends.
-    pub cpu: Option<(CpuSample, CpuSample)>,
+    /// How many cores' time is in it.
+    pub watched_cores: usize,
+    /// CPU time between two instants just outside of the window's ends.
+    pub cpu: Option<CpuUse>,
+    /// The slices, where the load came and went: then `cpu` is of all of them from begin to end.
+    pub slices: Vec<SliceRecord>,
     pub resource_usage: ResourceUsage,
     /// What the kernel dropped at the server's datagram sockets since the window began; before that, all it ever did.
     pub server_drops: Option<u64>,
@@ -69,39 +71,39 @@ pub struct Outcome {
     pub requests_reached: bool,
 }
 
-/// CPU time used so far, and when it was read.
-#[derive(Clone, Debug)]
-pub struct CpuSample {
-    pub at: Nanos,
-    pub generator: Option<Cpu>,
-    pub server: Option<ProcessTreeCpu>,
-    /// What became of the watched cores' time.
-    pub cores: Option<CoresTime>,
-}
-
-struct Coordinator<'a> {
-    config: &'a Config,
-    shared: &'a Shared,
-    clock: Clock,
+/// A run under way.
+pub struct Coordinator<'a> {
+    pub config: &'a Config,
+    pub shared: &'a Shared,
+    pub clock: Clock,
     stop: &'a AtomicBool,
     progress: &'a mut dyn FnMut(Progress),
     next_progress: Nanos,
     reported: Option<RunStage>,
     timeline: Timeline,
-    watched: Vec<usize>,
 }
 
 /// Answers of all threads at an instant.
 type Mark = (Nanos, u64);
 
+/// What happens between connecting and the drain.
+pub enum Script<'a> {
+    /// Warm-up, one counted window, and what is counted after it.
+    Window,
+    /// Slices on command.
+    Slices(&'a mut dyn Commander),
+}
+
 /// Runs the tasks, one thread each, from connecting to the last answer.
 pub fn run(
     config: &Config,
     tasks: &[Task],
+    script: Script<'_>,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome, LoadError> {
-    let shared = Shared::new(config.requests, thread::current()).going_on();
+    let shared = Shared::new(config.requests, thread::current());
+    let shared = if matches!(script, Script::Window) { shared.going_on() } else { shared.in_slices() };
     let resource_usage = ResourceUsage::open(config.server_pid);
     let clock = Clock::start();
     thread::scope(|scope| {
@@ -116,29 +118,16 @@ pub fn run(
             next_progress: Nanos::ZERO,
             reported: None,
             timeline: Timeline::new(),
-            watched: watched_cores(config),
         };
-        let mut outcome = coordinator.steps(resource_usage);
+        let mut outcome = coordinator.steps(script, resource_usage);
         let results: Result<Vec<ThreadResult>, WorkerError> = threads.into_iter().map(join).collect();
         fail_if_never_connected(config, &shared)?;
         outcome.results = results?;
-        outcome.watched_cores = coordinator.watched.clone();
         let drops = outcome.server_drops.zip(coordinator.server_drops());
         outcome.server_drops = drops.map(|(begin, end)| end.saturating_sub(begin));
         outcome.admitted = shared.admitted();
         Ok(add_up(close_window(outcome, &shared), coordinator.timeline, &shared))
     })
-}
-
-/// Cores on which every program but the generator and the server is another: those of both, or without a known server
-/// the generator's alone, if it is pinned.
-fn watched_cores(config: &Config) -> Vec<usize> {
-    let server = config.server_pid.and_then(affinity::cores_of);
-    let own = config.pin.clone().or_else(|| affinity::available().ok().filter(|_| server.is_some()));
-    let mut cores: Vec<usize> = server.iter().chain(&own).flat_map(CoreList::as_slice).copied().collect();
-    cores.sort_unstable();
-    cores.dedup();
-    cores
 }
 
 fn join(thread: ScopedJoinHandle<'_, Result<ThreadResult, WorkerError>>) -> Result<ThreadResult, WorkerError> {
@@ -155,6 +144,10 @@ fn fail_if_never_connected(config: &Config, shared: &Shared) -> Result<(), LoadE
 /// A window that ended with the number of requests ends with the last of them; one that never opened is empty.
 fn close_window(mut outcome: Outcome, shared: &Shared) -> Outcome {
     outcome.requests_reached = shared.budget_spent();
+    if !outcome.slices.is_empty() {
+        // Their counted time, one after the other.
+        return outcome;
+    }
     let last = match (outcome.cpu.is_some(), outcome.requests_reached) {
         (false, _) => outcome.first,
         (true, true) => outcome.results.iter().map(|result| result.recorder.last_done()).max().unwrap_or_default(),
@@ -177,47 +170,46 @@ fn rates(marks: &[Mark]) -> Vec<f64> {
     marks.windows(2).map(rate).collect()
 }
 
+impl Outcome {
+    fn of(resource_usage: ResourceUsage) -> Outcome {
+        Outcome { resource_usage, ..Outcome::default() }
+    }
+}
+
 impl Coordinator<'_> {
-    fn steps(&mut self, resource_usage: ResourceUsage) -> Outcome {
-        let mut outcome = Outcome {
-            results: Vec::new(),
-            admitted: 0,
-            first: Nanos::ZERO,
-            last: Nanos::ZERO,
-            histograms: Histograms::new(Series::default()),
-            intervals: Vec::new(),
-            steady: None,
-            drift: None,
-            watched_cores: Vec::new(),
-            cpu: None,
-            resource_usage,
-            server_drops: None,
-            interrupted: false,
-            requests_reached: false,
-        };
+    fn steps(&mut self, script: Script<'_>, resource_usage: ResourceUsage) -> Outcome {
+        let mut outcome = Outcome::of(resource_usage);
         if self.admit() {
-            // Looking for them takes a while where there are many threads, so it is done while nothing is to do.
-            let known = self.config.server_pid.map(accounting::processes);
-            let start = self.clock.now() + START_LEAD;
-            outcome.steady = self.warm_up(start);
-            let first = start.max(self.clock.now() + START_LEAD);
-            self.shared.open_window(first, first + self.config.duration);
-            outcome.first = first;
-            if let Some(steady) = &mut outcome.steady {
-                steady.warmup_ns = first.since(start).0;
-            }
-            outcome.server_drops = self.server_drops();
-            self.wait_until(first, RunStage::WarmUp);
-            let begin = self.sample(known.as_deref());
-            outcome.drift = self.count(first);
-            let end = self.sample(known.as_deref());
-            outcome.cpu = Some((begin, self.with_new(end)));
-            outcome.resource_usage.window_ended();
-            self.count_in_counter_windows(&mut outcome.resource_usage);
+            outcome = match script {
+                Script::Window => self.window(outcome),
+                Script::Slices(commander) => Slices::new(self, outcome).run(commander),
+            };
         }
         outcome.interrupted = self.interrupted();
         let last = self.snapshot(RunStage::Drain);
         (self.progress)(last);
+        outcome
+    }
+
+    fn window(&mut self, mut outcome: Outcome) -> Outcome {
+        // Before the load begins: it takes a while where there are many threads.
+        let cpu = CpuReader::new(self.config, self.clock);
+        outcome.watched_cores = cpu.watched_cores.len();
+        let start = self.clock.now() + START_LEAD;
+        outcome.steady = self.warm_up(start);
+        let first = start.max(self.clock.now() + START_LEAD);
+        self.shared.open_window(first, first + self.config.duration);
+        outcome.first = first;
+        if let Some(steady) = &mut outcome.steady {
+            steady.warmup_ns = first.since(start).0;
+        }
+        outcome.server_drops = self.server_drops();
+        self.wait_until(first, RunStage::WarmUp);
+        let begin = cpu.sample();
+        outcome.drift = self.count(first);
+        outcome.cpu = Some(cpu.sample().with_new_of(self.config.server_pid).since(&begin));
+        outcome.resource_usage.window_ended();
+        self.count_in_counter_windows(&mut outcome.resource_usage);
         outcome
     }
 
@@ -337,28 +329,13 @@ impl Coordinator<'_> {
         }
     }
 
-    fn server_drops(&self) -> Option<u64> {
+    pub fn server_drops(&self) -> Option<u64> {
         let target = Some(&self.config.target).filter(|target| target.transport == Transport::Datagram)?;
         datagram::server_drops(target)
     }
 
-    fn interrupted(&self) -> bool {
+    pub fn interrupted(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
-    }
-
-    fn sample(&self, server: Option<&[u32]>) -> CpuSample {
-        CpuSample {
-            at: self.clock.now(),
-            generator: accounting::process_cpu(std::process::id()).ok(),
-            server: server.and_then(|known| accounting::process_tree_cpu(known).ok()),
-            cores: accounting::cores_time(&self.watched).ok().filter(|_| !self.watched.is_empty()),
-        }
-    }
-
-    /// With the processes that the server has started since.
-    fn with_new(&self, sample: CpuSample) -> CpuSample {
-        let server = sample.server.zip(self.config.server_pid).map(|(server, pid)| server.with_new_of(pid));
-        CpuSample { server, ..sample }
     }
 
     /// At once where a stage begins, so that the next report within it follows a whole interval later.

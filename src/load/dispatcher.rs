@@ -10,6 +10,7 @@
 
 use super::pacer::{Pacer, Plan, Schedule};
 use super::shared::{Phase, Shared};
+use crate::stats::derive_seed;
 use crate::units::Nanos;
 use std::collections::VecDeque;
 
@@ -24,6 +25,8 @@ pub struct Dispatcher {
     running: bool,
     /// An open loop's, once the load began.
     backlog: Option<Backlog>,
+    /// Schedules that ended with their slices.
+    ended: u64,
     /// The member whose turn is next.
     next_in_turn: usize,
     /// All but those that could not take a request when they were asked and were not freed since.
@@ -98,7 +101,7 @@ impl Dispatcher {
     /// Members are the numbers below `members`.
     pub fn new(pacer: Pacer, members: usize) -> Dispatcher {
         let candidates = MemberSet::full(members);
-        Dispatcher { pacer, members, running: false, backlog: None, next_in_turn: 0, candidates }
+        Dispatcher { pacer, members, running: false, backlog: None, ended: 0, next_in_turn: 0, candidates }
     }
 
     /// A turn begins, in this phase. Begins an open loop's schedule with the load, and passes on when the counted
@@ -106,11 +109,23 @@ impl Dispatcher {
     #[inline]
     pub fn follow(&mut self, phase: Phase, shared: &Shared) {
         self.running = phase == Phase::Run;
+        if phase == Phase::Rest {
+            self.end_schedule();
+        }
         let (Pacer::Open(plan), true) = (self.pacer, self.running) else { return };
+        let seed = derive_seed(plan.seed, self.ended);
+        let plan = if self.ended > 0 { Plan { seed, ..plan } } else { plan };
         let backlog = self.backlog.get_or_insert_with(|| Backlog::new(plan, shared.start()));
         let first = shared.first();
         if first < Nanos(u64::MAX) {
             backlog.open_window(first);
+        }
+    }
+
+    /// What is due and could not be sent is not sent in the next slice, whose schedule is another.
+    fn end_schedule(&mut self) {
+        if self.backlog.take().is_some() {
+            self.ended += 1;
         }
     }
 

@@ -48,6 +48,9 @@ pub trait Pool<E: Engine>: Sized {
     /// When deadlines are to be checked sooner than they regularly are: something is overdue then, or a pause over.
     fn next_deadline(&self) -> Option<Nanos>;
 
+    /// Whether nothing is under way: no request without its answer, no connection that is being made or closed.
+    fn is_quiet(&self) -> bool;
+
     /// Whether nothing more is to be waited for, at the run's end.
     fn is_drained(&self, context: &Context<'_>) -> bool;
 
@@ -119,6 +122,20 @@ impl<'a, P: Pool<E>, E: Engine> Driver<'a, P, E> {
     /// Whether the thread is at its end.
     pub fn finished(&self) -> bool {
         self.context.tick.phase == Phase::Abandon || self.pool.is_drained(&self.context)
+    }
+
+    /// Whether the next slice is all that is to be waited for.
+    #[inline]
+    pub fn is_resting(&self) -> bool {
+        self.context.tick.phase == Phase::Rest && self.pool.is_quiet()
+    }
+
+    /// Waits for the next slice, the live figures being up to date.
+    pub fn rest(&mut self) {
+        self.publish();
+        let shared = self.context.shared;
+        let settled = self.context.recorder.take_settled(shared.start());
+        shared.gate().into_iter().for_each(|gate| gate.wait(settled));
     }
 
     /// Whether there is something to take in.

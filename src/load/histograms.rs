@@ -53,6 +53,13 @@ impl Series {
     }
 }
 
+/// Those of a closed loop.
+impl Default for Histograms {
+    fn default() -> Histograms {
+        Histograms::new(Series::default())
+    }
+}
+
 impl Histograms {
     pub fn new(series: Series) -> Histograms {
         Histograms { paced: series.paced, by_name: series.names().map(|name| (name, empty())).collect() }

@@ -9,6 +9,8 @@
 //! Only `stream` and `datagram` touch sockets, only `thread`, `coordinator` and where a receive has an instant of its
 //! own the pools read the clock.
 //!
+//! A run in slices ([`run_slices`]) goes on command instead: `slices`, and `slice_gate` where its threads wait.
+//!
 //! A run: every connection is made and answered once (admission), all load at full depth (warm-up), answers that arrive
 //! within the counted window are recorded, the load goes on a moment for what else is counted, nothing new begins and
 //! what is under way is waited for (drain).
@@ -16,6 +18,7 @@
 mod config;
 mod context;
 mod coordinator;
+mod cpu_use;
 mod datagram;
 mod dispatcher;
 mod driver;
@@ -30,6 +33,8 @@ mod protocols;
 mod recorder;
 mod resource_usage;
 mod shared;
+mod slice_gate;
+mod slices;
 mod stream;
 mod summary;
 mod tasks;
@@ -45,11 +50,13 @@ pub use datagram::{DEFAULT_MAX_LOSS, Options as DatagramOptions, max_size as max
 pub use error::LoadError;
 pub use pacer::{Pace, PaceError};
 pub use protocols::DatagramProtocol;
+pub use slices::Commander;
 pub use thread::WaitMode;
 
 use crate::record::{LoadReport, Workload};
 use crate::sys::{accounting, rlimit};
 use crate::units::{Address, Bytes, CoreList, Fraction, Nanos, SizeMix};
+use coordinator::Script;
 use std::sync::atomic::AtomicBool;
 
 /// Descriptors for other things than connections: rings, standard streams, /proc.
@@ -164,11 +171,25 @@ pub struct LatencySnapshot {
 /// begins, about once a second within it, and once when the counting is over. A run that could be made but whose
 /// figures are of no use is a report with reasons in `invalid`, not an error.
 pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress)) -> Result<LoadReport, LoadError> {
+    run_script(config, Script::Window, stop, progress)
+}
+
+/// The same of a load that comes and goes on command, and whose figures are those of all slices together.
+pub fn run_slices(config: &Config, commander: &mut dyn Commander, stop: &AtomicBool) -> Result<LoadReport, LoadError> {
+    run_script(config, Script::Slices(commander), stop, &mut |_| {})
+}
+
+fn run_script(
+    config: &Config,
+    script: Script<'_>,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<LoadReport, LoadError> {
     check_descriptors(config)?;
     if let Some(pid) = config.server_pid {
         accounting::process_cpu(pid).map_err(|source| LoadError::ServerPid { pid, source })?;
     }
-    let outcome = coordinator::run(config, &tasks::tasks(config), stop, progress)?;
+    let outcome = coordinator::run(config, &tasks::tasks(config), script, stop, progress)?;
     Ok(summary::report(config, &outcome))
 }
 

@@ -4,6 +4,7 @@
 //! is within the window knows the window, and the count is exact without a lock.
 
 use super::interval_exchange::IntervalExchange;
+use super::slice_gate::SliceGate;
 use crate::units::Nanos;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -17,6 +18,8 @@ pub enum Phase {
     Admit,
     /// Send at full depth or by the plan; counted or warming up.
     Run,
+    /// Of a run in slices, between two of them: begin nothing new, wait for what is under way, then for the next slice.
+    Rest,
     /// Begin nothing new, wait for what is under way.
     Drain,
     /// Stop at once; nothing is waited for.
@@ -57,6 +60,8 @@ pub struct Shared {
     /// When the load stops, where it goes on after the counting.
     stop: Option<AtomicU64>,
     abandoned: AtomicBool,
+    /// Of a run in slices.
+    gate: Option<SliceGate>,
     /// Requests still to be counted, where their number is limited.
     budget: Option<AtomicI64>,
     admitted: AtomicUsize,
@@ -78,6 +83,7 @@ impl Shared {
             last: AtomicU64::new(u64::MAX),
             stop: None,
             abandoned: AtomicBool::new(false),
+            gate: None,
             budget: requests.map(|requests| AtomicI64::new(requests.min(i64::MAX as u64) as i64)),
             admitted: AtomicUsize::new(0),
             counted: AtomicU64::new(0),
@@ -95,6 +101,11 @@ impl Shared {
         Shared { stop: Some(AtomicU64::new(u64::MAX)), ..self }
     }
 
+    /// The load comes and goes: between slices, and before the first, nothing is sent.
+    pub fn in_slices(self) -> Shared {
+        Shared { gate: Some(SliceGate::default()), ..self.going_on() }
+    }
+
     /// The phase at `now`, an instant the caller read just before.
     pub fn phase(&self, now: Nanos) -> Phase {
         if self.abandoned.load(SeqCst) {
@@ -103,6 +114,7 @@ impl Shared {
         let stop = self.stop.as_ref().unwrap_or(&self.last);
         match (self.start.load(SeqCst), stop.load(SeqCst)) {
             (_, stop) if now.0 >= stop => Phase::Drain,
+            _ if self.gate.is_some() && now >= self.last() => Phase::Rest,
             (u64::MAX, _) => Phase::Admit,
             _ => Phase::Run,
         }
@@ -128,6 +140,24 @@ impl Shared {
         self.last.fetch_min(last.0, SeqCst);
         self.first.store(first.0, SeqCst);
         self.start_at(first);
+    }
+
+    /// What the threads wait at between slices.
+    pub fn gate(&self) -> Option<&SliceGate> {
+        self.gate.as_ref()
+    }
+
+    /// Of a run in slices: nothing is sent until the next slice begins.
+    pub fn rest(&self) {
+        self.last.store(0, SeqCst);
+    }
+
+    /// A slice whose load lasts from `start` to `last`, and of which is counted what is done from `first` on. To be
+    /// called while all threads wait at the gate; the caller opens that.
+    pub fn begin_slice(&self, start: Nanos, first: Nanos, last: Nanos) {
+        self.start.store(start.0, SeqCst);
+        self.first.store(first.0, SeqCst);
+        self.last.store(last.0, SeqCst);
     }
 
     /// When the counting begins, once that is known; before, the end of time.
@@ -159,9 +189,10 @@ impl Shared {
         self.main.unpark();
     }
 
-    /// Ends the load, where it goes on after the counting.
+    /// Ends the load, where it goes on after the counting or comes and goes.
     pub fn drain(&self) {
         self.stop.iter().for_each(|stop| stop.store(0, SeqCst));
+        self.gate.iter().for_each(SliceGate::open);
     }
 
     /// When the counting ends, as far as known.
@@ -197,6 +228,7 @@ impl Shared {
     /// Stops all threads at once.
     pub fn abandon(&self) {
         self.abandoned.store(true, SeqCst);
+        self.gate.iter().for_each(SliceGate::open);
         self.main.unpark();
     }
 
@@ -268,6 +300,22 @@ mod tests {
         assert_eq!((shared.phase(Nanos(20)), shared.counting(Nanos(20))), (Phase::Run, false));
         shared.drain();
         assert_eq!(shared.phase(Nanos(21)), Phase::Drain);
+    }
+
+    #[test]
+    fn a_load_in_slices_rests_between_them() {
+        let shared = shared(None).in_slices();
+        assert_eq!(shared.phase(Nanos(1)), Phase::Admit);
+        shared.rest();
+        assert_eq!((shared.phase(Nanos(2)), shared.counting(Nanos(2))), (Phase::Rest, false));
+        for begin in [10, 50] {
+            shared.begin_slice(Nanos(begin), Nanos(begin + 2), Nanos(begin + 20));
+            let phases = [0, 2, 19, 20].map(|at| (shared.phase(Nanos(begin + at)), shared.counting(Nanos(begin + at))));
+            let expected = [(Phase::Run, false), (Phase::Run, true), (Phase::Run, true), (Phase::Rest, false)];
+            assert_eq!(phases, expected);
+        }
+        shared.drain();
+        assert_eq!(shared.phase(Nanos(61)), Phase::Drain);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! From what a run left behind to the report: pure arithmetic.
 
 use super::Config;
-use super::coordinator::{CpuSample, Outcome};
+use super::coordinator::Outcome;
+use super::cpu_use::CpuUse;
 use super::datagram::{self, stats::DatagramStats};
 use super::histograms::{RESPONSE, SEND_LAG, TIMER_ERROR};
 use super::recorder::{ErrorKind, all_errors};
@@ -10,9 +11,9 @@ use super::validity::{self, Facts, Interference};
 use crate::clock;
 use crate::record::{
     AccountingRecord, CountRecord, CpuRecord, DatagramRecord, EndRecord, InterruptsRecord, LOAD_SCHEMA, LoadReport,
-    Reason, UnavailableRecord, histogram,
+    Reason, SliceRecord, UnavailableRecord, histogram,
 };
-use crate::sys::accounting::{CoresTime, Cpu, PerfEvent, ProcessTreeUse, Switches, Unavailable};
+use crate::sys::accounting::{CoresTime, Cpu, PerfEvent, Switches, Unavailable};
 use crate::sys::affinity;
 use crate::units::Nanos;
 
@@ -21,7 +22,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
     let Outcome { histograms, intervals, .. } = outcome;
     let requests = histograms.service().len();
     let duration = outcome.last.since(outcome.first);
-    let cpu = cpu(outcome.cpu.as_ref(), server_use(outcome), duration, requests);
+    let cpu = cpu(outcome.cpu, &outcome.slices, duration, requests);
     let accounting = accounting(outcome, &cpu, duration);
     let facts = facts(config, outcome, duration, &cpu);
     let datagrams = datagrams(outcome);
@@ -59,6 +60,7 @@ pub fn report(config: &Config, outcome: &Outcome) -> LoadReport {
         series: histograms.own().map(|(name, own)| (name.to_string(), histogram::encode(own))).collect(),
         steady: outcome.steady,
         intervals: intervals.clone(),
+        slices: outcome.slices.clone(),
         datagrams,
         ..LoadReport::default()
     }
@@ -100,62 +102,57 @@ fn facts(config: &Config, outcome: &Outcome, duration: Nanos, cpu: &CpuRecord) -
         duration,
         planned: config.duration,
         interrupted: outcome.interrupted,
-        busiest_thread: outcome.results.iter().filter_map(|result| result.busy).fold(0.0, f64::max),
+        busiest_thread: busiest_thread(outcome),
         server_cpu_wanted: config.server_pid.is_some(),
         server_cpu: cpu.server_ns.map(Nanos),
-        server_processes_ended: server_use(outcome).map_or(0, |server| server.ended),
+        server_processes_ended: outcome.cpu.and_then(|used| used.server).map_or(0, |server| server.ended),
         server_cores: config.server_pid.and_then(affinity::cores_of).map(|cores| cores.len()),
         ports_exhausted: outcome.results.iter().any(|result| result.ports_exhausted),
     }
 }
 
-/// What others took of the watched cores between the two samples.
+/// 0 of a load in slices: what its threads used is in the slices, and who compares them judges it.
+fn busiest_thread(outcome: &Outcome) -> f64 {
+    let known = outcome.results.iter().filter(|_| outcome.slices.is_empty()).filter_map(|result| result.busy);
+    known.fold(0.0, f64::max)
+}
+
+/// What others took of the watched cores.
 fn others(outcome: &Outcome) -> Option<Interference> {
-    let (begin, end) = outcome.cpu.as_ref()?;
-    let (before, after) = (begin.cores?, end.cores?);
-    let generator = end.generator?.since(begin.generator?).total;
-    let ours = generator + server_use(outcome).map_or(Nanos::ZERO, |server| server.cpu.total);
-    let capacity = Nanos(end.at.since(begin.at).0.saturating_mul(outcome.watched_cores.len() as u64));
-    Some(taken(capacity, before, after, ours))
+    let used = outcome.cpu.as_ref()?;
+    let ours = used.generator?.total + used.server.map_or(Nanos::ZERO, |server| server.cpu.total);
+    let capacity = Nanos(used.span.0.saturating_mul(outcome.watched_cores as u64));
+    Some(taken(capacity, used.cores?, ours))
 }
 
 /// Interrupts are the network's work and no program's. Where the kernel does not keep them apart, those that fell in
 /// our time are in `ours`, and how many these are is not known: between none and all.
-fn taken(capacity: Nanos, before: CoresTime, after: CoresTime, ours: Nanos) -> Interference {
-    let programs = after.programs.since(before.programs);
-    let interrupts = after.interrupts.since(before.interrupts);
+fn taken(capacity: Nanos, cores: CoresTime, ours: Nanos) -> Interference {
+    let CoresTime { programs, interrupts, interrupts_apart, stolen } = cores;
     let least = programs.since(ours);
-    let most = if after.interrupts_apart { least } else { (programs + interrupts).since(ours) };
-    Interference { capacity, programs: [least, most], hypervisor: after.stolen.since(before.stolen) }
+    let most = if interrupts_apart { least } else { (programs + interrupts).since(ours) };
+    Interference { capacity, programs: [least, most], hypervisor: stolen }
 }
 
 /// Interrupts of the watched cores, of a piece with the counted time.
 fn interrupts(outcome: &Outcome, duration: Nanos) -> Option<InterruptsRecord> {
-    let (begin, end) = outcome.cpu.as_ref()?;
-    let (before, after) = (begin.cores?, end.cores?);
-    let read = after.interrupts.since(before.interrupts).0 as f64;
-    let scale = per(duration.0 as f64, end.at.since(begin.at).0 as f64)?;
-    Some(InterruptsRecord { cpu_ns: (read * scale).round() as u64, apart: after.interrupts_apart })
+    let used = outcome.cpu.as_ref()?;
+    let cores = used.cores?;
+    let scale = per(duration.0 as f64, used.span.0 as f64)?;
+    Some(InterruptsRecord { cpu_ns: (cores.interrupts.0 as f64 * scale).round() as u64, apart: cores.interrupts_apart })
 }
 
-/// What the server's processes used between the two samples.
-fn server_use(outcome: &Outcome) -> Option<ProcessTreeUse> {
-    let (begin, end) = outcome.cpu.as_ref()?;
-    Some(end.server.as_ref()?.since(begin.server.as_ref()?))
-}
-
-/// CPU time between two samples, scaled from their distance to the counted duration.
-fn cpu(
-    samples: Option<&(CpuSample, CpuSample)>,
-    server: Option<ProcessTreeUse>,
-    duration: Nanos,
-    requests: u64,
-) -> CpuRecord {
-    let Some((begin, end)) = samples else { return CpuRecord::default() };
-    let scale = per(duration.0 as f64, end.at.since(begin.at).0 as f64).unwrap_or(0.0);
-    let scaled = |cpu: Nanos| (cpu.0 as f64 * scale).round() as u64;
-    let generator = end.generator.zip(begin.generator).map(|(after, before)| scaled(after.since(before).total));
-    let server = server.map(|server| scaled(server.cpu.total));
+/// CPU time, scaled from what was read to what was counted: by time, or where slices were read from begin to end by
+/// requests.
+fn cpu(used: Option<CpuUse>, slices: &[SliceRecord], duration: Nanos, requests: u64) -> CpuRecord {
+    let Some(CpuUse { span, generator, server, .. }) = used else { return CpuRecord::default() };
+    let answers: u64 = slices.iter().map(|slice| slice.answers).sum();
+    let scale = match slices.is_empty() {
+        true => per(duration.0 as f64, span.0 as f64),
+        false => per(requests as f64, answers as f64),
+    };
+    let scaled = |cpu: Cpu| (cpu.total.0 as f64 * scale.unwrap_or(0.0)).round() as u64;
+    let (generator, server) = (generator.map(scaled), server.map(|server| scaled(server.cpu)));
     CpuRecord {
         generator_ns: generator.unwrap_or(0),
         server_ns: server,
@@ -166,9 +163,8 @@ fn cpu(
 
 fn accounting(outcome: &Outcome, cpu: &CpuRecord, duration: Nanos) -> AccountingRecord {
     let ResourceUsage { generator, server, unavailable, .. } = &outcome.resource_usage;
-    let samples = outcome.cpu.as_ref();
-    let own = samples.and_then(|(begin, end)| Some(end.generator?.since(begin.generator?)));
-    let server_cpu = server_use(outcome).map(|server| server.cpu);
+    let used = outcome.cpu.unwrap_or_default();
+    let (own, server_cpu) = (used.generator, used.server.map(|server| server.cpu));
     let server_wanted = server.resident[0].is_some();
     let unsplit = [own, server_cpu].into_iter().flatten().any(|cpu| cpu.user_share().is_none());
     let unsplit = unsplit.then(|| UnavailableRecord {
@@ -220,29 +216,36 @@ fn per(amount: f64, of: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::accounting::ProcessTreeUse;
     use crate::units::Bytes;
 
     fn total(cpu: u64) -> Cpu {
         Cpu { total: Nanos(cpu), ..Cpu::default() }
     }
 
-    fn samples(at: [u64; 2], generator: [u64; 2]) -> (CpuSample, CpuSample) {
-        let sample =
-            |i: usize| CpuSample { at: Nanos(at[i]), cores: None, generator: Some(total(generator[i])), server: None };
-        (sample(0), sample(1))
+    fn used(span: u64, generator: u64, server: u64) -> Option<CpuUse> {
+        let server = Some(ProcessTreeUse { cpu: total(server), ended: 0 });
+        Some(CpuUse { span: Nanos(span), generator: Some(total(generator)), server, cores: None })
     }
 
     #[test]
     fn cpu_is_scaled_to_the_counted_time() {
-        let server = ProcessTreeUse { cpu: total(2000), ended: 0 };
-        let record = cpu(Some(&samples([100, 300], [50, 250])), Some(server), Nanos(100), 10);
         let expected = CpuRecord {
             generator_ns: 100,
             server_ns: Some(1000),
             generator_ns_per_request: Some(10.0),
             server_ns_per_request: Some(100.0),
         };
-        assert_eq!(record, expected);
+        assert_eq!(cpu(used(200, 200, 2000), &[], Nanos(100), 10), expected);
+    }
+
+    /// What was done before and after the counted part of a slice was done for requests that are not counted.
+    #[test]
+    fn cpu_of_slices_is_shared_out_by_requests() {
+        let slice = |answers| SliceRecord { answers, ..SliceRecord::default() };
+        let record = cpu(used(7_000, 200, 2000), &[slice(12), slice(8)], Nanos(100), 10);
+        assert_eq!((record.generator_ns, record.server_ns), (100, Some(1000)));
+        assert_eq!((record.generator_ns_per_request, record.server_ns_per_request), (Some(10.0), Some(100.0)));
     }
 
     #[test]
@@ -254,12 +257,12 @@ mod tests {
             stolen: Nanos(0),
         };
         // Ours used 700; the network's work took 300, on a kernel that measures it in nobody's time …
-        let apart = taken(Nanos(2000), cores(0, 0, true), cores(720, 300, true), Nanos(700));
+        let apart = taken(Nanos(2000), cores(720, 300, true), Nanos(700));
         assert_eq!(apart.programs, [Nanos(20), Nanos(20)]);
         // … and on one that sees it at its ticks in ours: 420 at other ticks, 300 at those.
-        let within = taken(Nanos(2000), cores(0, 0, false), cores(420, 300, false), Nanos(700));
+        let within = taken(Nanos(2000), cores(420, 300, false), Nanos(700));
         assert_eq!(within.programs, [Nanos(0), Nanos(20)]);
-        let busy = taken(Nanos(2000), cores(0, 0, false), cores(1200, 100, false), Nanos(700));
+        let busy = taken(Nanos(2000), cores(1200, 100, false), Nanos(700));
         assert_eq!(busy.programs, [Nanos(500), Nanos(600)]);
     }
 
@@ -296,9 +299,8 @@ mod tests {
 
     #[test]
     fn cpu_that_was_not_read_is_unknown() {
-        assert_eq!(cpu(None, None, Nanos(100), 10), CpuRecord::default());
-        let ended = samples([0, 9], [0, 9]);
-        let record = cpu(Some(&ended), None, Nanos(9), 0);
+        assert_eq!(cpu(None, &[], Nanos(100), 10), CpuRecord::default());
+        let record = cpu(Some(CpuUse { server: None, ..used(9, 9, 9).unwrap() }), &[], Nanos(9), 0);
         assert_eq!((record.server_ns, record.generator_ns_per_request), (None, None));
     }
 }

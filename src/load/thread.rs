@@ -116,6 +116,11 @@ fn turns<P: Pool<E>, E: Engine>(
             let (result, _) = driver.finish();
             return Ok(ThreadResult { busy: usage.share(), ..result });
         }
+        if driver.is_resting() {
+            driver.rest();
+            driver.begin_tick(clock.now());
+            continue;
+        }
         wait(&mut driver, options, clock, now).map_err(WorkerError::Wait)?;
         let done = clock.now();
         driver.begin_tick(done);

@@ -49,7 +49,7 @@ pub struct CompareReport {
     /// When the rounds end, where their number was not fixed.
     #[serde(default)]
     pub limits: Option<LimitsRecord>,
-    /// How the load passed from one contestant to the next within a round; `None` where each had trials of its own.
+    /// How the load was to pass from one contestant to the next within a round; `None` where each had trials of its own.
     #[serde(default)]
     pub slices: Option<SlicesRecord>,
     /// Name of the contestant that the others are compared to.
@@ -71,8 +71,8 @@ pub struct HostRecord {
 /// as a difference shows finds one where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LimitsRecord {
-    /// Every ratio's interval is at most this wide to each side, as a share of the ratio; where nothing can be compared,
-    /// every median's.
+    /// The interval of every ratio of throughput and of CPU time per request reaches at most this far to each side, as a
+    /// share of the ratio; where nothing can be compared, that of every median.
     pub precision: Option<f64>,
     pub max_rounds: u64,
     /// For all cells together; each gets its part.
@@ -108,6 +108,10 @@ pub struct CellRecord {
     /// Why no further round of it was run; `None` of a cell that was not run to its end.
     #[serde(default)]
     pub stopped: Option<Stopped>,
+    /// How the load was passed around in it: [`CompareReport::slices`], or longer slices where answers take long. `None`
+    /// where each contestant had trials of its own.
+    #[serde(default)]
+    pub slices: Option<SlicesRecord>,
     /// What the kernel alone takes under this workload; `None` where it was not measured.
     #[serde(default)]
     pub floor: Option<FloorRecord>,

@@ -16,6 +16,7 @@ pub mod passive_latency;
 pub mod ping;
 mod probes;
 mod reason;
+pub mod slice_command;
 mod slices;
 pub mod trace;
 pub mod workload;

@@ -13,15 +13,51 @@ pub struct SlicesRecord {
     pub length_ns: u64,
     /// The beginning of it, in which nothing is counted.
     pub settle_ns: u64,
+    /// Slices of every contestant before the first block; they are not counted.
+    pub warm_up: u64,
     /// Blocks in a round, each with one slice of every contestant in an order of its own.
     pub blocks: u64,
+}
+
+/// So much of a slice is for it to settle: requests that all begin at once are no steady load.
+const SETTLE_ONE_IN: u64 = 10;
+
+/// A slice holds so many turns at least, where its length was not given …
+const TURNS: u64 = 20;
+/// … and a round so many blocks.
+const MIN_BLOCKS: u64 = 3;
+const ROUND_TO_NS: u64 = 10_000_000;
+
+impl SlicesRecord {
+    /// Blocks of slices of this length, in nanoseconds.
+    pub fn new(length_ns: u64, warm_up: u64, blocks: u64) -> SlicesRecord {
+        SlicesRecord { length_ns, settle_ns: length_ns / SETTLE_ONE_IN, warm_up, blocks }
+    }
+
+    /// The same load in slices that are long enough for answers that take `turn_ns` to come back: the longest that a closed
+    /// loop's connections all wait once.
+    pub fn holding(self, turn_ns: u64) -> SlicesRecord {
+        let least = turn_ns.saturating_mul(TURNS).next_multiple_of(ROUND_TO_NS);
+        if least <= self.length_ns {
+            return self;
+        }
+        let blocks = (self.blocks.saturating_mul(self.length_ns) / least).max(MIN_BLOCKS).min(self.blocks);
+        SlicesRecord::new(least, self.warm_up, blocks)
+    }
+
+    /// Load that a contestant gets in a round, what is not counted included, in nanoseconds.
+    pub fn load_ns(&self) -> u64 {
+        self.length_ns.saturating_mul(self.warm_up.saturating_add(self.blocks))
+    }
 }
 
 /// What one slice measured, the n-th of a contestant in its round being that of the n-th block. It begins and ends
 /// without a request under way, so its CPU time and its answers belong together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SliceRecord {
-    /// Requests answered in the counted part, and the length of that.
+    /// Requests that count for the throughput, and the time in which they were answered: of a closed loop from the last
+    /// answer before it had settled to its very last, of an open loop those answered after it had settled and before no
+    /// new one began.
     pub requests: u64,
     pub counted_ns: u64,
     /// All requests answered in it, and its length until the last of them was.
@@ -113,4 +149,20 @@ pub enum Bound {
     /// Both could.
     #[serde(rename = "either")]
     Either,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_hold_many_turns_and_a_round_some_blocks() {
+        let usual = SlicesRecord::new(50_000_000, 1, 14);
+        assert_eq!(usual.settle_ns, 5_000_000);
+        for (turn_us, length_ms, blocks) in [(0, 50, 14), (350, 50, 14), (6_400, 130, 5), (65_000, 1_300, 3)] {
+            let holding = usual.holding(turn_us * 1_000);
+            assert_eq!((holding.length_ns / 1_000_000, holding.blocks), (length_ms, blocks), "{turn_us} us");
+        }
+        assert_eq!(SlicesRecord::new(50_000_000, 1, 2).holding(65_000_000).blocks, 2);
+    }
 }

@@ -6,7 +6,7 @@ use super::figures::{CellFigures, Figures, Standing};
 use super::percent::{bound_words, has_interval};
 use super::result::{LATENCIES, Rows, Series, StoredResult, Table, shown};
 use super::text_style::TextStyle;
-use super::threshold::{Metric, Subject, latency_figures, lost};
+use super::threshold::{Metric, Subject, latency_figures, lost, relative_figures};
 use super::verdict::short_name;
 use super::{derive, json, terminal, trial_rows};
 use crate::record::histogram::HistogramError;
@@ -48,7 +48,7 @@ impl StoredResult for CompareReport {
         Some(trial_rows::series_by_tag(&trial_rows::of_comparison(self)))
     }
 
-    /// Every contestant but the baseline, in every cell; the baseline itself where it is alone.
+    /// Every contestant but the baseline, in every cell; the baseline itself where it is alone or broken.
     fn subjects(&self) -> Vec<Subject> {
         self.cells.iter().flat_map(|cell| judged(self, cell)).collect()
     }
@@ -60,11 +60,11 @@ impl StoredResult for CompareReport {
 
 fn judged<'a>(report: &'a CompareReport, cell: &'a CellRecord) -> impl Iterator<Item = Subject> + 'a {
     let alone = cell.contestants.len() == 1;
-    let counts = move |one: &&ContestantRecord| alone || one.name != report.baseline;
+    let counts = move |one: &&ContestantRecord| alone || one.name != report.baseline || one.broken.is_some();
     cell.contestants.iter().filter(counts).map(move |one| subject(cell, one))
 }
 
-/// A contestant's figures; the ratio only where it is an interval's.
+/// A contestant's figures.
 fn subject(cell: &CellRecord, contestant: &ContestantRecord) -> Subject {
     let loads = contestant.trials.iter().filter_map(|trial: &TrialRecord| trial.load.as_ref());
     let mut figures = Vec::new();
@@ -73,7 +73,10 @@ fn subject(cell: &CellRecord, contestant: &ContestantRecord) -> Subject {
     }
     figures.extend(contestant.throughput_per_s.map(|rate| (Metric::Throughput, rate)));
     figures.extend(contestant.latency_ns.iter().flat_map(latency_figures));
-    figures.extend(contestant.ratio.map(|ratio| (Metric::Ratio, ratio.median)));
+    let (server, generator) = (contestant.server_cpu_ns_per_request, contestant.generator_cpu_ns_per_request);
+    figures.extend(server.map(|cpu| (Metric::ServerCpu, cpu)));
+    figures.extend(server.zip(generator).map(|(server, generator)| (Metric::TotalCpu, server + generator)));
+    figures.extend(relative_figures(contestant));
     figures.extend(contestant.datagrams.as_ref().map(lost));
     Subject { name: format!("{} ({})", short_name(&contestant.name), cell.name()), figures }
 }

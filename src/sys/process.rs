@@ -107,7 +107,7 @@ pub fn signal_group(pid: u32, signal: i32) -> io::Result<()> {
 }
 
 /// Stops a process group that `contain` made, until [`continue_group`]: its threads use no CPU time meanwhile, and no signal
-/// but SIGKILL acts on it. Returns before all of them have stopped, see [`until_stopped`]. What left the group, as by
+/// but SIGKILL acts on it: let it go on before it is to end by another. Returns before all of them have stopped, see [`until_stopped`]. What left the group, as by
 /// setsid(2), goes on. A group that is gone is no error.
 pub fn stop_group(pid: u32) -> io::Result<()> {
     signal_group(pid, libc::SIGSTOP)

@@ -31,6 +31,8 @@ struct Shared {
 struct Text {
     head: Vec<u8>,
     tail: VecDeque<String>,
+    /// Whole ones so far.
+    lines: u64,
     ended: bool,
 }
 
@@ -63,6 +65,18 @@ impl Capture {
         drop(self.shared.grown.wait_timeout_while(text, at_most.duration(), unchanged));
     }
 
+    /// Waits until so many whole lines were written in all, the pipe is closed or the time is over; whether they were.
+    pub fn wait_lines(&self, lines: u64, at_most: Nanos) -> bool {
+        let missing = |text: &mut Text| text.lines < lines && !text.ended;
+        let waited = self.shared.grown.wait_timeout_while(self.text(), at_most.duration(), missing);
+        waited.unwrap_or_else(PoisonError::into_inner).0.lines >= lines
+    }
+
+    /// Whether the pipe is closed.
+    pub fn is_ended(&self) -> bool {
+        self.text().ended
+    }
+
     /// Waits until the pipe is closed or the time is over; returns which.
     pub fn wait_end(&self, at_most: Nanos) -> bool {
         let waited = self.shared.grown.wait_timeout_while(self.text(), at_most.duration(), |text| !text.ended);
@@ -93,6 +107,7 @@ impl Capture {
 
 impl Text {
     fn push(&mut self, line: &[u8], head_bytes: usize) {
+        self.lines += u64::from(line.ends_with(b"\n"));
         let room = head_bytes.saturating_sub(self.head.len());
         self.head.extend_from_slice(&line[..line.len().min(room)]);
         let line = String::from_utf8_lossy(&line[..line.len().min(TAIL_LINE_BYTES)]);
@@ -130,6 +145,13 @@ mod tests {
         assert_eq!(captured("listening on 1\n", 100).line_after("listening on "), Some("1".into()));
         assert_eq!(captured("listening on 1", 100).line_after("listening on "), None);
         assert_eq!(captured("", 100).line_after(""), None);
+    }
+
+    #[test]
+    fn lines_are_waited_for_until_they_are_there_or_cannot_come() {
+        let capture = captured("a\nb\nc", 100);
+        assert_eq!([1, 2, 3].map(|lines| capture.wait_lines(lines, Nanos::from_secs(60))), [true, true, false]);
+        assert!(!Capture::default().wait_lines(1, Nanos::from_millis(1)));
     }
 
     #[test]

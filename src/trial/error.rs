@@ -1,6 +1,6 @@
 //! Why a trial gave no figures.
 
-use crate::record::Reason;
+use crate::record::{LoadReport, Reason};
 
 /// A trial that failed: interrupted, or for a reason that is stored in the result.
 #[derive(Debug, thiserror::Error)]
@@ -9,6 +9,9 @@ pub enum TrialError {
     Interrupted,
     #[error("{0}")]
     Failed(Reason),
+    /// The generator ended before it was told to; its report says why.
+    #[error("the generator ended early")]
+    Invalid(Box<LoadReport>),
 }
 
 impl From<Reason> for TrialError {
@@ -22,6 +25,7 @@ impl TrialError {
     pub fn reason(self) -> Result<Reason, TrialError> {
         match self {
             TrialError::Failed(reason) => Ok(reason),
+            TrialError::Invalid(report) => Ok(report.invalid.into_iter().next().unwrap_or(Reason::NothingAnswered)),
             TrialError::Interrupted => Err(self),
         }
     }

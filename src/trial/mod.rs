@@ -1,4 +1,5 @@
-//! One trial is one server process and one generator process; a comparison is rounds of trials.
+//! One trial is one server process and one generator process; a comparison is rounds of trials, one after the other or in
+//! slices by turns.
 //!
 //! This module starts processes, waits for them and ends them, all of them, whatever happens. It sends no load and
 //! reads no file: what it returns are the records in [`crate::record`].
@@ -11,13 +12,14 @@ mod listen;
 mod process;
 mod rounds;
 mod server;
+mod slices;
 mod socket_folder;
 
 pub use error::TrialError;
 pub use floor::Floor;
 pub use rounds::{Observer, TrialSlot, check, run};
 
-use crate::record::Workload;
+use crate::record::{SlicesRecord, Workload};
 use crate::units::{CoreList, Nanos};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +33,10 @@ pub struct Plan {
     /// One for each cell.
     pub workloads: Vec<Workload>,
     pub rounds: Rounds,
+    /// How the load passes from one to the next within a round; `None`: trials, one after the other.
+    pub slices: Option<SlicesRecord>,
+    /// Slices are made longer where answers take long.
+    pub adapts_slices: bool,
     pub seed: u64,
     pub server_cores: CoreList,
     pub load_cores: CoreList,
@@ -51,8 +57,11 @@ impl Plan {
         protocols
     }
 
-    /// Shortest warm-up and counted time.
+    /// Shortest warm-up and counted time, or all slices of a round and one to warm up.
     pub fn trial_length(&self) -> Nanos {
+        if let Some(how) = self.slices {
+            return Nanos(how.load_ns());
+        }
         self.workloads
             .first()
             .map_or(Nanos::ZERO, |workload| Nanos(workload.generator.warmup_ns) + Nanos(workload.generator.duration_ns))

@@ -6,7 +6,8 @@ use crate::clock::Clock;
 use crate::record::Reason;
 use crate::sys::process::{ProcessGroupGuard, contain, signal_group};
 use crate::units::{CoreList, Nanos};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::Write;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::{io, thread};
 
 /// Longest wait between two looks at whether a process has ended.
@@ -16,6 +17,7 @@ const KILLED_WITHIN: Nanos = Nanos::from_secs(2);
 const REAP_EVERY: Nanos = Nanos::from_millis(1);
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
+const SIGCONT: i32 = 18;
 /// Bytes of stderr kept besides its last lines.
 const STDERR_HEAD_BYTES: usize = 0;
 
@@ -24,6 +26,8 @@ pub struct Process {
     child: Child,
     command: String,
     ended: Option<ExitStatus>,
+    /// Where it reads commands.
+    stdin: Option<ChildStdin>,
     pub stdout: Capture,
     stderr: Capture,
     /// Until all of it is dropped, after the kill.
@@ -35,19 +39,34 @@ impl Process {
     ///
     /// To be called on a thread that lives as long as the process: the kernel kills the process when that thread ends.
     pub fn start(words: &[String], cores: &CoreList, stdout_bytes: usize) -> Result<Process, TrialError> {
+        Process::start_with(words, cores, stdout_bytes, Stdio::null())
+    }
+
+    /// The same of a process that takes commands, see [`Process::write`].
+    pub fn start_commanded(words: &[String], cores: &CoreList, stdout_bytes: usize) -> Result<Process, TrialError> {
+        Process::start_with(words, cores, stdout_bytes, Stdio::piped())
+    }
+
+    fn start_with(
+        words: &[String],
+        cores: &CoreList,
+        stdout_bytes: usize,
+        stdin: Stdio,
+    ) -> Result<Process, TrialError> {
         let line = shell_words::join(words);
-        let failed = |error: io::Error| Reason::CannotStart { command: line.clone(), error: error.to_string() };
+        let failed = |error: io::Error| Reason::CannotStart { command: line.clone(), error: with_advice(&error) };
         let (program, arguments) = words.split_first().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         contain(&mut command, Some(cores.as_slice()));
         let mut child = command.spawn().map_err(failed)?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let mut process = Process {
             _group: ProcessGroupGuard::new(child.id()),
             child,
             command: line.clone(),
             ended: None,
+            stdin,
             stdout: Capture::default(),
             stderr: Capture::default(),
         };
@@ -60,6 +79,14 @@ impl Process {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Writes a line to its standard input. One that does not read it any more shows in what follows.
+    pub fn write(&mut self, line: &str) {
+        let written = self.stdin.as_mut().map(|stdin| writeln!(stdin, "{line}"));
+        if written.is_none_or(|written| written.is_err()) {
+            self.stdin = None;
+        }
     }
 
     /// The command line, for messages.
@@ -102,6 +129,8 @@ impl Process {
     /// Asks its group to end and kills what is left after the grace. `None`: it had to be killed.
     pub fn stop(&mut self, grace: Nanos) -> Result<Option<ExitStatus>, TrialError> {
         self.signal(SIGTERM);
+        // One that is stopped ends only when it goes on.
+        self.signal(SIGCONT);
         let status = self.wait(grace, || false)?;
         self.kill()?;
         Ok(status)
@@ -147,6 +176,19 @@ impl Drop for Process {
     }
 }
 
+/// Why a program was not started, and what to do about it.
+fn with_advice(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => {
+            ": a program without a slash is looked for in PATH, any other from the current folder; build it first, or correct \
+             its path"
+        }
+        io::ErrorKind::PermissionDenied => ": name a file that you may execute (chmod +x)",
+        _ => "",
+    };
+    format!("{error}{advice}")
+}
+
 /// Waits for the end of a process that was killed; `None` when the time is over.
 fn reap(child: &mut Child, at_most: Nanos) -> io::Result<Option<ExitStatus>> {
     let clock = Clock::start();
@@ -162,6 +204,15 @@ fn reap(child: &mut Child, at_most: Nanos) -> io::Result<Option<ExitStatus>> {
 mod tests {
     use super::*;
     use crate::sys::affinity;
+
+    #[test]
+    fn what_cannot_be_started_is_told_with_what_to_do() {
+        for (program, advice) in [("./nope", "build it first"), ("/", "chmod +x")] {
+            let started = Process::start(&[program.to_owned()], &affinity::available().unwrap(), 0);
+            let reason = started.err().unwrap().to_string();
+            assert!(reason.starts_with(&format!("cannot start '{program}': ")) && reason.contains(advice), "{reason}");
+        }
+    }
 
     #[test]
     fn what_does_not_end_is_not_waited_for_long() {

@@ -5,11 +5,12 @@
 //! soon as a difference shows would find one where there is none.
 
 use super::error::TrialError;
+use super::floor::Floor;
 use super::generator::{self, Target};
 use super::server::Server;
-use super::{Cancel, Contestant, Plan, Rounds};
+use super::{Cancel, Contestant, Plan, Rounds, slices};
 use crate::clock::Clock;
-use crate::record::{LoadReport, Reason, Stopped, TrialRecord, Workload};
+use crate::record::{FloorSliceRecord, LoadReport, Reason, SlicesRecord, Stopped, TrialRecord, Workload};
 use crate::stats::{Random, derive_seed};
 use crate::units::Nanos;
 
@@ -32,7 +33,13 @@ pub struct TrialSlot {
 /// Is notified of what happens, as it happens.
 pub trait Observer {
     fn starting(&mut self, trial: TrialSlot);
+    /// Of a round in slices: a block begins, by its number from 0, of so many as there are.
+    fn block(&mut self, cell: usize, round: u64, block: u64, how: SlicesRecord);
     fn finished(&mut self, trial: TrialSlot, record: TrialRecord);
+    /// What the kernel alone took in a block.
+    fn floor(&mut self, cell: usize, slice: FloorSliceRecord);
+    /// All of a round are through.
+    fn round_over(&mut self, cell: usize, round: u64);
     /// Whether the figures of this cell are as precise as was asked for.
     fn is_precise(&self, cell: usize) -> bool;
     /// No further round of this cell is run.
@@ -83,20 +90,83 @@ fn run_cell(
     let mut random = Random::new(derive_seed(plan.seed, cell as u64));
     let mut failures = vec![0; plan.contestants.len()];
     let mut round = 0;
+    let mut slices = plan.slices;
+    let floor = plan.slices.and_then(|_| open_floor(plan, cell));
     loop {
         round += 1;
-        for trial in schedule(&mut random, cell, able, round) {
-            observer.starting(trial);
-            let failed_before = &mut failures[trial.contestant];
-            let Some(record) = attempt(plan, trial, *failed_before, cancel) else { return Stopped::Interrupted };
-            *failed_before = if answered(&record) { 0 } else { *failed_before + 1 };
-            observer.finished(trial, record);
+        let slots = schedule(&mut random, cell, able, round);
+        let ran = match &mut slices {
+            Some(how) => {
+                let floor = floor.as_ref();
+                run_slices(plan, how, floor, &slots, &mut failures, &mut random, cancel, observer)
+            }
+            None => run_trials(plan, &slots, &mut failures, cancel, observer),
+        };
+        if ran.is_none() {
+            return Stopped::Interrupted;
         }
+        observer.round_over(cell, round);
         let precise = || observer.is_precise(cell);
         if let Some(why) = enough(&plan.rounds, round, &precise, time_is_over) {
             return why;
         }
     }
+}
+
+/// One after the other; `None` when interrupted.
+fn run_trials(
+    plan: &Plan,
+    slots: &[TrialSlot],
+    failures: &mut [usize],
+    cancel: Cancel,
+    observer: &mut dyn Observer,
+) -> Option<()> {
+    for slot in slots {
+        observer.starting(*slot);
+        let record = match failures[slot.contestant] {
+            MAX_FAILURES_IN_A_ROW.. => not_run(*slot),
+            _ => attempt(plan, *slot, cancel)?,
+        };
+        finished(*slot, record, failures, observer);
+    }
+    Some(())
+}
+
+/// `None` where it cannot be measured: then there is no such figure.
+fn open_floor(plan: &Plan, cell: usize) -> Option<Floor> {
+    let workload = &plan.workloads[cell];
+    let size = workload.shape.mix().ok()?.mean();
+    Floor::open(&workload.generator.protocol, size, *plan.server_cores.as_slice().first()?).ok()
+}
+
+/// All at once, by turns; `None` when interrupted.
+fn run_slices(
+    plan: &Plan,
+    how: &mut SlicesRecord,
+    floor: Option<&Floor>,
+    slots: &[TrialSlot],
+    failures: &mut [usize],
+    random: &mut Random,
+    cancel: Cancel,
+    observer: &mut dyn Observer,
+) -> Option<()> {
+    let (able, given_up): (Vec<TrialSlot>, Vec<TrialSlot>) =
+        slots.iter().partition(|slot| failures[slot.contestant] < MAX_FAILURES_IN_A_ROW);
+    let mut records = slices::run(plan, how, floor, &able, random, cancel, observer)?;
+    records.extend(given_up.into_iter().map(|slot| (slot, not_run(slot))));
+    records.sort_by_key(|(slot, _)| slot.position);
+    records.into_iter().for_each(|(slot, record)| finished(slot, record, failures, observer));
+    Some(())
+}
+
+fn finished(slot: TrialSlot, record: TrialRecord, failures: &mut [usize], observer: &mut dyn Observer) {
+    let failed_before = &mut failures[slot.contestant];
+    *failed_before = if answered(&record) { 0 } else { *failed_before + 1 };
+    observer.finished(slot, record);
+}
+
+fn not_run(slot: TrialSlot) -> TrialRecord {
+    failed_record(slot, Reason::NotRun { failures: MAX_FAILURES_IN_A_ROW as u64 })
 }
 
 /// The trials of a round, in an order of its own.
@@ -126,21 +196,20 @@ fn answered(record: &TrialRecord) -> bool {
 }
 
 /// One trial and its record; `None` when interrupted.
-fn attempt(plan: &Plan, trial: TrialSlot, failed_before: usize, cancel: Cancel) -> Option<TrialRecord> {
-    let outcome = match failed_before {
-        MAX_FAILURES_IN_A_ROW.. => Err(Reason::NotRun { failures: MAX_FAILURES_IN_A_ROW as u64 }),
-        _ => match run_trial(plan, trial, cancel) {
-            Ok(outcome) => Ok(outcome),
-            Err(error) => Err(error.reason().ok()?),
-        },
-    };
-    let (round, position) = (trial.round, trial.position);
-    Some(match outcome {
+fn attempt(plan: &Plan, slot: TrialSlot, cancel: Cancel) -> Option<TrialRecord> {
+    let TrialSlot { round, position, .. } = slot;
+    Some(match run_trial(plan, slot, cancel) {
         Ok((load, connections_per_shard)) => {
             TrialRecord { round, position, load: Some(load), failed: None, connections_per_shard }
         }
-        Err(reason) => TrialRecord { round, position, load: None, failed: Some(reason), connections_per_shard: None },
+        Err(error) => failed_record(slot, error.reason().ok()?),
     })
+}
+
+/// A trial that gave no figures.
+pub fn failed_record(slot: TrialSlot, reason: Reason) -> TrialRecord {
+    let TrialSlot { round, position, .. } = slot;
+    TrialRecord { round, position, load: None, failed: Some(reason), connections_per_shard: None }
 }
 
 fn run_trial(plan: &Plan, trial: TrialSlot, cancel: Cancel) -> Result<(LoadReport, Option<Vec<u64>>), TrialError> {

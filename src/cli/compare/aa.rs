@@ -7,7 +7,8 @@ use crate::cli::progress::Progress;
 use crate::cli::report::{print, render};
 use crate::cli::stderr::{self, error_chain};
 use crate::record::{
-    AA_SCHEMA, AaComparison, AaReport, CompareReport, Reason, RunContext, Stopped, TrialRecord, Verdict, file,
+    AA_SCHEMA, AaComparison, AaReport, CompareReport, FloorSliceRecord, Reason, RunContext, SlicesRecord, Stopped,
+    TrialRecord, Verdict, file,
 };
 use crate::report::json;
 use crate::stats::derive_seed;
@@ -104,6 +105,12 @@ struct Pair<'a> {
 
 impl Observer for Pair<'_> {
     fn starting(&mut self, _: TrialSlot) {}
+
+    fn block(&mut self, _: usize, _: u64, _: u64, _: SlicesRecord) {}
+
+    fn floor(&mut self, _: usize, _: FloorSliceRecord) {}
+
+    fn round_over(&mut self, _: usize, _: u64) {}
 
     fn finished(&mut self, trial: TrialSlot, record: TrialRecord) {
         self.trials[trial.contestant].push(record);

@@ -3,10 +3,10 @@
 use super::settings::{Settings, default_baseline};
 use crate::cli::progress::Progress;
 use crate::cli::stderr::error_chain;
-use crate::record::{CompareReport, Reason, Stopped, TrialRecord, file};
+use crate::record::{CompareReport, FloorSliceRecord, Reason, SlicesRecord, Stopped, TrialRecord, file};
 use crate::report::derive::{self, RunningFigures};
 use crate::report::{json, stopping};
-use crate::trial::{self, Cancel, Observer, Plan, TrialSlot};
+use crate::trial::{self, Cancel, Observer, Plan, Program, TrialSlot};
 use crate::units::{Nanos, counted};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ impl Session {
         self.recorder.progress.print("checking that every contestant runs here");
         let Ok(unavailable) = trial::check(&self.plan, cancel) else { return };
         let able: Vec<usize> = (0..unavailable.len()).filter(|index| unavailable[*index].is_none()).collect();
-        self.recorder.note_unavailable(&unavailable);
+        self.recorder.note_unable(&unavailable);
         self.choose_baseline(&able);
         if !able.is_empty() {
             self.announce(able.len() as u64);
@@ -78,24 +78,53 @@ impl Session {
 
     fn announce(&mut self, contestants: u64) {
         let rounds = &self.plan.rounds;
-        let per_round = contestants * self.plan.workloads.len() as u64;
-        let (least, most) = (rounds.min * per_round, rounds.max * per_round);
+        let cells = self.plan.workloads.len() as u64;
         let each = self.plan.trial_length() + OVERHEAD_PER_TRIAL;
-        let time = |trials| rounds.max_time.unwrap_or(Nanos(u64::MAX)).min(Nanos(each.0.saturating_mul(trials)));
-        self.recorder.progress.expect(most);
+        let all = |rounds: u64| Nanos(each.0.saturating_mul(rounds * cells * contestants));
+        let time = |count| rounds.max_time.unwrap_or(Nanos(u64::MAX)).min(all(count));
+        let (least, most) = (rounds.min, rounds.max);
+        let what = match self.plan.slices {
+            Some(how) => {
+                self.recorder.progress.expect_rounds(&self.plan, how.blocks);
+                format!(
+                    "round{} of {} of slices of {}",
+                    if most == 1 { "" } else { "s" },
+                    counted(how.blocks, "block"),
+                    Nanos(how.length_ns)
+                )
+            }
+            None => {
+                self.recorder.progress.expect(most * cells * contestants);
+                format!("round{} of {}", if most == 1 { "" } else { "s" }, counted(contestants, "trial"))
+            }
+        };
+        let cells = if cells > 1 { format!(" in each of {cells} cells") } else { String::new() };
         self.recorder.progress.print(&match least == most {
-            true => format!("{}, about {}", counted(most, "trial"), time(most)),
-            false => format!("{least} to {most} trials, about {} to {}", time(least), time(most)),
+            true => format!("{most} {what}{cells}, about {}", time(most)),
+            false => format!("{least} to {most} {what}{cells}, about {} to {}", time(least), time(most)),
         });
     }
 }
 
 impl Recorder {
-    fn note_unavailable(&mut self, reasons: &[Option<Reason>]) {
+    /// An engine of ours that this kernel does not allow is unavailable; a program of somebody else's that does not start
+    /// is broken.
+    fn note_unable(&mut self, reasons: &[Option<Reason>]) {
         for cell in &mut self.report.cells {
-            for (contestant, reason) in cell.contestants.iter_mut().zip(reasons) {
-                contestant.unavailable.clone_from(reason);
+            for ((contestant, reason), plan) in cell.contestants.iter_mut().zip(reasons).zip(&self.plan.contestants) {
+                let is_ours = matches!(plan.server, Program::Serve(_)) || *reason == Some(Reason::NoFreePort);
+                let place = if is_ours { &mut contestant.unavailable } else { &mut contestant.broken };
+                place.clone_from(reason);
             }
+        }
+    }
+
+    fn save_or_tell(&mut self) {
+        if let Err(error) = self.save()
+            && !self.unsaved
+        {
+            self.unsaved = true;
+            self.progress.print(&format!("{}; measuring goes on", error_chain(&error)));
         }
     }
 
@@ -109,6 +138,25 @@ impl Recorder {
 impl Observer for Recorder {
     fn starting(&mut self, trial: TrialSlot) {
         self.progress.starting(&self.plan, trial);
+    }
+
+    fn block(&mut self, cell: usize, round: u64, block: u64, how: SlicesRecord) {
+        self.report.cells[cell].slices = Some(how);
+        self.progress.block(cell, round, block, how.blocks);
+    }
+
+    fn floor(&mut self, cell: usize, slice: FloorSliceRecord) {
+        self.report.cells[cell].floor.get_or_insert_default().slices.push(slice);
+    }
+
+    fn round_over(&mut self, cell: usize, round: u64) {
+        if self.plan.slices.is_none() {
+            return;
+        }
+        let judged = self.report.cells[cell].contestants.iter().filter(|one| one.name != self.report.baseline);
+        let ratios: Vec<_> = judged.filter_map(|one| Some((one.name.as_str(), one.ratio?))).collect();
+        self.progress.round(cell, round, &ratios);
+        self.save_or_tell();
     }
 
     fn is_precise(&self, cell: usize) -> bool {
@@ -125,12 +173,10 @@ impl Observer for Recorder {
             self.progress.print(&format!("failed: {reason}"));
         }
         self.figures.add(&mut self.report, trial.cell, trial.contestant, record);
-        self.progress.finished();
-        if let Err(error) = self.save()
-            && !self.unsaved
-        {
-            self.unsaved = true;
-            self.progress.print(&format!("{}; measuring goes on", error_chain(&error)));
+        // In slices all of a round are through at once.
+        if self.plan.slices.is_none() {
+            self.progress.finished();
+            self.save_or_tell();
         }
     }
 }

@@ -4,22 +4,28 @@ use super::CompareArgs;
 use super::cores::{Split, split_here};
 use crate::cli::{contestant, host};
 use crate::clock;
-use crate::load::EngineKind;
+use crate::load::{EngineKind, Pace};
 use crate::record::{
-    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LimitsRecord, RunContext, Stopped, Workload,
+    COMPARE_SCHEMA, CellRecord, CompareReport, ContestantRecord, LimitsRecord, RunContext, SlicesRecord, Stopped,
+    Workload,
 };
 use crate::sys::affinity;
 use crate::sys::uring;
 use crate::trial::{Contestant, Plan, Rounds};
-use crate::units::{Address, CoreList, Fraction, SocketLocation, Transport};
+use crate::units::{Address, CoreList, Fraction, Nanos, SocketLocation, Transport};
 use anyhow::{Context, Result, bail};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 const DEFAULT_CONTESTANTS: [&str; 5] = ["uring", "epoll", "threads", "tokio", "tokio-uring"];
 const DEFAULT_BASELINE: &str = "epoll";
-const DEFAULT_ROUNDS: u64 = 7;
-const DEFAULT_MAX_ROUNDS: u64 = 50;
+const DEFAULT_SLICE: Nanos = Nanos::from_millis(50);
+const DEFAULT_ROUNDS: u64 = 12;
+const DEFAULT_TRIAL_ROUNDS: u64 = 7;
+const DEFAULT_MAX_ROUNDS: u64 = 80;
+/// Of a trial. What a slice is, is long enough for a server to warm up.
+const TRIAL_DURATION: &str = "1s";
+const TRIAL_WARMUP: &str = "300ms";
 const DEFAULT_FOLDER: &str = "results/local";
 /// All that a comparison needs.
 #[derive(Debug)]
@@ -77,11 +83,14 @@ pub fn default_baseline<'a>(among: impl Iterator<Item = &'a Contestant> + Clone)
 }
 
 fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Result<Plan> {
+    let workloads = workloads(args, &split.load)?;
     Ok(Plan {
         program: std::env::current_exe().context("cannot find this program's own file")?,
         contestants,
-        workloads: workloads(args, &split.load)?,
         rounds: rounds(args)?,
+        slices: slices(args, &workloads)?,
+        adapts_slices: args.slice.is_none(),
+        workloads,
         seed: args.seed,
         server_cores: split.server.clone(),
         load_cores: split.load.clone(),
@@ -93,7 +102,9 @@ fn plan(args: &CompareArgs, contestants: Vec<Contestant>, split: &Split) -> Resu
 fn workloads(args: &CompareArgs, cores: &CoreList) -> Result<Vec<Workload>> {
     let mut workloads: Vec<Workload> = Vec::new();
     for group in args.groups() {
-        let further = group.workload.workloads(&address(group))?;
+        let typed = group.workload.clone();
+        let typed = if args.trials { typed.or("duration", TRIAL_DURATION).or("warmup", TRIAL_WARMUP) } else { typed };
+        let further = typed.workloads(&address(group))?;
         workloads.extend(further.into_iter().filter(|workload| !workloads.contains(workload)).collect::<Vec<_>>());
     }
     for Workload { generator, .. } in &mut workloads {
@@ -122,7 +133,7 @@ fn address(args: &CompareArgs) -> Address {
 }
 
 fn rounds(args: &CompareArgs) -> Result<Rounds> {
-    let min = args.rounds.unwrap_or(DEFAULT_ROUNDS);
+    let min = args.rounds.unwrap_or(if args.trials { DEFAULT_TRIAL_ROUNDS } else { DEFAULT_ROUNDS });
     let max = match args.precision {
         Some(_) => args.max_rounds.unwrap_or(DEFAULT_MAX_ROUNDS.max(min)),
         None => min,
@@ -131,6 +142,19 @@ fn rounds(args: &CompareArgs) -> Result<Rounds> {
         bail!("--max-rounds {max} is less than --rounds {min}, the least number of rounds; lower --rounds too");
     }
     Ok(Rounds { min, max, until_precise: args.precision.is_some(), max_time: args.max_time })
+}
+
+/// As many slices of a round as fill its counted time. A ramp is longer than a slice.
+fn slices(args: &CompareArgs, workloads: &[Workload]) -> Result<Option<SlicesRecord>> {
+    let ramps = |workload: &Workload| Ok(Pace::of(workload)?.is_some_and(Pace::is_ramp));
+    if args.trials || workloads.iter().map(ramps).collect::<Result<Vec<bool>>>()?.contains(&true) {
+        return Ok(None);
+    }
+    let length = args.slice.unwrap_or(DEFAULT_SLICE).0;
+    let filling = |time: u64| time.div_ceil(length).max(1);
+    let generator = workloads.first().map(|workload| workload.generator.clone()).unwrap_or_default();
+    let warm_up = if args.workload.is_typed("warmup") { filling(generator.warmup_ns) } else { 1 };
+    Ok(Some(SlicesRecord::new(length, warm_up, args.blocks.unwrap_or(filling(generator.duration_ns)))))
 }
 
 /// What is stored of a number of rounds that is not fixed.
@@ -186,7 +210,7 @@ fn empty_report(
         },
         rounds: plan.rounds.min,
         limits: limits(args, &plan.rounds),
-        slices: None,
+        slices: plan.slices,
         baseline,
         stopped: Stopped::Interrupted,
         cells: plan.workloads.iter().map(|workload| empty_cell(plan, workload)).collect(),

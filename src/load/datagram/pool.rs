@@ -164,7 +164,8 @@ impl<C: DatagramClient> SocketPool<C> {
     fn begin_cohort(&mut self, engine: &impl DatagramEngine) {
         for (number, socket) in self.sockets.iter_mut().enumerate() {
             socket.tracker.begin_cohort();
-            socket.drops = engine.socket(number).and_then(|socket| drops(socket).ok());
+            // Of a load in slices from the first on.
+            socket.drops = socket.drops.or_else(|| engine.socket(number).and_then(|socket| drops(socket).ok()));
         }
     }
 
@@ -178,7 +179,7 @@ impl<C: DatagramClient> SocketPool<C> {
             Phase::Admit => 1 - tracker.in_flight().min(1),
             Phase::Run if context.is_paced() => due.len() as u64,
             Phase::Run => tracker.room(),
-            Phase::Drain | Phase::Abandon => 0,
+            Phase::Rest | Phase::Drain | Phase::Abandon => 0,
         }
     }
 
@@ -255,6 +256,10 @@ impl<C: DatagramClient, E: DatagramEngine> Pool<E> for SocketPool<C> {
 
     fn enter_phase(&mut self, context: &mut Context<'_>) {
         let Context { tick, .. } = context;
+        if tick.phase == Phase::Rest {
+            // What a slice could not send the next does not.
+            self.sockets.iter_mut().for_each(|socket| socket.due.clear());
+        }
         self.drained_at = (tick.phase == Phase::Drain).then_some(tick.done);
     }
 
@@ -349,6 +354,10 @@ impl<C: DatagramClient, E: DatagramEngine> Pool<E> for SocketPool<C> {
     #[inline]
     fn next_deadline(&self) -> Option<Nanos> {
         Some(self.next_deadline)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.sockets.iter().all(|socket| socket.tracker.in_flight() == 0)
     }
 
     /// Late answers are waited for, for as long as an answer in time may take.

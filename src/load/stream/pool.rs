@@ -254,7 +254,7 @@ impl<C: StreamClient> ConnectionPool<C> {
             // The schedule gave it what is due.
             Phase::Run if context.is_paced() => 0,
             Phase::Run => connection.pipeline.room(),
-            Phase::Drain | Phase::Abandon => 0,
+            Phase::Rest | Phase::Drain | Phase::Abandon => 0,
         };
         for _ in 0..allowed {
             connection.begin(SendTimes { intended: now, sent: now });
@@ -289,6 +289,7 @@ impl<C: StreamClient> ConnectionPool<C> {
         match context.tick.phase {
             Phase::Drain => return self.retire(number),
             Phase::Admit if self.connections[number].admitted => return,
+            Phase::Rest if self.connections[number].pipeline.in_flight() == 0 => return,
             _ if now < not_before => {
                 self.next_resume = self.next_resume.min(not_before);
                 return;
@@ -419,6 +420,10 @@ impl<C: StreamClient, E: StreamEngine> Pool<E> for ConnectionPool<C> {
         Some(self.next_resume).filter(|at| *at < Nanos(u64::MAX))
     }
 
+    fn is_quiet(&self) -> bool {
+        self.connections.iter().all(Connection::is_quiet)
+    }
+
     fn is_drained(&self, _context: &Context<'_>) -> bool {
         self.retired == self.connections.len()
     }
@@ -429,6 +434,12 @@ impl<C: StreamClient, E: StreamEngine> Pool<E> for ConnectionPool<C> {
 }
 
 impl<C: StreamClient> Connection<C> {
+    /// Whether nothing is under way on it.
+    fn is_quiet(&self) -> bool {
+        let at_rest = matches!(self.state, State::Open | State::Idle { .. } | State::Retired);
+        at_rest && self.pipeline.in_flight() == 0
+    }
+
     /// Begins a request. Without room nothing happens.
     #[inline]
     fn begin(&mut self, times: SendTimes) {

@@ -176,7 +176,9 @@ pub const PROPERTIES: &[Property] = &[
         help: "How long to measure, warm-up not included",
         defaults: [
             Preset::Is("10s"),
-            Preset::Follows("1s, with --aa 200ms", |load| load.generator.duration_ns = 1_000_000_000),
+            Preset::Follows("700ms of slices in a round, with --trials 1s", |load| {
+                load.generator.duration_ns = 700_000_000
+            }),
         ],
         get: |load| Some(nanos(load.generator.duration_ns)),
         set: |load, typed| put(&mut load.generator.duration_ns, positive(typed)),
@@ -198,7 +200,7 @@ pub const PROPERTIES: &[Property] = &[
         details: "Steady is a slope of less than 0.1 % of the mean per tenth of this time, over as much time. 0 is no warm-up.",
         defaults: [
             Preset::Is("1s"),
-            Preset::Follows("300ms, with --aa 50ms", |load| load.generator.warmup_ns = 300_000_000),
+            Preset::Follows("one slice, with --trials 300ms", |load| load.generator.warmup_ns = 50_000_000),
         ],
         get: |load| Some(nanos(load.generator.warmup_ns)),
         set: |load, typed| put(&mut load.generator.warmup_ns, parsed(typed).map(|time: Nanos| time.0)),

@@ -199,7 +199,8 @@ mod tests {
     #[test]
     fn slices_and_their_floor_are_told() {
         let mut report = report(vec![contestant("epoll", steady(1e5)), contestant("uring", steady(1.2e5))]);
-        report.slices = Some(SlicesRecord { length_ns: 50_000_000, settle_ns: 5_000_000, blocks: 14 });
+        report.slices =
+            Some(SlicesRecord { length_ns: 50_000_000, settle_ns: 5_000_000, blocks: 14, ..SlicesRecord::default() });
         report.cells[0].floor = Some(FloorRecord { cpu_ns_per_request: Some(3_100.0), slices: Vec::new() });
         report.cells[0].contestants[1].floor_multiple = Some(1.42);
         let text = unwrapped(&plain(&report));

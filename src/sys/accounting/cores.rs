@@ -25,6 +25,31 @@ pub struct CoresTime {
     pub stolen: Nanos,
 }
 
+impl CoresTime {
+    /// What became of it since an earlier reading.
+    pub fn since(self, earlier: CoresTime) -> CoresTime {
+        CoresTime {
+            programs: self.programs.since(earlier.programs),
+            interrupts: self.interrupts.since(earlier.interrupts),
+            interrupts_apart: self.interrupts_apart,
+            stolen: self.stolen.since(earlier.stolen),
+        }
+    }
+}
+
+impl std::ops::Add for CoresTime {
+    type Output = CoresTime;
+
+    fn add(self, other: CoresTime) -> CoresTime {
+        CoresTime {
+            programs: self.programs + other.programs,
+            interrupts: self.interrupts + other.interrupts,
+            interrupts_apart: self.interrupts_apart && other.interrupts_apart,
+            stolen: self.stolen + other.stolen,
+        }
+    }
+}
+
 /// Reads it from /proc/stat (proc_stat(5)).
 pub fn cores_time(cores: &[usize]) -> io::Result<CoresTime> {
     Ok(of_cores(&fs::read_to_string("/proc/stat")?, cores))

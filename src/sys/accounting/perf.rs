@@ -190,7 +190,7 @@ fn no_tracepoint(missing: &NoTracepoint) -> (String, String) {
             format!("run as root, or sudo mount -o remount,mode=750,gid=$(id -g) {root} and {ALLOW}"),
         ),
         NoTracepoint::Forbidden => (
-            format!("no tracefs is mounted at {root}, and only root may open one (CAP_SYS_ADMIN)"),
+            format!("no tracefs is mounted at {root}, and only root may open one (CAP_SYS_ADMIN, not of a container)"),
             format!("run as root, or sudo mount -t tracefs -o mode=750,gid=$(id -g) tracefs {root} and {ALLOW}"),
         ),
         NoTracepoint::Unknown => (

@@ -1,0 +1,237 @@
+//! A round in slices: all servers are alive at once, each with a generator of its own whose connections stay open, and
+//! the load passes from one to the next in blocks, each with one short slice of every contestant in an order of its own.
+//!
+//! A machine drifts by a fifth within seconds, but hardly from one slice to the next (duet benchmarking, Bulej et al.,
+//! ICPE 2020; randomised multiple interleaved trials, Abedi and Brecht, ICPE 2017).
+
+use super::error::TrialError;
+use super::floor::Floor;
+use super::generator::{Generator, Target};
+use super::rounds::{Observer, TrialSlot, failed_record};
+use super::server::Server;
+use super::{Cancel, Plan};
+use crate::record::slice_command::SliceCommand;
+use crate::record::{FloorSliceRecord, LoadReport, Reason, SlicesRecord, TrialRecord, Workload};
+use crate::stats::{Random, derive_seed};
+use crate::sys::accounting::{ProcessTreeCpu, process_tree_cpu, processes};
+use crate::units::Nanos;
+use std::thread;
+
+/// For so long servers without a request under way are watched, once all are there.
+const WATCH: Nanos = Nanos::from_millis(30);
+/// A server that uses more than this share of a core meanwhile is not quiet. A timer every few milliseconds is.
+const QUIET: f64 = 0.02;
+/// How long the floor is measured in each block: it has no turns to wait for.
+const FLOOR_SLICE: Nanos = Nanos::from_millis(10);
+/// No slice is made longer than for answers that take so long.
+const LONGEST_TURN: Nanos = Nanos::from_millis(250);
+/// Rounds in which counters are opened that would disturb others, at the end.
+const COUNTED_ROUNDS: u64 = 2;
+
+/// A contestant in a round.
+struct Lane {
+    slot: TrialSlot,
+    server: Server,
+    generator: Generator,
+    /// What was found of it besides what its generator reports.
+    warnings: Vec<Reason>,
+}
+
+/// A round under way.
+pub struct Round<'a> {
+    plan: &'a Plan,
+    how: SlicesRecord,
+    floor: Option<&'a Floor>,
+    cancel: Cancel<'a>,
+    lanes: Vec<Lane>,
+    /// Of those that are through, or fell out.
+    records: Vec<(TrialSlot, TrialRecord)>,
+}
+
+/// Runs the slots of a round, all at once; `None` when interrupted. The first round decides how long slices are, where that
+/// is left to it.
+pub fn run(
+    plan: &Plan,
+    how: &mut SlicesRecord,
+    floor: Option<&Floor>,
+    slots: &[TrialSlot],
+    random: &mut Random,
+    cancel: Cancel,
+    observer: &mut dyn Observer,
+) -> Option<Vec<(TrialSlot, TrialRecord)>> {
+    let mut round = Round { plan, how: *how, floor, cancel, lanes: Vec::new(), records: Vec::new() };
+    round.steps(slots, random, observer).ok()?;
+    *how = round.how;
+    Some(round.records)
+}
+
+impl Round<'_> {
+    /// An error is an interrupt: what fails otherwise is a contestant's, and recorded.
+    fn steps(
+        &mut self,
+        slots: &[TrialSlot],
+        random: &mut Random,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrialError> {
+        let Some(&TrialSlot { cell, round, .. }) = slots.first() else { return Ok(()) };
+        slots.iter().try_for_each(|slot| self.start(*slot))?;
+        let cancel = self.cancel;
+        self.each(|lane| lane.generator.wait_ready(cancel))?;
+        self.stop_the_restless()?;
+        self.warm_up(cell, round)?;
+        for number in 0..self.how.blocks {
+            observer.block(cell, round, number, self.how);
+            if let Some(Ok(slice)) = self.floor.map(|floor| floor.slice(FLOOR_SLICE)) {
+                observer.floor(cell, FloorSliceRecord { round, ..slice });
+            }
+            random.shuffle(&mut self.lanes);
+            self.command(SliceCommand::Slice { length_ns: self.how.length_ns })?;
+        }
+        if self.plan.counts && round <= COUNTED_ROUNDS {
+            self.command(SliceCommand::Count)?;
+        }
+        while let Some(lane) = self.lanes.pop() {
+            self.end(lane)?;
+        }
+        Ok(())
+    }
+
+    /// Also finds out, where nobody has said how long a slice is, how long it has to be.
+    fn warm_up(&mut self, cell: usize, round: u64) -> Result<(), TrialError> {
+        let Workload { shape, generator, .. } = &self.plan.workloads[cell];
+        let in_flight = shape.connections.saturating_mul(shape.depth) as f64;
+        let closed = generator.rate_per_s.is_none();
+        let (cancel, length_ns) = (self.cancel, self.how.length_ns);
+        let mut longest = 0.0_f64;
+        for _ in 0..self.how.warm_up {
+            self.each(|lane| {
+                let done = lane.generator.command(SliceCommand::WarmUp { length_ns }, cancel)?;
+                longest = longest.max(done.took_ns as f64 * in_flight / done.answers.max(1) as f64);
+                Ok(())
+            })?;
+        }
+        if closed && round == 1 && self.plan.adapts_slices {
+            self.how = self.how.holding((longest as u64).min(LONGEST_TURN.0));
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, slot: TrialSlot) -> Result<(), TrialError> {
+        let started = Lane::start(self.plan, slot, self.cancel);
+        match started {
+            Ok(lane) => self.lanes.push(lane),
+            Err(error) => self.fell_out(slot, error)?,
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, command: SliceCommand) -> Result<(), TrialError> {
+        let cancel = self.cancel;
+        self.each(|lane| lane.generator.command(command, cancel).map(drop))
+    }
+
+    /// One after the other; who fails falls out.
+    fn each(&mut self, mut act: impl FnMut(&mut Lane) -> Result<(), TrialError>) -> Result<(), TrialError> {
+        for mut lane in std::mem::take(&mut self.lanes) {
+            match act(&mut lane) {
+                Ok(()) => self.lanes.push(lane),
+                Err(error) => self.lane_fell_out(lane, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the server has ended, that is why.
+    fn lane_fell_out(&mut self, mut lane: Lane, error: TrialError) -> Result<(), TrialError> {
+        let error = match (&error, lane.server.still_runs()) {
+            (TrialError::Interrupted, _) | (_, Ok(())) => error,
+            (_, Err(ended)) => ended,
+        };
+        self.fell_out(lane.slot, error)
+    }
+
+    fn fell_out(&mut self, slot: TrialSlot, error: TrialError) -> Result<(), TrialError> {
+        let record = match error {
+            TrialError::Invalid(report) => record_of(slot, *report, None),
+            error => failed_record(slot, error.reason()?),
+        };
+        self.records.push((slot, record));
+        Ok(())
+    }
+
+    fn end(&mut self, lane: Lane) -> Result<(), TrialError> {
+        let slot = lane.slot;
+        match lane.end(self.cancel) {
+            Ok(record) => self.records.push((slot, record)),
+            Err(error) => self.fell_out(slot, error)?,
+        }
+        Ok(())
+    }
+
+    /// Has those stopped between their slices that use the processor without a request under way.
+    fn stop_the_restless(&mut self) -> Result<(), TrialError> {
+        let cancel = self.cancel;
+        let shares = self.idle_shares();
+        for (lane, share) in self.lanes.iter_mut().zip(&shares).filter(|(_, share)| **share > QUIET) {
+            lane.warnings.push(Reason::StoppedBetweenSlices { share: *share });
+        }
+        if self.lanes.iter().all(|lane| lane.warnings.is_empty()) {
+            return Ok(());
+        }
+        self.each(|lane| match lane.warnings.is_empty() {
+            true => Ok(()),
+            false => lane.generator.command(SliceCommand::StopBetween, cancel).map(drop),
+        })?;
+        let shares = self.idle_shares();
+        for (lane, share) in self.lanes.iter_mut().zip(&shares).filter(|(_, share)| **share > QUIET) {
+            lane.warnings = vec![Reason::BusyBetweenSlices { share: *share }];
+        }
+        Ok(())
+    }
+
+    /// The share of a core that each server uses while nobody asks anything of it.
+    fn idle_shares(&self) -> Vec<f64> {
+        let read = || self.lanes.iter().map(|lane| cpu_of(&lane.server)).collect::<Vec<_>>();
+        let before = read();
+        thread::sleep(WATCH.duration());
+        let share = |(now, before): (Option<ProcessTreeCpu>, Option<ProcessTreeCpu>)| {
+            let used = now.zip(before).map(|(now, before)| now.since(&before).cpu.total);
+            used.map_or(0.0, |used| used.as_secs_f64() / WATCH.as_secs_f64())
+        };
+        read().into_iter().zip(before).map(share).collect()
+    }
+}
+
+fn cpu_of(server: &Server) -> Option<ProcessTreeCpu> {
+    process_tree_cpu(&processes(server.pid())).ok()
+}
+
+impl Lane {
+    fn start(plan: &Plan, slot: TrialSlot, cancel: Cancel) -> Result<Lane, TrialError> {
+        cancel.check()?;
+        let workload = &plan.workloads[slot.cell];
+        let protocol = &workload.generator.protocol;
+        let server = Server::start(plan, &plan.contestants[slot.contestant], protocol, cancel)?;
+        let target = Target { address: server.address().clone(), pid: server.pid() };
+        // Every contestant of a round gets the same payload.
+        let seed = derive_seed(plan.seed, slot.round);
+        let workload = Workload { seed, ..workload.clone() };
+        let generator = Generator::start(plan, &workload, &target)?;
+        Ok(Lane { slot, server, generator, warnings: Vec::new() })
+    }
+
+    fn end(self, cancel: Cancel) -> Result<TrialRecord, TrialError> {
+        let Lane { slot, mut server, generator, warnings } = self;
+        let load = generator.end(cancel);
+        cancel.check()?;
+        server.still_runs()?;
+        let mut load = load?;
+        load.warnings.extend(warnings);
+        Ok(record_of(slot, load, server.stop()?))
+    }
+}
+
+fn record_of(slot: TrialSlot, load: LoadReport, connections_per_shard: Option<Vec<u64>>) -> TrialRecord {
+    let TrialSlot { round, position, .. } = slot;
+    TrialRecord { round, position, load: Some(load), failed: None, connections_per_shard }
+}
