@@ -154,7 +154,7 @@ fn bounds_that_hold_exit_99_and_say_which_figure_crossed_them() {
         assert_eq!(out.status.code(), Some(code), "{bound}: {}", stderr(&out));
         assert_eq!(stderr(&out).contains("threads (1 connections x 64 B)"), code == 99, "{}", stderr(&out));
     }
-    for (bound, part) in [("p98>1ms", "'p98' is no figure"), ("ratio<1", "a single run has no ratio")] {
+    for (bound, part) in [("p98>1ms", "'p98' is no figure"), ("ratio<1", "a single run is compared to nothing")] {
         let out = scene.ringload(&["-d", "300ms", "--fail-if", bound]);
         assert_eq!(out.status.code(), Some(2), "{bound}");
         assert!(stderr(&out).contains(part), "{}", stderr(&out));

@@ -9,6 +9,7 @@ mod settings;
 use super::output::OutputArgs;
 use super::progress::Progress;
 use super::report::{Format, print, render};
+use super::text_args::TextArgs;
 use super::workload::WorkloadArgs;
 use crate::cli::stderr::{self, error_chain};
 use crate::record::{CompareReport, Stopped};
@@ -32,6 +33,8 @@ const MIN_SLICE: Nanos = Nanos::from_millis(5);
 /// No contestant could be measured.
 const EXIT_NOTHING_MEASURED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
+/// A contestant does not do what is asked of it; the others were measured.
+const EXIT_BROKEN: u8 = 5;
 /// What a shell reports for a program that Ctrl-C ends: 128 + SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;
 
@@ -90,6 +93,7 @@ pub struct CompareArgs {
     trials: bool,
     /// Add rounds until every ratio's 95 % interval reaches at most this far to each side, as a share of the ratio: 2%
     ///
+    /// Ratios are those of throughput and of CPU time per request; percentiles are not waited for.
     /// What the intervals say never ends the rounds, only how wide they are: a comparison that stops as soon as a
     /// difference shows finds one where there is none.
     #[arg(long, value_name = "SHARE", value_parser = some_share)]
@@ -128,6 +132,8 @@ pub struct CompareArgs {
     /// No progress on stderr
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    text: TextArgs,
     #[command(flatten)]
     outcome: OutputArgs,
 }
@@ -174,7 +180,7 @@ const AFTER_HELP: &str = "\
 Durations take ns, us, ms, s, m, h (250us, 1.5s); sizes take k, M (16k, 1M = powers of 1024).
 
 Exit codes: 0 measured; 1 nothing could be measured; 2 bad options; 4 more false alarms than --aa allows; \
-99 a --fail-if holds; 130 interrupted (what was measured is kept).
+5 a contestant is broken: it does not start, ends under load or answers wrong; 99 a --fail-if holds; 130 interrupted (what was measured is kept).
 
 Examples:
   ringmark compare                                            every engine, 64 connections, 64 bytes
@@ -205,21 +211,26 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
     let mut session = Session::new(settings, Progress::new(args.quiet))?;
     session.measure(Cancel(&cancel));
     let (report, saved) = session.close();
-    let failure = failure(&report);
-    print(&render(&report, args.format)?)?;
+    print(&render(&report, args.format, &args.text.style())?)?;
     let path = saved?;
     stderr::print(format_args!("Saved: {}", path.display()));
     args.outcome.export(&report)?;
-    Ok(failure.unwrap_or_else(|| args.outcome.verdict(&report)))
+    let failed = failure(&report);
+    // Beside a broken contestant the others are judged all the same.
+    let judged = match failed {
+        None | Some(EXIT_BROKEN) => args.outcome.verdict(&report),
+        Some(_) => ExitCode::SUCCESS,
+    };
+    Ok(failed.map_or(judged, ExitCode::from))
 }
 
-/// The exit code of a comparison that came to nothing.
-fn failure(report: &CompareReport) -> Option<ExitCode> {
-    let measured = report.cells.iter().flat_map(|cell| &cell.contestants).any(|contestant| contestant.rounds > 0);
+/// The exit code of a comparison that came to nothing, or in which a contestant does not work.
+fn failure(report: &CompareReport) -> Option<u8> {
+    let mut contestants = report.cells.iter().flat_map(|cell| &cell.contestants);
     match report.stopped {
-        Stopped::Interrupted => Some(EXIT_INTERRUPTED.into()),
-        _ if measured => None,
-        _ => Some(EXIT_NOTHING_MEASURED.into()),
+        Stopped::Interrupted => Some(EXIT_INTERRUPTED),
+        _ if !contestants.clone().any(|contestant| contestant.rounds > 0) => Some(EXIT_NOTHING_MEASURED),
+        _ => contestants.any(|contestant| contestant.broken.is_some()).then_some(EXIT_BROKEN),
     }
 }
 

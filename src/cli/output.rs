@@ -5,7 +5,7 @@ use crate::record::file;
 use crate::report::export::Part;
 use crate::report::formats::ExportFormat;
 use crate::report::result::StoredResult;
-use crate::report::threshold::{Metric, Subject, Threshold};
+use crate::report::threshold::{Subject, Threshold};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -25,11 +25,13 @@ pub struct OutputArgs {
     /// hops, kinds of times) each goes into a file of its own, its name put before the last dot of FILE.
     #[arg(long, value_name = "FORMAT=FILE")]
     pub export: Vec<Export>,
-    /// Exit with 99 if this holds: p99>300us, throughput<50k, ratio<0.95, errors>0; may be repeated
+    /// Exit with 99 if this holds: p99>300us, throughput<50k, ratio.high<0.98, slower, errors>0; may be repeated
     ///
-    /// Figures: min mean p50 p90 p99 p999 max (what a client waits), throughput (requests/s), errors, lost; of a
-    /// comparison ratio too, and every contestant but the baseline is judged, of a ping every target. A figure that is not
-    /// there fails.
+    /// Figures: min mean p50 p90 p99 p999 max (what a client waits), throughput (requests/s), errors, lost. Of a comparison
+    /// also server_cpu and total_cpu (time per request), and ratios to the baseline: ratio (of the throughput; in an open
+    /// loop of 1/p99), throughput.ratio, server_cpu.ratio, total_cpu.ratio, p50.ratio, p99.ratio, each also as .low and
+    /// .high, the ends of its 95 % interval: ratio<0.95 may hold by chance, ratio.high<1 hardly. And the verdicts slower and
+    /// broken. Every contestant but the baseline is judged, of a ping every target. A figure that is not there fails.
     #[arg(long, value_name = "BOUND")]
     pub fail_if: Vec<Threshold>,
 }
@@ -56,8 +58,10 @@ impl FromStr for Export {
 impl OutputArgs {
     /// A bound that only a comparison could have.
     pub fn needs_comparison(&self) -> Option<String> {
-        let bound = self.fail_if.iter().find(|bound| bound.metric == Metric::Ratio)?;
-        Some(format!("--fail-if {bound}: a single run has no ratio; `ringmark compare` and `ringmark report` know one"))
+        let bound = self.fail_if.iter().find(|bound| bound.metric.is_of_comparison())?;
+        Some(format!(
+            "--fail-if {bound}: a single run is compared to nothing; `ringmark compare` and `ringmark report` do that"
+        ))
     }
 
     /// Finds out whether every export can be written, before anything runs.

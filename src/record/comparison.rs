@@ -71,8 +71,8 @@ pub struct HostRecord {
 /// as a difference shows finds one where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LimitsRecord {
-    /// Every ratio's interval is at most this wide to each side, as a share of the ratio; where nothing can be compared,
-    /// every median's.
+    /// The interval of every ratio of throughput and of CPU time per request reaches at most this far to each side, as a
+    /// share of the ratio; where nothing can be compared, that of every median.
     pub precision: Option<f64>,
     pub max_rounds: u64,
     /// For all cells together; each gets its part.

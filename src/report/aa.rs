@@ -3,6 +3,7 @@
 use super::compared::{Compared, DiffError};
 use super::json;
 use super::result::{Rows, Series, StoredResult, Table};
+use super::text_style::TextStyle;
 use super::verdict::{short_name, verdict};
 use crate::record::histogram::HistogramError;
 use crate::record::{AaComparison, AaReport, RateRecord, RatioRecord, Reason, Stopped, Verdict};
@@ -44,7 +45,7 @@ impl StoredResult for AaReport {
         json::render(self)
     }
 
-    fn text(&self) -> String {
+    fn text(&self, _: &TextStyle) -> String {
         render(self)
     }
 

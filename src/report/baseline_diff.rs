@@ -4,7 +4,7 @@
 use super::compared::{Compared, DiffError, Side, SideRecord};
 use super::intervals;
 use super::result::StoredResult;
-use super::threshold::{Metric, Subject};
+use super::threshold::{Judged, Metric, Subject, ratio_figures};
 use super::verdict::{short_name, verdict};
 use crate::record::{QuantileRecord, RatioRecord, Verdict};
 use crate::stats::{MIN_PAIRS, derive_seed, median_ratio};
@@ -133,8 +133,11 @@ pub fn judged(file: &dyn StoredResult, report: &BaselineDiff) -> Vec<Subject> {
     let sides = file.compared().map(|compared| compared.sides).unwrap_or_default();
     let with_ratio = |mut subject: Subject| {
         let row = report.rows.iter().find(|row| row.name == subject.name)?;
-        subject.figures.retain(|(metric, _)| *metric != Metric::Ratio);
-        subject.figures.extend(row.ratio.map(|ratio| (Metric::Ratio, ratio.median)));
+        // What it is to the baseline of its own file is another matter; broken it is by itself.
+        subject.figures.retain(|(metric, _)| !metric.is_of_comparison() || *metric == Metric::Is(Judged::Broken));
+        subject.figures.extend(row.ratio.iter().flat_map(|ratio| ratio_figures(None, ratio)));
+        let slower = (row.verdict != Verdict::TooFewRounds).then_some(row.verdict == Verdict::Slower);
+        subject.figures.extend(slower.map(|slower| (Metric::Is(Judged::Slower), f64::from(u8::from(slower)))));
         Some(subject)
     };
     sides.into_iter().map(|side| side.subject).filter_map(with_ratio).collect()

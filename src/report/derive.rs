@@ -107,7 +107,6 @@ fn compare(cell: &mut CellRecord, scene: &Scene, seed: u64, of_interest: impl Fn
         .filter(|index| of_interest(*index))
         .map(|index| (index, Comparison::new(&cell.contestants[index], &base, scene, derive_seed(seed, index as u64))))
         .collect();
-    drop(base);
     let floor = cell.floor.as_mut().and_then(fill_floor);
     for (index, comparison) in compared {
         comparison.store(&mut cell.contestants[index], floor);

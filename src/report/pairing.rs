@@ -45,6 +45,17 @@ impl Figure {
         }
     }
 
+    /// What is stored of it.
+    pub fn of_record(self, ratios: &RatiosRecord) -> Option<JudgedRatioRecord> {
+        match self {
+            Figure::Throughput => ratios.throughput,
+            Figure::ServerCpu => ratios.server_cpu,
+            Figure::TotalCpu => ratios.total_cpu,
+            Figure::P50 => ratios.p50,
+            Figure::P99 => ratios.p99,
+        }
+    }
+
     /// Its place in what is stored.
     pub fn in_record(self, ratios: &mut RatiosRecord) -> &mut Option<JudgedRatioRecord> {
         match self {

@@ -1,7 +1,10 @@
 //! When enough rounds were run: how narrow the intervals are, and a line that names the rule that ended the rounds.
 
-use crate::record::{CellRecord, CompareReport, ContestantRecord, LoadReport, RatioRecord, Stopped, TrialRecord};
-use crate::stats::{Interval, MIN_PAIRS, median, median_interval, relative_half_width};
+use crate::record::{
+    CellRecord, CompareReport, ContestantRecord, JudgedRatioRecord, LoadReport, RatioRecord, RatiosRecord, Stopped,
+    TrialRecord,
+};
+use crate::stats::{MIN_PAIRS, median, median_interval, relative_half_width};
 use crate::units::{Nanos, counted, three_digits};
 
 /// So many trials in a row without an answer: the contestant is not waited for.
@@ -10,17 +13,18 @@ const SILENT_TRIALS: usize = 2;
 const SEED: u64 = 1;
 
 /// Whether every interval that there is to be reaches at most `precision` (a share of the figure) to each side: those of
-/// the ratios to the baseline; where nothing can be compared, those of the medians of whoever answers. Never where
-/// nobody does.
+/// the ratios of throughput and of CPU time per request; where nothing can be compared, those of the medians of whoever
+/// answers. Never where nobody does. Percentiles are not waited for: a 99th has a hundredth of the requests behind it, and
+/// may not get there in a day.
 pub fn is_precise(cell: &CellRecord, baseline: &str, precision: f64) -> bool {
     widest(cell, baseline).is_some_and(|widest| widest <= precision)
 }
 
-/// The widest of these, where there are some and all are intervals.
+/// How far the widest of these reaches, where there are some and all are intervals.
 fn widest(cell: &CellRecord, baseline: &str) -> Option<f64> {
     let measured = || cell.contestants.iter().filter(|one| is_measured(one));
     let widths: Vec<f64> = match compares(cell, baseline) {
-        true => measured().filter(|one| one.name != baseline).map(of_ratio).collect(),
+        true => measured().filter(|one| one.name != baseline).map(of_ratios).collect(),
         false => measured().map(of_median).collect(),
     };
     widths.into_iter().reduce(f64::max).filter(|widest| widest.is_finite())
@@ -33,22 +37,30 @@ fn compares(cell: &CellRecord, baseline: &str) -> bool {
     answers(true) && answers(false)
 }
 
-/// Whether it is worth waiting for: it runs here, and not all of its last trials were without an answer.
+/// Whether it is worth waiting for: it runs here and works, and not all of its last trials were without an answer.
 fn is_measured(contestant: &ContestantRecord) -> bool {
     let trials = &contestant.trials;
     let answered = |trial: &TrialRecord| trial.load.as_ref().is_some_and(|load| load.requests > 0);
     let silent = trials.len() >= SILENT_TRIALS && !trials.iter().rev().take(SILENT_TRIALS).any(answered);
-    contestant.unavailable.is_none() && !silent
+    contestant.unavailable.is_none() && contestant.broken.is_none() && !silent
 }
 
-/// Half the length of the ratio's interval, as a share; endless where there are too few pairs for an interval.
-fn of_ratio(contestant: &ContestantRecord) -> f64 {
-    let counts = |ratio: &RatioRecord| ratio.pairs >= MIN_PAIRS as u64;
-    let half = |ratio: RatioRecord| relative_half_width(ratio.median, Interval { low: ratio.low, high: ratio.high });
-    contestant.ratio.filter(counts).map_or(f64::INFINITY, half)
+/// The figures whose ratios are to be known well; CPU time only where it is known at all.
+fn of_ratios(contestant: &ContestantRecord) -> f64 {
+    let RatiosRecord { throughput, server_cpu, total_cpu, .. } = &contestant.ratios;
+    let reaches = [server_cpu, total_cpu].into_iter().flatten().map(reach);
+    throughput.iter().map(reach).reduce(f64::max).map_or(f64::INFINITY, |first| reaches.fold(first, f64::max))
 }
 
-/// The same of the median of what it is compared by.
+/// How far the interval reaches to its longer side, as a share of the ratio; endless where there are too few pairs for an
+/// interval.
+fn reach(judged: &JudgedRatioRecord) -> f64 {
+    let RatioRecord { median, low, high, pairs } = judged.ratio;
+    let longer = (median - low).max(high - median) / median;
+    if pairs >= MIN_PAIRS as u64 { longer } else { f64::INFINITY }
+}
+
+/// Half the length of the interval of the median of what it is compared by, as a share of it.
 fn of_median(contestant: &ContestantRecord) -> f64 {
     let valid = contestant.trials.iter().filter_map(TrialRecord::valid);
     let speeds: Vec<f64> = valid.map(LoadReport::score).collect();
@@ -91,7 +103,7 @@ pub fn line(report: &CompareReport, cell: &CellRecord) -> Option<String> {
 mod tests {
     use super::super::derive::tests::{contestant, failed, report, steady, trial};
     use super::*;
-    use crate::record::LimitsRecord;
+    use crate::record::{LimitsRecord, Verdict};
 
     #[test]
     fn the_widest_interval_decides_and_who_never_answers_is_not_waited_for() {
@@ -101,15 +113,24 @@ mod tests {
             contestant("uring", steady(1e5)),
             contestant("dead", vec![failed(1, "x"), failed(2, "x")]),
         ]);
-        for (ratio, precise) in [
-            (ratio(0.99, 1.01, 7), true),
-            (ratio(0.97, 1.03, 7), false),
-            (ratio(0.99, 1.01, MIN_PAIRS as u64 - 1), false),
+        let judged =
+            |ratio| Some(JudgedRatioRecord { ratio, p_value: None, bound: None, verdict: Verdict::NoDifferenceShown });
+        let narrow = ratio(0.99, 1.01, 7);
+        for (throughput, cpu, precise) in [
+            (narrow, narrow, true),
+            (ratio(0.97, 1.03, 7), narrow, false),
+            (narrow, ratio(0.97, 1.03, 7), false),
+            // Two percent on the average are not two percent to each side.
+            (ratio(1.0, 1.03, 7), narrow, false),
+            (ratio(0.99, 1.01, MIN_PAIRS as u64 - 1), narrow, false),
             // What the interval says does not matter, only how wide it is.
-            (ratio(1.01, 1.03, 7), true),
+            (RatioRecord { median: 1.02, low: 1.01, high: 1.03, pairs: 7 }, narrow, true),
+            (narrow, narrow, true),
         ] {
-            report.cells[0].contestants[1].ratio = Some(ratio);
-            assert_eq!(is_precise(&report.cells[0], "epoll", 0.02), precise, "{ratio:?}");
+            let ratios = &mut report.cells[0].contestants[1].ratios;
+            (ratios.throughput, ratios.server_cpu, ratios.p99) =
+                (judged(throughput), judged(cpu), judged(ratio(0.5, 1.5, 7)));
+            assert_eq!(is_precise(&report.cells[0], "epoll", 0.02), precise, "{throughput:?} {cpu:?}");
         }
         report.limits = Some(LimitsRecord { precision: Some(0.02), max_rounds: 50, max_time_ns: None });
         report.cells[0].stopped = Some(Stopped::Precision);

@@ -6,7 +6,7 @@ use crate::cli::stderr::error_chain;
 use crate::record::{CompareReport, FloorSliceRecord, Reason, SlicesRecord, Stopped, TrialRecord, file};
 use crate::report::derive::{self, RunningFigures};
 use crate::report::{json, stopping};
-use crate::trial::{self, Cancel, Observer, Plan, TrialSlot};
+use crate::trial::{self, Cancel, Observer, Plan, Program, TrialSlot};
 use crate::units::{Nanos, counted};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ impl Session {
         self.recorder.progress.print("checking that every contestant runs here");
         let Ok(unavailable) = trial::check(&self.plan, cancel) else { return };
         let able: Vec<usize> = (0..unavailable.len()).filter(|index| unavailable[*index].is_none()).collect();
-        self.recorder.note_unavailable(&unavailable);
+        self.recorder.note_unable(&unavailable);
         self.choose_baseline(&able);
         if !able.is_empty() {
             self.announce(able.len() as u64);
@@ -107,10 +107,14 @@ impl Session {
 }
 
 impl Recorder {
-    fn note_unavailable(&mut self, reasons: &[Option<Reason>]) {
+    /// An engine of ours that this kernel does not allow is unavailable; a program of somebody else's that does not start
+    /// is broken.
+    fn note_unable(&mut self, reasons: &[Option<Reason>]) {
         for cell in &mut self.report.cells {
-            for (contestant, reason) in cell.contestants.iter_mut().zip(reasons) {
-                contestant.unavailable.clone_from(reason);
+            for ((contestant, reason), plan) in cell.contestants.iter_mut().zip(reasons).zip(&self.plan.contestants) {
+                let is_ours = matches!(plan.server, Program::Serve(_)) || *reason == Some(Reason::NoFreePort);
+                let place = if is_ours { &mut contestant.unavailable } else { &mut contestant.broken };
+                place.clone_from(reason);
             }
         }
     }
