@@ -144,11 +144,11 @@ fn compare_shows_how_far_it_is_and_wipes_it() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let shown = compare(folder.path(), "2", &[], WIDE).end();
     shown.assert_code(0);
-    let live = |part: &str| shown.before("TCP echo").any(|picture| picture.iter().any(|row| row.contains(part)));
+    let live = |part: &str| shown.before("Fewer than").any(|picture| picture.iter().any(|row| row.contains(part)));
     assert!(live("[-------") && live("trial 4/4, ") && live(" left: "), "{:#?}", shown.pictures);
     assert!(live(", 2 connections x 64 B, round 2"), "{:#?}", shown.pictures);
     // Two lines that stay, and the one that changes.
-    assert_in_place(shown.before("TCP echo"), 3);
+    assert_in_place(shown.before("Fewer than"), 3);
     assert_wiped(&shown, &["trial 4/4"]);
     assert!(shown.rows[1].starts_with("4 trials, about "), "{}", shown.text());
     assert!(shown.rows.last().is_some_and(|row| row.starts_with("Saved: ")), "{}", shown.text());
@@ -171,9 +171,53 @@ fn ctrl_c_ends_compare_with_what_it_has() {
 #[test]
 fn a_quiet_compare_shows_its_report_alone() {
     let folder = tempfile::tempdir().expect("a temporary directory");
-    let shown = compare(folder.path(), "1", &["--quiet"], WIDE).end();
+    let shown = compare(folder.path(), "1", &["--quiet", "--color", "never"], WIDE).end();
     shown.assert_code(0);
     assert!(!shown.bytes.contains(&0x1b) && !shown.text().contains("checking that"), "{}", shown.text());
+}
+
+/// A comparison that is kept in this repository.
+const STORED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/2026-11-24-epyc-2core/default.json");
+
+fn report(options: &[&str], columns: u16, variables: &[(&str, &str)]) -> Shown {
+    Terminal::start(programs::ringmark(), &[&["report", STORED], options].concat(), columns, variables).end()
+}
+
+#[test]
+fn a_report_is_as_wide_as_its_terminal_and_at_most_80_columns() {
+    for (columns, has_bar) in [(NARROW, false), (60, false), (80, true), (WIDE, true)] {
+        let shown = report(&[], columns, &[]);
+        shown.assert_code(0);
+        let widest = shown.rows.iter().map(|row| row.chars().count()).max().unwrap_or(0);
+        assert!(widest <= usize::from(columns).min(80), "{widest} of {columns}\n{}", shown.text());
+        assert!(shown.rows[0].starts_with("Slower than epoll: tokio-uring"), "{}", shown.text());
+        assert_eq!(shown.text().contains("-50 0 +50"), has_bar, "{columns}\n{}", shown.text());
+        // A row for each, whatever is left out of it.
+        assert!(shown.rows.iter().any(|row| row.starts_with("threads ") && row.contains("-37")), "{}", shown.text());
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_unless_they_are_asked_for_or_unwanted() {
+    for (options, variables, is_plain) in [
+        (&[][..], &[][..], false),
+        (&[], &[("NO_COLOR", "1")], true),
+        (&[], &[("NO_COLOR", "")], false),
+        (&[], &[("TERM", "dumb")], true),
+        (&["--color", "never"], &[], true),
+        (&["--color", "always"], &[("NO_COLOR", "1")], false),
+    ] {
+        let shown = report(options, WIDE, variables);
+        assert_eq!(shown.is_plain(), is_plain, "{options:?} {variables:?}\n{}", shown.text());
+    }
+    let piped = |options: &[&str]| {
+        let mut command = Command::new(programs::ringmark());
+        command.args(["report", STORED]).args(options).env("TERM", "xterm-256color");
+        String::from_utf8(command.output().expect("running it").stdout).expect("text")
+    };
+    let plain = piped(&[]);
+    assert!(!plain.contains('\x1b') && plain.lines().all(|line| line.len() <= 80), "{plain}");
+    assert!(piped(&["--color", "always"]).contains('\x1b'));
 }
 
 /// Why echo requests cannot be sent here. `None` where they can.

@@ -9,6 +9,7 @@ mod settings;
 use super::output::OutputArgs;
 use super::progress::Progress;
 use super::report::{Format, print, render};
+use super::text_args::TextArgs;
 use super::workload::WorkloadArgs;
 use crate::cli::stderr::{self, error_chain};
 use crate::record::{CompareReport, Stopped};
@@ -133,6 +134,8 @@ pub struct CompareArgs {
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
+    text: TextArgs,
+    #[command(flatten)]
     outcome: OutputArgs,
 }
 
@@ -209,7 +212,7 @@ pub fn run(args: CompareArgs) -> Result<ExitCode> {
     let mut session = Session::new(settings, Progress::new(args.quiet))?;
     session.measure(Cancel(&cancel));
     let (report, saved) = session.close();
-    print(&render(&report, args.format)?)?;
+    print(&render(&report, args.format, &args.text.style())?)?;
     let path = saved?;
     stderr::print(format_args!("Saved: {}", path.display()));
     args.outcome.export(&report)?;

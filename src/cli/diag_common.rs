@@ -7,6 +7,7 @@ use crate::cli::stderr;
 use crate::diag::icmp::Family;
 use crate::diag::names::{Host, NameError};
 use crate::report::result::Stored;
+use crate::report::text_style::TextStyle;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fmt::Display;
@@ -84,7 +85,7 @@ impl ProbingArgs {
     ) -> anyhow::Result<(Stored, bool)> {
         self.outcome.check_places()?;
         let (result, answered) = measure(&*stop_flag()?)?;
-        print(&render(&*result, self.format)?)?;
+        print(&render(&*result, self.format, &TextStyle::default())?)?;
         self.outcome.export(&*result)?;
         Ok((result, answered))
     }

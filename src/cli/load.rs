@@ -9,6 +9,7 @@ use crate::cli::workload::{WorkloadArgs, WorkloadError};
 use crate::load::{self, Config, ConfigError, LoadError, Surroundings};
 use crate::record::LoadReport;
 use crate::report::result::StoredResult;
+use crate::report::text_style::TextStyle;
 use crate::sys::affinity::{self, AffinityError};
 use crate::units::{Address, CoreList, CoreSelection, SocketLocation};
 use anyhow::Context;
@@ -190,7 +191,7 @@ fn catch_signals(stop: &Arc<AtomicBool>) -> io::Result<()> {
 fn print(report: &LoadReport, format: Format) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match format {
-        Format::Text => out.write_all(report.text().as_bytes())?,
+        Format::Text => out.write_all(report.text(&TextStyle::default()).as_bytes())?,
         Format::Json => {
             serde_json::to_writer(&mut out, report)?;
             out.write_all(b"\n")?;

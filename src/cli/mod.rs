@@ -15,6 +15,7 @@ pub mod serve;
 pub mod sniff;
 mod status_line;
 mod stderr;
+mod text_args;
 pub mod trace;
 mod workload;
 

@@ -1,7 +1,9 @@
 //! `ringmark report`: a stored result, computed again from its raw trials and rendered.
 
 use crate::cli::output::OutputArgs;
+use crate::cli::text_args::TextArgs;
 use crate::report::result::{Stored, StoredResult, parse};
+use crate::report::text_style::TextStyle;
 use crate::report::{baseline_diff, json};
 use crate::units::Bytes;
 use anyhow::{Context, Result};
@@ -29,6 +31,8 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
     #[command(flatten)]
+    text: TextArgs,
+    #[command(flatten)]
     outcome: OutputArgs,
 }
 
@@ -43,7 +47,7 @@ Examples:
 /// How a result is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// A table and a sentence per workload.
+    /// The answer in a sentence, and tables.
     Text,
     /// The stored form, which `ringmark report` reads.
     Json,
@@ -53,7 +57,7 @@ pub fn run(args: ReportArgs) -> Result<ExitCode> {
     let stored = read(&args.file)?;
     args.outcome.export(&*stored)?;
     let Some(baseline) = &args.baseline else {
-        print(&render(&*stored, args.format)?)?;
+        print(&render(&*stored, args.format, &args.text.style())?)?;
         return Ok(args.outcome.verdict(&*stored));
     };
     let name = |path: &Path| path.display().to_string();
@@ -84,10 +88,10 @@ fn contents(path: &Path) -> io::Result<String> {
 }
 
 /// A result in the form asked for.
-pub fn render(result: &dyn StoredResult, format: Format) -> Result<String> {
+pub fn render(result: &dyn StoredResult, format: Format, style: &TextStyle) -> Result<String> {
     Ok(match format {
         Format::Json => result.json()?,
-        Format::Text => result.text(),
+        Format::Text => result.text(style),
     })
 }
 

@@ -5,6 +5,7 @@ use super::json;
 use super::judgement;
 use super::pairing::{Figure, Pairing};
 use super::result::{Rows, Series, StoredResult, Table};
+use super::text_style::TextStyle;
 use super::verdict::short_name;
 use crate::record::histogram::HistogramError;
 use crate::record::{AaComparison, AaReport, AlarmsRecord, RateRecord, RatioRecord, Reason, Stopped, Verdict};
@@ -77,7 +78,7 @@ impl StoredResult for AaReport {
         json::render(self)
     }
 
-    fn text(&self) -> String {
+    fn text(&self, _: &TextStyle) -> String {
         render(self)
     }
 

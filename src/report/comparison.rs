@@ -1,13 +1,19 @@
 //! A comparison as a result.
 
 use super::compared::{Compared, DiffError, Side, SideRecord, fields};
-use super::conclusion::conclusion;
+use super::conclusion::{conclusion, of_cell};
+use super::figures::{CellFigures, Figures, Standing};
+use super::percent::{bound_words, has_interval};
 use super::result::{LATENCIES, Rows, Series, StoredResult, Table, shown};
+use super::text_style::TextStyle;
 use super::threshold::{Metric, Subject, latency_figures, lost, relative_figures};
 use super::verdict::short_name;
 use super::{derive, json, terminal, trial_rows};
 use crate::record::histogram::HistogramError;
-use crate::record::{CellRecord, CompareReport, ContestantRecord, GeneratorSettings, LoadReport, TrialRecord, Verdict};
+use crate::record::{
+    CellRecord, CompareReport, ContestantRecord, GeneratorSettings, JudgedRatioRecord, LoadReport, RatioRecord,
+    TrialRecord,
+};
 use crate::units::{Nanos, counted};
 
 impl StoredResult for CompareReport {
@@ -23,8 +29,8 @@ impl StoredResult for CompareReport {
         json::render(self)
     }
 
-    fn text(&self) -> String {
-        terminal::render(self)
+    fn text(&self, style: &TextStyle) -> String {
+        terminal::render(self, style)
     }
 
     fn rows(&self) -> Option<Rows> {
@@ -33,7 +39,8 @@ impl StoredResult for CompareReport {
 
     fn tables(&self) -> Option<Vec<Table>> {
         let mut tables: Vec<Table> = self.cells.iter().map(|cell| table(self, cell)).collect();
-        tables.first_mut().into_iter().for_each(|first| first.before.insert_str(0, &setting(self)));
+        let begin = format!("{}\n\n{}", conclusion(self), setting(self));
+        tables.first_mut().into_iter().for_each(|first| first.before.insert_str(0, &begin));
         Some(tables)
     }
 
@@ -119,8 +126,12 @@ fn setting(report: &CompareReport) -> String {
     )
 }
 
+/// The figures that the text shows, and more of them.
 fn table(report: &CompareReport, cell: &CellRecord) -> Table {
-    let last = [("server CPU/req", true), ("rounds", true), ("ratio [95 %]", true), ("verdict", false)];
+    let figures = CellFigures::of(report, cell);
+    let last =
+        [("server CPU/req", true), ("CPU ratio", true), ("rounds", true), ("ratio [95 %]", true), ("verdict", false)];
+    let after = if report.cells.len() > 1 { of_cell(&figures) } else { String::new() };
     Table {
         before: format!(
             "\n{}, {} B, {} in flight on each{}:\n\n",
@@ -130,8 +141,8 @@ fn table(report: &CompareReport, cell: &CellRecord) -> Table {
             open_loop(cell.load(&report.context.load))
         ),
         columns: [("contestant", false), ("req/s", true)].into_iter().chain(LATENCIES).chain(last).collect(),
-        rows: cell.contestants.iter().map(row).collect(),
-        after: conclusion(cell, &report.baseline),
+        rows: figures.all.iter().map(row).collect(),
+        after,
     }
 }
 
@@ -143,18 +154,41 @@ fn open_loop(load: &GeneratorSettings) -> String {
     })
 }
 
-fn row(contestant: &ContestantRecord) -> Vec<String> {
+fn row(figures: &Figures) -> Vec<String> {
     let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let ratio = contestant.ratio.filter(|_| contestant.verdict != Some(Verdict::Baseline));
-    let cpu = contestant.server_cpu_ns_per_request.map(|nanos| Nanos(nanos.round() as u64).to_string());
-    let rate = contestant.throughput_per_s.map(|rate| format!("{rate:.0}"));
-    let ratio = ratio.map(|ratio| format!("{:.3} [{:.3}, {:.3}]", ratio.median, ratio.low, ratio.high));
-    let verdict = contestant.verdict.map_or("unavailable", Verdict::text).to_owned();
-    [format!("`{}`", short_name(&contestant.name)), known(rate)]
-        .into_iter()
-        .chain(shown(contestant.latency_ns.as_ref()))
-        .chain([known(cpu), contestant.rounds.to_string(), known(ratio), verdict])
-        .collect()
+    let nanos = |nanos: Option<f64>| nanos.map(|nanos| Nanos(nanos.round() as u64).to_string());
+    let one = figures.contestant;
+    let [_, _, p999, max] = shown(one.latency_ns.as_ref());
+    vec![
+        format!("`{}`", figures.name),
+        known(figures.throughput_per_s.map(|rate| format!("{rate:.0}"))),
+        known(nanos(figures.p50_ns)),
+        known(nanos(figures.p99_ns)),
+        p999,
+        max,
+        known(nanos(figures.server_cpu_ns)),
+        known(figures.server_cpu.as_ref().map(ratio)),
+        one.rounds.to_string(),
+        known(figures.speed.as_ref().map(ratio)),
+        verdict(figures).to_owned(),
+    ]
+}
+
+/// `1.038 [1.024, 1.051]`, with what it may be beyond that; no interval where there are too few rounds for one.
+fn ratio(judged: &JudgedRatioRecord) -> String {
+    let RatioRecord { median, low, high, .. } = judged.ratio;
+    let interval = if has_interval(judged) { format!(" [{low:.3}, {high:.3}]") } else { String::new() };
+    format!("{}{median:.3}{interval}", bound_words(judged.bound))
+}
+
+fn verdict(figures: &Figures) -> &'static str {
+    match figures.standing {
+        Standing::Unavailable => "unavailable",
+        Standing::Broken => "broken",
+        Standing::NotMeasured => "no valid round",
+        Standing::Baseline => "baseline",
+        Standing::Compared => figures.speed.map_or("-", |speed| speed.verdict.text()),
+    }
 }
 
 #[cfg(test)]

@@ -29,13 +29,18 @@ pub fn describe(record: &DatagramRecord) -> String {
 /// A line for every contestant whose datagrams did not all come back once, in time and in order; one for all where they
 /// did.
 pub fn lines(cell: &CellRecord) -> Vec<String> {
-    let told = |record: &DatagramRecord| record.answered < record.sent || record.duplicated > 0 || record.reordered > 0;
-    let all: Vec<_> = cell.contestants.iter().filter_map(|one| Some((one, one.datagrams?))).collect();
-    if !all.is_empty() && !all.iter().any(|(_, record)| told(record)) {
-        return vec!["Every datagram was answered once, in time and in order.".into()];
+    let known = cell.contestants.iter().any(|one| one.datagrams.is_some());
+    match losses(cell) {
+        none if none.is_empty() && known => vec!["Every datagram was answered once, in time and in order.".into()],
+        losses => losses,
     }
-    let told = all.into_iter().filter(|(_, record)| told(record));
-    told.map(|(one, record)| format!("{}: {}.", short_name(&one.name), describe(&record))).collect()
+}
+
+/// Only those of whom there is something to tell.
+pub fn losses(cell: &CellRecord) -> Vec<String> {
+    let told = |record: &DatagramRecord| record.answered < record.sent || record.duplicated > 0 || record.reordered > 0;
+    let all = cell.contestants.iter().filter_map(|one| Some((one, one.datagrams.filter(told)?)));
+    all.map(|(one, record)| format!("{}: {}.", short_name(&one.name), describe(&record))).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How far each figure of a cell can be trusted, as text: the quantiles' intervals and the rounds that stand apart.
+//! How far figures can be trusted, as text: the quantiles' intervals and the rounds that stand apart.
 
 use super::verdict::short_name;
 use crate::record::{CellRecord, ContestantRecord, LoadReport, OutlierRecord, QuantileRecord, Verdict};
@@ -6,24 +6,14 @@ use crate::stats::MIN_BATCHES;
 use crate::units::{Nanos, three_digits};
 
 /// The quantiles whose intervals are shown; the others' are in the JSON.
-const SHOWN: [(f64, &str); 3] = [(0.5, "p50"), (0.99, "p99"), (0.999, "p99.9")];
+pub const SHOWN: [(f64, &str); 3] = [(0.5, "p50"), (0.99, "p99"), (0.999, "p99.9")];
 const INSUFFICIENT: &str = "insufficient data";
+/// Below a table of quantiles with their intervals.
+pub const LEGEND: &str = "[95 %]: rounds as batches; - or none: too few of them, or of the samples";
 
-/// A line per contestant that was measured, and one per contestant with rounds that stand apart.
-pub fn lines(cell: &CellRecord) -> Vec<String> {
-    let measured = || cell.contestants.iter().filter(|contestant| !contestant.quantiles.is_empty());
-    let width = measured().map(|contestant| short_name(&contestant.name).chars().count()).max().unwrap_or(0).min(30);
-    let quantiles = measured().map(|contestant| {
-        format!("  {:width$}  {}", short_name(&contestant.name), quantiles(&contestant.quantiles).join(", "))
-    });
-    let title = |text: &str| vec![format!("95 % intervals of the latencies{text}")];
-    let known = |contestant: &ContestantRecord| contestant.quantiles.iter().any(|one| one.effective_samples.is_some());
-    let intervals = match (measured().next(), measured().any(known)) {
-        (None, _) => Vec::new(),
-        (Some(_), false) => title(&format!(": {INSUFFICIENT}, they take {MIN_BATCHES} valid rounds.")),
-        (Some(_), true) => title(", rounds as batches:").into_iter().chain(quantiles).collect(),
-    };
-    intervals.into_iter().chain(cell.contestants.iter().filter_map(outliers)).collect()
+/// A line per contestant with rounds that stand apart.
+pub fn outliers_of(cell: &CellRecord) -> Vec<String> {
+    cell.contestants.iter().filter_map(outliers).collect()
 }
 
 /// The intervals of a run's latencies in one line; `None` where it was too short to have intervals of time.
@@ -122,21 +112,13 @@ mod tests {
     }
 
     #[test]
-    fn few_rounds_are_told_in_one_line() {
-        let few = |name| contestant(name, vec![trial(1, 1e5, &[])]);
-        let cell = &report(vec![few("epoll"), few("uring")]).cells[0];
-        assert_eq!(lines(cell), ["95 % intervals of the latencies: insufficient data, they take 6 valid rounds."]);
-    }
-
-    #[test]
     fn rounds_that_stand_apart_are_named() {
         let mut trials = steady(120_000.0);
         trials[3] = trial(4, 60_000.0, &[]);
         let cell = &report(vec![contestant("epoll", steady(100_000.0)), contestant("uring", trials)]).cells[0];
-        let lines = lines(cell);
-        assert_eq!(lines.len(), 4, "{lines:?}");
-        assert!(lines[3].starts_with("Outliers of uring, counted all the same: round 4 (ratio 0.60, M -"), "{lines:?}");
-        assert!(lines[1].starts_with("  epoll  p50 "), "{lines:?}");
+        let lines = outliers_of(cell);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with("Outliers of uring, counted all the same: round 4 (ratio 0.60, M -"), "{lines:?}");
     }
 
     #[test]
@@ -147,7 +129,7 @@ mod tests {
             load.response_ns = Some(LatencyRecord { p99, ..load.latency_ns });
         }
         let cell = &report(vec![contestant("epoll", trials)]).cells[0];
-        let last = lines(cell).pop().unwrap();
+        let last = outliers_of(cell).pop().unwrap();
         assert!(last.starts_with("Outliers of epoll, counted all the same: round 4 (p99 1ms, M -"), "{last}");
     }
 }

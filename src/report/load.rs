@@ -5,6 +5,7 @@ use super::compared::{Compared, DiffError, Side, SideRecord, fields};
 use super::datagrams::describe;
 use super::derive::{self, use_of};
 use super::result::{LATENCIES, Rows, Series, StoredResult, Table, shown};
+use super::text_style::TextStyle;
 use super::threshold::{Metric, Subject, latency_figures, lost};
 use super::{intervals, json, tolerance, trial_rows};
 use crate::record::histogram::HistogramError;
@@ -24,7 +25,7 @@ impl StoredResult for LoadReport {
         json::render(self)
     }
 
-    fn text(&self) -> String {
+    fn text(&self, _: &TextStyle) -> String {
         render(self)
     }
 

@@ -47,6 +47,20 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_is_the_first_line() {
+        let text = only(
+            Markdown
+                .export(&report(vec![contestant("epoll", steady(1e5)), contestant("uring", steady(1.2e5))]))
+                .unwrap(),
+        );
+        assert!(
+            text.starts_with("uring is faster than epoll: +20 % requests/s (+20..+20).\n\nringmark 0.1.0, "),
+            "{text}"
+        );
+        assert!(text.contains("| `uring` | 120004 |") && text.contains(" | faster |"), "{text}");
+    }
+
+    #[test]
     fn an_open_loop_says_what_its_ratios_are_of() {
         let mut report = report(vec![contestant("epoll", steady(1e5))]);
         assert!(!only(Markdown.export(&report).unwrap()).contains("open loop"));

@@ -3,6 +3,7 @@
 use super::export::plain;
 use super::json;
 use super::result::{LATENCIES, LATENCY_COLUMNS, Rows, Series, StoredResult, Table, figure_fields, series_of, shown};
+use super::text_style::TextStyle;
 use super::threshold::{Metric, Subject, latency_figures};
 use crate::record::histogram::HistogramError;
 use crate::record::{LatencyFigures, LatencyRecord, PassiveLatencyReport, SeenRecord};
@@ -27,7 +28,7 @@ impl StoredResult for PassiveLatencyReport {
         json::render(self)
     }
 
-    fn text(&self) -> String {
+    fn text(&self, _: &TextStyle) -> String {
         render(self)
     }
 

@@ -2,6 +2,7 @@
 //! beside this one and one line in [`KINDS`]; formats know none of them.
 
 use super::compared::{Compared, DiffError};
+use super::text_style::TextStyle;
 use super::threshold::Subject;
 use crate::record::histogram::HistogramError;
 use crate::record::{
@@ -25,8 +26,8 @@ pub trait StoredResult: Debug {
     /// The stored form, which [`parse`] reads: indented, with a final line break.
     fn json(&self) -> Result<String, serde_json::Error>;
 
-    /// The report as text, with a final line break.
-    fn text(&self) -> String;
+    /// The report as text, with a final line break. Kinds that have one look alone take no notice of the style.
+    fn text(&self, style: &TextStyle) -> String;
 
     /// One line per trial, target, hop or kind of time. `None` where only [`StoredResult::json`] and
     /// [`StoredResult::text`] hold it; so are the two that follow.

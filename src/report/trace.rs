@@ -3,6 +3,7 @@
 use super::json;
 use super::probe_table::{aligned, five_figures, percent};
 use super::result::{LATENCIES, LATENCY_COLUMNS, Rows, Series, StoredResult, Table, figure_fields, series_of, shown};
+use super::text_style::TextStyle;
 use super::threshold::{Metric, Subject, latency_figures};
 use crate::record::histogram::HistogramError;
 use crate::record::{HopRecord, TraceReport};
@@ -28,7 +29,7 @@ impl StoredResult for TraceReport {
         json::render(self)
     }
 
-    fn text(&self) -> String {
+    fn text(&self, _: &TextStyle) -> String {
         render(self)
     }
 

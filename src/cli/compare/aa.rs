@@ -62,7 +62,7 @@ pub fn run(args: &CompareArgs, settings: Settings, count: u64, cancel: Cancel) -
     drop(progress);
     save(&output, &report)?;
     let code = exit_code(&report);
-    print(&render(&report, args.format)?)?;
+    print(&render(&report, args.format, &args.text.style())?)?;
     stderr::print(format_args!("Saved: {}", output.display()));
     Ok(code)
 }

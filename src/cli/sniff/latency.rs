@@ -8,6 +8,7 @@ use crate::diag::sniff::Session;
 use crate::diag::sniff::sink::Latency;
 use crate::record::histogram;
 use crate::report::passive_latency;
+use crate::report::text_style::TextStyle;
 use crate::sys::packet::{Capture, PacketStats};
 use crate::units::{self, Nanos};
 use std::num::NonZeroUsize;
@@ -34,7 +35,7 @@ pub fn run(args: &SniffArgs, capture: Capture, stop: &AtomicBool) -> anyhow::Res
     let report = report(&args.interface, port, &sink.table, &outcome);
     drop(sink);
     drop(view);
-    print(&render(&report, args.format)?)?;
+    print(&render(&report, args.format, &TextStyle::default())?)?;
     if args.format == Format::Json && !args.quiet {
         print_counts(outcome.captured, outcome.stats);
     }
