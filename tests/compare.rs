@@ -291,7 +291,7 @@ fn a_contestant_against_itself_tells_how_often_it_was_found_different() {
     assert_eq!((&report["schema"], &report["stopped"]), (&"ringmark.aa/1".into(), &"rounds".into()));
     let comparisons = report["comparisons"].as_array().unwrap();
     assert_eq!((comparisons.len(), report["decided"].as_u64()), (1, Some(1)), "{report}");
-    assert!(comparisons.iter().all(|one| one["pairs"].as_array().unwrap().len() == 7), "{report}");
+    assert!(comparisons.iter().all(|one| one["ratios"].as_array().unwrap().len() == 7), "{report}");
     // A single false alarm may be chance.
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
     assert!(text(&out.stderr).contains("comparison 1 of 1: "), "{}", text(&out.stderr));

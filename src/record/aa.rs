@@ -1,6 +1,6 @@
 //! What `ringmark compare --aa` stores.
 
-use super::{CellRecord, RatioRecord, Reason, RunContext, Stopped, Verdict, reason};
+use super::{CellRecord, JudgedRatioRecord, RatioRecord, Reason, RunContext, SlicesRecord, Stopped, Verdict, reason};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,12 +21,26 @@ pub struct AaReport {
     /// Comparisons asked for.
     pub asked: u64,
     pub stopped: Stopped,
+    /// How the load passed from one to the other within a round; `None` where each had trials of its own.
+    #[serde(default)]
+    pub slices: Option<SlicesRecord>,
     pub comparisons: Vec<AaComparison>,
-    /// Derived: comparisons with a verdict.
+    /// Derived: how often a difference was claimed in what is compared: the throughput, in an open loop 1/p99.
+    #[serde(flatten)]
+    pub alarms: AlarmsRecord,
+    /// Derived: how often in the server's CPU time per request; `None` where that is not known.
+    #[serde(default)]
+    pub server_cpu: Option<AlarmsRecord>,
+}
+
+/// How often a difference was claimed that is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AlarmsRecord {
+    /// Comparisons with a verdict.
     pub decided: u64,
-    /// Derived: verdicts other than "no difference shown".
+    /// Verdicts other than "no difference shown".
     pub false_alarms: u64,
-    /// Derived: the share of false alarms, and its 95 % interval (Wilson). `None` without a verdict.
+    /// The share of false alarms, and its 95 % interval (Wilson). `None` without a verdict.
     pub rate: Option<RateRecord>,
 }
 
@@ -42,7 +56,15 @@ pub struct RateRecord {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AaComparison {
     pub seed: u64,
-    /// Requests per second of both in each round in which both are valid.
+    /// Of each round in which both are valid, how many times the throughput (in an open loop 1/p99) of the one is that of
+    /// the other; in slices the middle of its blocks.
+    #[serde(default)]
+    pub ratios: Vec<f64>,
+    /// The same of the server's CPU time per request.
+    #[serde(default)]
+    pub server_cpu_ratios: Vec<f64>,
+    /// Requests per second of both instead, in files older than `ratios`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pairs: Vec<(f64, f64)>,
     /// Why the other rounds do not count, each reason once.
     #[serde(flatten, with = "reason::problems")]
@@ -52,4 +74,7 @@ pub struct AaComparison {
     pub ratio: Option<RatioRecord>,
     /// Derived.
     pub verdict: Option<Verdict>,
+    /// Derived, of the server's CPU time per request.
+    #[serde(default)]
+    pub server_cpu: Option<JudgedRatioRecord>,
 }

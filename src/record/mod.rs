@@ -21,7 +21,7 @@ mod slices;
 pub mod trace;
 pub mod workload;
 
-pub use aa::{AA_SCHEMA, AaComparison, AaReport, RateRecord};
+pub use aa::{AA_SCHEMA, AaComparison, AaReport, AlarmsRecord, RateRecord};
 pub use accounting::{
     AccountingRecord, CountRecord, EndRecord, InterruptsRecord, SYSTEM_CALLS, UnavailableRecord, UseRecord,
 };

@@ -4,7 +4,7 @@
 
 use super::pairing::Figure;
 use crate::record::{Bound, CompareReport, ContestantRecord, JudgedRatioRecord, RatioRecord, Verdict};
-use crate::stats::{MIN_PAIRS, holm};
+use crate::stats::{MIN_PAIRS, PairedRatio, holm};
 
 /// The chance of any false claim about a figure.
 const LEVEL: f64 = 0.05;
@@ -34,6 +34,16 @@ fn judge_figure(report: &mut CompareReport, figure: Figure, baseline: &str) {
     for ((_, one), adjusted) in others.into_iter().zip(holm(&p_values)) {
         one.verdict = claim(figure, one, adjusted);
     }
+}
+
+/// A ratio that nothing is compared beside.
+pub fn alone(figure: Figure, ratio: PairedRatio) -> JudgedRatioRecord {
+    let p_value = ratio.p_value();
+    let mut judged = JudgedRatioRecord { ratio: ratio.into(), p_value, bound: None, verdict: Verdict::TooFewRounds };
+    if ratio.pairs >= MIN_PAIRS {
+        judged.verdict = claim(figure, &judged, p_value.unwrap_or(1.0));
+    }
+    judged
 }
 
 /// A difference is claimed where both the interval and the family allow it. A server that the generator held back is not

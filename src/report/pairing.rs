@@ -117,6 +117,16 @@ fn blocks(ours: &LoadReport, base: &LoadReport, figure: impl Fn(&SliceRecord) ->
 }
 
 impl Pairing {
+    /// Of rounds that are stored as their ratios.
+    pub fn of(in_slices: bool, ratios: impl Iterator<Item = f64>) -> Pairing {
+        Pairing { in_slices, rounds: (1..).zip(ratios).collect() }
+    }
+
+    /// Of each round.
+    pub fn ratios(&self) -> Vec<f64> {
+        self.rounds.iter().map(|(_, ratio)| *ratio).collect()
+    }
+
     /// The ratio over all rounds; `None` without any.
     pub fn ratio(&self, seed: u64) -> Option<PairedRatio> {
         self.ratio_from(FEWER_RESAMPLES, seed)
@@ -134,10 +144,9 @@ impl Pairing {
     }
 
     fn ratio_from(&self, resamples: usize, seed: u64) -> Option<PairedRatio> {
-        let ratios: Vec<f64> = self.rounds.iter().map(|(_, ratio)| *ratio).collect();
         match self.in_slices {
-            true => rounds_ratio(&ratios, seed),
-            false => paired_ratio(&ratios, resamples, seed),
+            true => rounds_ratio(&self.ratios(), seed),
+            false => paired_ratio(&self.ratios(), resamples, seed),
         }
     }
 }

@@ -7,10 +7,11 @@ use crate::cli::progress::Progress;
 use crate::cli::report::{print, render};
 use crate::cli::stderr::{self, error_chain};
 use crate::record::{
-    AA_SCHEMA, AaComparison, AaReport, CompareReport, FloorSliceRecord, Reason, RunContext, SlicesRecord, Stopped,
-    TrialRecord, Verdict, file,
+    AA_SCHEMA, AaComparison, AaReport, AlarmsRecord, CompareReport, FloorSliceRecord, Reason, RunContext, SlicesRecord,
+    Stopped, TrialRecord, Verdict, file,
 };
 use crate::report::json;
+use crate::report::pairing::{self, Figure};
 use crate::stats::derive_seed;
 use crate::trial::{self, Cancel, Observer, Plan, TrialSlot};
 use anyhow::{Context, Result, bail};
@@ -81,20 +82,29 @@ fn compare_all(
         if trial::run(&plan, &[0, 1], cancel, &mut pair) == Stopped::Interrupted {
             return Stopped::Interrupted;
         }
-        let comparison = comparison(plan.seed, &pair.trials);
-        let verdict = comparison.verdict.map_or("", Verdict::text);
-        report.comparisons.push(comparison);
+        report.comparisons.push(comparison(plan.seed, &pair.trials, report.slices.is_some()));
         report.count();
-        progress.print(&format!(
-            "comparison {} of {count}: {verdict}; {} false alarms so far",
-            index + 1,
-            report.false_alarms
-        ));
+        progress.print(&line(report, count));
         if let Err(error) = save(output, report) {
             progress.print(&format!("{}; measuring goes on", error_chain(&error)));
         }
     }
     Stopped::Rounds
+}
+
+/// What the last comparison said, and how often one was wrong so far.
+fn line(report: &AaReport, count: u64) -> String {
+    let last = report.comparisons.last();
+    let verdict = last.and_then(|one| one.verdict).map_or("", Verdict::text);
+    let of_cpu = last.and_then(|one| one.server_cpu).map(|cpu| format!(", server CPU {}", cpu.verdict.text()));
+    let alarms_of_cpu = report.server_cpu.map(|cpu| format!(" and {} of server CPU", cpu.false_alarms));
+    format!(
+        "comparison {} of {count}: {verdict}{}; {} false alarms{} so far",
+        report.comparisons.len(),
+        of_cpu.unwrap_or_default(),
+        report.alarms.false_alarms,
+        alarms_of_cpu.unwrap_or_default()
+    )
 }
 
 /// Collects the trials of both.
@@ -124,18 +134,21 @@ impl Observer for Pair<'_> {
     fn ended(&mut self, _: usize, _: Stopped) {}
 }
 
-fn comparison(seed: u64, [base, ours]: &[Vec<TrialRecord>; 2]) -> AaComparison {
-    let of_round = |round| base.iter().find(|trial| trial.round == round)?.valid();
-    let pair = |trial: &TrialRecord| Some((trial.valid()?.score(), of_round(trial.round)?.score()));
+fn comparison(seed: u64, [base, ours]: &[Vec<TrialRecord>; 2], in_slices: bool) -> AaComparison {
     let mut problems = Vec::new();
     for reason in base.iter().chain(ours).flat_map(reasons) {
         if problems.len() < MAX_PROBLEMS && !problems.contains(&reason) {
             problems.push(reason);
         }
     }
-    let pairs = ours.iter().filter_map(pair).collect();
-    let mut comparison = AaComparison { seed, pairs, problems, ..AaComparison::default() };
-    comparison.fill();
+    let mut comparison = AaComparison {
+        seed,
+        ratios: pairing::pair_scores(ours, base).ratios(),
+        server_cpu_ratios: pairing::pair(Figure::ServerCpu, ours, base).ratios(),
+        problems,
+        ..AaComparison::default()
+    };
+    comparison.fill(in_slices);
     comparison
 }
 
@@ -156,10 +169,10 @@ fn empty_report(setting: CompareReport, asked: u64) -> AaReport {
         rounds: setting.rounds,
         asked,
         stopped: Stopped::Interrupted,
+        slices: setting.slices,
         comparisons: Vec::new(),
-        decided: 0,
-        false_alarms: 0,
-        rate: None,
+        alarms: AlarmsRecord::default(),
+        server_cpu: None,
     }
 }
 
@@ -171,8 +184,8 @@ fn save(output: &Path, report: &AaReport) -> Result<()> {
 fn exit_code(report: &AaReport) -> ExitCode {
     match report.stopped {
         Stopped::Interrupted => EXIT_INTERRUPTED.into(),
-        _ if report.decided == 0 => EXIT_NOTHING_MEASURED.into(),
-        _ if report.false_alarms > report.allowed() => EXIT_FALSE_ALARMS.into(),
+        _ if report.alarms.decided == 0 => EXIT_NOTHING_MEASURED.into(),
+        _ if !report.is_within() => EXIT_FALSE_ALARMS.into(),
         _ => ExitCode::SUCCESS,
     }
 }
