@@ -145,12 +145,11 @@ fn compare_shows_how_far_it_is_and_wipes_it() {
     let shown = compare(folder.path(), "2", &[], WIDE).end();
     shown.assert_code(0);
     let live = |part: &str| shown.before("Fewer than").any(|picture| picture.iter().any(|row| row.contains(part)));
-    assert!(live("[-------") && live("trial 4/4, ") && live(" left: "), "{:#?}", shown.pictures);
-    assert!(live(", 2 connections x 64 B, round 2"), "{:#?}", shown.pictures);
+    assert!(live("[-------") && live("round 2/2, ") && live(" left: threads "), "{:#?}", shown.pictures);
     // Two lines that stay, and the one that changes.
     assert_in_place(shown.before("Fewer than"), 3);
-    assert_wiped(&shown, &["trial 4/4"]);
-    assert!(shown.rows[1].starts_with("4 trials, about "), "{}", shown.text());
+    assert_wiped(&shown, &["round 2/2, "]);
+    assert!(shown.rows[1].starts_with("2 rounds of 2 blocks of slices of 50ms, about "), "{}", shown.text());
     assert!(shown.rows.last().is_some_and(|row| row.starts_with("Saved: ")), "{}", shown.text());
 }
 
@@ -158,12 +157,12 @@ fn compare_shows_how_far_it_is_and_wipes_it() {
 fn ctrl_c_ends_compare_with_what_it_has() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let terminal = compare(folder.path(), "500", &[], NARROW);
-    terminal.wait_for("a trial", |picture| picture.iter().any(|row| row.contains("trial 3/1000, ")));
+    terminal.wait_for("a round", |picture| picture.iter().any(|row| row.contains("round 2/500, ")));
     terminal.press_ctrl_c();
     let shown = terminal.end();
     shown.assert_code(130);
-    assert_wiped(&shown, &["/1000, "]);
-    assert_in_place(shown.before("INTERRUPTED").filter(|picture| picture[2].contains("/1000, ")), 3);
+    assert_wiped(&shown, &["/500, "]);
+    assert_in_place(shown.before("INTERRUPTED").filter(|picture| picture[2].contains("/500, ")), 3);
     assert!(shown.rows.concat().contains("INTERRUPTED after "), "{}", shown.text());
     assert!(folder.path().join("result.json").exists());
 }

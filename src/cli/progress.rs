@@ -5,6 +5,7 @@ use crate::cli::stderr;
 use crate::clock::Clock;
 use crate::record::RatioRecord;
 use crate::report::verdict::short_name;
+use crate::stats::{Interval, MIN_PAIRS, relative_half_width};
 use crate::trial::{Plan, TrialSlot};
 use crate::units::{Nanos, counted};
 use console::measure_text_width;
@@ -223,11 +224,16 @@ fn bar(share: f64, columns: usize) -> String {
     format!("[{}{}]", "#".repeat(full), "-".repeat(cells - full))
 }
 
-/// `uring 1.041 +-0.9 %`: with half the width of the interval, as a share of the ratio.
+/// `uring 1.041 +-0.9 %`: with half the width of the interval, as a share of the ratio. That of a few rounds is none to
+/// rely on.
 fn figure(name: &str, ratio: &RatioRecord) -> String {
-    let half = (ratio.high - ratio.low) / 2.0 / ratio.median;
+    let name = short_name(name);
+    if ratio.pairs < MIN_PAIRS as u64 {
+        return format!("{name} {:.2}", ratio.median);
+    }
+    let half = relative_half_width(ratio.median, Interval { low: ratio.low, high: ratio.high });
     let decimals = if half < THREE_DECIMALS_BELOW { 3 } else { 2 };
-    format!("{} {:.decimals$} +-{:.1} %", short_name(name), ratio.median, half * 100.0)
+    format!("{name} {:.decimals$} +-{:.1} %", ratio.median, half * 100.0)
 }
 
 /// Details after the head, as many as fit whole; at least one.
@@ -303,5 +309,6 @@ mod tests {
         );
         assert_eq!(fitted(head(), &figures, 3), "round 5/12: uring 1.041 +-0.9 %, …");
         assert_eq!(fitted(head(), &[], 3), "round 5/12");
+        assert_eq!(figure("a", &RatioRecord { pairs: 5, ..ratio(1.0411, 1.0411, 1.0411) }), "a 1.04");
     }
 }
