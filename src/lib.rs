@@ -15,9 +15,9 @@
 //! | [`protocol`] | what is said on a socket, by the server and by the generator, with no sockets and no clock | units, stats |
 //! | [`engine`] | how a server does I/O: one module per engine, and the connection's state that they share | sys, clock, units, protocol |
 //! | [`server`] | listeners, shards, placement of connections, drain, counters | engine, protocol, sys, clock, units |
-//! | [`stats`] | pure functions: medians, paired ratios, bootstrap intervals, quantiles, outliers | units, clock |
+//! | [`stats`] | pure functions: medians, paired ratios, bootstrap intervals, several claims at once, quantiles, outliers | units, clock |
 //! | [`record`] | what is stored and its codecs: results, the workload they are of, the reasons why figures do not count; load, trial and diag write it, report reads it | stats, units |
-//! | [`report`] | reading results: figures (`derive.rs`), verdicts (`verdict.rs`), one file per kind of result and one per format, with `result.rs` between them | record, stats, units |
+//! | [`report`] | reading results: figures (`derive.rs`), verdicts (`judgement.rs`), one file per kind of result and one per format, with `result.rs` between them | record, stats, units |
 //! | [`load`] | the generator: pacer, pipelines of requests, connections and datagram sockets, recorder, validity, its two engines | protocol, record, stats, sys, clock, units |
 //! | [`trial`] | one trial = one server process + one generator process; rounds, order, stop | units, clock, sys, stats, record |
 //! | [`diag`] | diagnostics on raw sockets: ping, trace, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats, record |
@@ -35,8 +35,9 @@
 //!   engine; drain in [`server`]. The client's (create, connect, send, receive): `load/*/engine/`.
 //! - **A request is timed** in `load/pipeline.rs` (when it was meant to be sent and when it was), and recorded by
 //!   `load/recorder.rs` when its answer is complete.
-//! - **A verdict is made** in `report/verdict.rs` from the paired ratios of `stats/paired.rs`; whether a trial counts in
-//!   `load/validity.rs`.
+//! - **A verdict is made** in `report/judgement.rs`, from ratios that `report/pairing.rs` takes block by block and
+//!   `stats/rounds.rs` (of trials `stats/paired.rs`) makes an interval of; whether a trial counts in `load/validity.rs`,
+//!   whether a contestant is broken in `report/broken.rs`.
 //! - **What is said to whom on all shards** (publications): [`protocol::Cx::publish`] → `engine/topics.rs` on each shard.
 //!
 //! # Adding to it

@@ -544,6 +544,22 @@ pub(super) mod tests {
         }
     }
 
+    /// What is stored of it is what the version that measured it said.
+    #[test]
+    fn an_older_file_gives_the_ratios_that_it_has() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/results/2026-11-24-epyc-2core/single.json");
+        let mut report: CompareReport = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let stored = report.clone();
+        fill(&mut report).unwrap();
+        let of = |report: &CompareReport| -> Vec<_> {
+            report.cells[0].contestants.iter().map(|one| (one.ratio, one.verdict, one.rounds)).collect()
+        };
+        assert!(of(&stored).len() > 1);
+        assert_eq!(of(&report), of(&stored));
+        let throughput = report.cells[0].contestants.iter().map(|one| one.ratios.throughput.map(|judged| judged.ratio));
+        assert!(throughput.eq(report.cells[0].contestants.iter().map(|one| one.ratio)), "the two are the same");
+    }
+
     #[test]
     fn a_trial_whose_histogram_is_damaged_becomes_a_failed_one() {
         let mut report = report(vec![contestant("epoll", steady(1e5))]);
