@@ -41,7 +41,7 @@ Exit codes: 0 rendered; 1 a file cannot be read or written; 2 bad options; 99 a 
 
 Examples:
   ringmark report results/local/2026-01-31T235959Z.json
-  ringmark report new.json --baseline old.json --fail-if 'ratio<0.95'
+  ringmark report new.json --baseline old.json --fail-if 'ratio.high<1'
   ringload 127.0.0.1:7007 --format json | ringmark report - --export hgrm=run.hgrm";
 
 /// How a result is printed.
