@@ -292,7 +292,7 @@ fn a_contestant_against_itself_tells_how_often_it_was_found_different() {
     assert_eq!((&report["schema"], &report["stopped"]), (&"ringmark.aa/1".into(), &"rounds".into()));
     let comparisons = report["comparisons"].as_array().unwrap();
     assert_eq!((comparisons.len(), report["decided"].as_u64()), (1, Some(1)), "{report}");
-    assert!(comparisons.iter().all(|one| one["ratios"].as_array().unwrap().len() == 7), "{report}");
+    assert!(comparisons.iter().all(|one| one["ratios"].as_array().map(Vec::len) == Some(12)), "{report}");
     // A single false alarm may be chance.
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
     assert!(text(&out.stderr).contains("comparison 1 of 1: "), "{}", text(&out.stderr));
@@ -378,7 +378,7 @@ fn servers_that_fail_fail_alone() {
     );
     assert!(crash["status"].to_string().contains("signal: 6"), "{crash}");
     let said = unwrapped(&out.stdout);
-    for part in ["cannot run here", "exec server.py hangs, round 1 of 1 does not count: ", "| out of luck"] {
+    for part in ["are broken; ", "server.py dies is broken: ", "server.py hangs is broken: ", "| out of luck"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     scene.assert_nothing_runs();

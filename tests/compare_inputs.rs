@@ -60,6 +60,7 @@ fn a_contestant_goes_by_the_name_it_was_given() {
     assert!(out.status.success(), "{}", text(&out.stderr));
     let report = saved(&folder);
     assert_eq!(report["baseline"], "other");
+    assert!(text(&out.stderr).contains("\nround 1/1"), "a line for each round: {}", text(&out.stderr));
     let contestant = &report["cells"][0]["contestants"][0];
     assert_eq!((&contestant["name"], &contestant["words"]), (&"base".into(), &"epoll --spin=50us".into()));
     assert!(text(&out.stdout).contains("base") && !text(&out.stdout).contains("50us"), "{}", text(&out.stdout));

@@ -337,7 +337,7 @@ mod tests {
             ("-w - --rotate-packets 9", "standard output"),
             ("-w - --print", "standard output"),
             ("--export csv=a.csv", "--latency"),
-            ("--latency --port 80 --fail-if ratio<1", "no ratio"),
+            ("--latency --port 80 --fail-if ratio<1", "compared to nothing"),
             ("--print", "--write"),
             ("--host localhost", "not looked up"),
             ("--host 10.0.0.0/33", "10.0.0.0/8"),

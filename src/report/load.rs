@@ -57,6 +57,9 @@ fn subject(load: &LoadReport) -> Subject {
         figures.push((Metric::Throughput, load.throughput_per_s));
         figures.extend(latency_figures(load.waiting_ns()));
     }
+    let (server, generator) = (load.cpu.server_ns_per_request, load.cpu.generator_ns_per_request);
+    figures.extend(server.map(|cpu| (Metric::ServerCpu, cpu)));
+    figures.extend(server.zip(generator).map(|(server, generator)| (Metric::TotalCpu, server + generator)));
     figures.extend(load.datagrams.as_ref().map(lost));
     Subject { name: load.target.clone(), figures }
 }

@@ -339,6 +339,9 @@ mod tests {
         }
         assert_eq!(crossed("slower", &shown), ["slower holds: uring (64 connections x 64 B) is"]);
         assert_eq!(crossed("server_cpu>19ns", &shown).len(), 1);
+        let mut run = single();
+        (run.cpu.server_ns_per_request, run.cpu.generator_ns_per_request) = (Some(20.0), Some(10.0));
+        assert_eq!((crossed("server_cpu>19ns", &run).len(), crossed("total_cpu>30ns", &run).len()), (1, 0));
         assert!(crossed("total_cpu>31ns", &shown).is_empty());
         assert!(crossed("broken", &single())[0].contains("has no such verdict"));
     }

@@ -180,10 +180,9 @@ impl Drop for Process {
 fn with_advice(error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::NotFound => {
-            ": a program without a slash is looked for in PATH, any other from the current folder; build it first, or correct \
-             its path"
+            "; build it first, or correct its path: a plain name is looked for in PATH, any other from the current folder"
         }
-        io::ErrorKind::PermissionDenied => ": name a file that you may execute (chmod +x)",
+        io::ErrorKind::PermissionDenied => "; name a file that you may execute (chmod +x)",
         _ => "",
     };
     format!("{error}{advice}")

@@ -80,19 +80,29 @@ fn command() -> Command {
     CompareArgs::augment_args(Command::new(COMMAND))
 }
 
-/// What was typed of a scenario, and the long names of all options that were; `None` where help was asked for. Whether the
-/// line makes sense is seen later, together with the scenario.
+/// What was typed of a scenario, and the long names of all options that were or that exclude one that was; `None` where
+/// help was asked for. Whether the line makes sense is seen later, together with the scenario.
 fn typed(words: &[OsString]) -> Option<(ScenarioArgs, Vec<String>)> {
-    let command = command().ignore_errors(true);
+    let mut command = command().ignore_errors(true);
+    command.build();
     let matches = command.clone().try_get_matches_from(words).ok()?;
     let asked = ScenarioArgs::from_arg_matches(&matches).ok()?;
-    let was_typed = |arg: &&Arg| is_typed(&matches, arg);
-    let names = command.get_arguments().filter(was_typed).filter_map(Arg::get_long).map(str::to_owned);
+    let typed: Vec<&Arg> = command.get_arguments().filter(|arg| is_typed(&matches, arg)).collect();
+    let stands_for =
+        |arg: &&Arg| typed.iter().any(|typed| arg.get_id() == typed.get_id() || exclude(&command, arg, typed));
+    let names = command.get_arguments().filter(stands_for).filter_map(Arg::get_long).map(str::to_owned);
     Some((asked, names.collect()))
 }
 
 fn is_typed(matches: &ArgMatches, arg: &Arg) -> bool {
     matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+}
+
+fn exclude(command: &Command, one: &Arg, other: &Arg) -> bool {
+    let excludes = |one: &Arg, other: &Arg| {
+        command.get_arg_conflicts_with(one).iter().any(|excluded| excluded.get_id() == other.get_id())
+    };
+    excludes(one, other) || excludes(other, one)
 }
 
 /// The words that a scenario stands for, in each line those of some cells; `typed` are long names that are left out.
@@ -351,6 +361,17 @@ mod tests {
             let text = "rounds = 3\ntransport = 'udp'\n[[cells]]\nsize = [64, '1k']";
             assert_eq!(typed_as(text, None, typed).unwrap(), expected, "{typed:?}");
         }
+    }
+
+    #[test]
+    fn what_excludes_something_typed_is_left_out_too() {
+        let words = ["compare", "--scenario", "a.toml", "-d", "1s", "mine=epoll", "--connect-per-request"];
+        let (asked, typed) = typed(&words.map(OsString::from)).unwrap();
+        assert_eq!(asked.scenario, Some(PathBuf::from("a.toml")));
+        for name in ["scenario", "duration", "blocks", "connect-per-request", "depth", "idle"] {
+            assert!(typed.iter().any(|typed| typed == name), "{name}: {typed:?}");
+        }
+        assert!(!typed.iter().any(|typed| typed == "size" || typed == "rounds"), "{typed:?}");
     }
 
     #[test]
