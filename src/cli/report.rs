@@ -2,9 +2,9 @@
 
 use crate::cli::output::OutputArgs;
 use crate::cli::text_args::TextArgs;
+use crate::report::baseline_diff;
 use crate::report::result::{Stored, StoredResult, parse};
 use crate::report::text_style::TextStyle;
-use crate::report::{baseline_diff, json};
 use crate::units::Bytes;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -55,18 +55,16 @@ pub enum Format {
 
 pub fn run(args: ReportArgs) -> Result<ExitCode> {
     let stored = read(&args.file)?;
-    args.outcome.export(&*stored)?;
     let Some(baseline) = &args.baseline else {
+        args.outcome.export(&*stored)?;
         print(&render(&*stored, args.format, &args.text.style())?)?;
         return Ok(args.outcome.verdict(&*stored));
     };
     let name = |path: &Path| path.display().to_string();
     let both = baseline_diff::diff((&name(&args.file), &*stored), (&name(baseline), &*read(baseline)?));
     let report = both.with_context(|| format!("cannot compare {} with {}", args.file.display(), baseline.display()))?;
-    print(&match args.format {
-        Format::Text => baseline_diff::render(&report),
-        Format::Json => json::render(&report)?,
-    })?;
+    args.outcome.export(&report)?;
+    print(&render(&report, args.format, &args.text.style())?)?;
     Ok(args.outcome.judge(&baseline_diff::judged(&*stored, &report)))
 }
 

@@ -143,29 +143,38 @@ pub fn judged(file: &dyn StoredResult, report: &BaselineDiff) -> Vec<Subject> {
     sides.into_iter().map(|side| side.subject).filter_map(with_ratio).collect()
 }
 
-/// The report as text.
-pub fn render(report: &BaselineDiff) -> String {
-    let warnings = report.warnings.iter().map(|warning| format!("  ! {warning}"));
-    let intro = format!(
+/// What is compared, and that it is not paired.
+pub fn intro(report: &BaselineDiff) -> String {
+    format!(
         "{} against {}, not paired: they were measured at different times, and whatever changed in between is in the \
          ratio.",
         short_name(&report.file),
         short_name(&report.baseline)
-    );
-    let rows = report.rows.iter().flat_map(lines);
-    warnings.chain([intro]).chain(rows).map(|line| line + "\n").collect()
+    )
 }
 
-fn lines(row: &DiffRow) -> Vec<String> {
-    let rate = |side: &SideRecord| side.throughput_per_s.map_or("nothing".to_owned(), |rate| format!("{rate:.0}"));
-    let (ratio, said) = match row.ratio {
+/// The report as text.
+pub fn render(report: &BaselineDiff) -> String {
+    let warnings = report.warnings.iter().map(|warning| format!("  ! {warning}"));
+    let rows = report.rows.iter().flat_map(lines);
+    warnings.chain([intro(report)]).chain(rows).map(|line| line + "\n").collect()
+}
+
+/// `0.900 [0.890, 0.910]` and what it says.
+pub fn ratio_and_verdict(row: &DiffRow) -> (String, &'static str) {
+    match row.ratio {
         None => ("-".to_owned(), "nothing to compare"),
         Some(ratio) if ratio.pairs >= MIN_PAIRS as u64 => {
             (format!("{:.3} [{:.3}, {:.3}]", ratio.median, ratio.low, ratio.high), row.verdict.text())
         }
         Some(ratio) if ratio.pairs == 1 => (format!("{:.3}", ratio.median), "single runs show nothing"),
         Some(ratio) => (format!("{:.3}", ratio.median), row.verdict.text()),
-    };
+    }
+}
+
+fn lines(row: &DiffRow) -> Vec<String> {
+    let rate = |side: &SideRecord| side.throughput_per_s.map_or("nothing".to_owned(), |rate| format!("{rate:.0}"));
+    let (ratio, said) = ratio_and_verdict(row);
     let rates = format!("{} against {} requests/s", rate(&row.ours), rate(&row.base));
     let compared = match row.paced {
         true => format!("  1/p99      {ratio} {said} (response times; above 1 is shorter): at {rates}"),

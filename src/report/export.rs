@@ -30,7 +30,7 @@ pub enum ExportError {
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     Histogram(#[from] HistogramError),
-    #[error("it has no trials to export; only json and text hold it")]
+    #[error("it has no trials to export; json and text hold it, and two results side by side md and csv too")]
     NoTrials,
 }
 

@@ -12,6 +12,7 @@ pub mod conclusion;
 mod csv;
 pub mod datagrams;
 pub mod derive;
+mod diff_export;
 pub mod export;
 mod figures;
 pub mod formats;

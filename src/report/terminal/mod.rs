@@ -204,7 +204,7 @@ mod tests {
         report.cells[0].floor = Some(FloorRecord { cpu_ns_per_request: Some(3_100.0), slices: Vec::new() });
         report.cells[0].contestants[1].floor_multiple = Some(1.42);
         let text = unwrapped(&plain(&report));
-        assert!(text.contains("closed loop, 7 rounds x 14 blocks of 50ms, cores 2+2"), "{text}");
+        assert!(text.contains("closed loop, 7 rounds of 14 x 50ms, cores 2+2"), "{text}");
         assert!(
             text.contains("floor: one thread, plain send and receive on a loopback pair: 3.10us CPU/req; uring 1.4x"),
             "{text}"

@@ -52,6 +52,9 @@ fn failures(contestant: &ContestantRecord, most: usize) -> Vec<String> {
         return vec![format!("{name} cannot run here: {reason}")];
     }
     let broken = contestant.broken.as_ref().map(|reason| format!("{name} is broken: {reason}"));
+    if let (Some(broken), MAX_REASONS) = (&broken, most) {
+        return vec![broken.clone()];
+    }
     let reasons = by_round(contestant);
     let rounds = contestant.trials.len() as u64;
     let lines = reason_lines(&name, rounds, reasons, most);

@@ -22,6 +22,8 @@ impl Scale {
         let smallest = values.filter(|value| *value * SMALL >= largest).fold(largest, f64::min);
         let suits = units.iter().rev().find(|(divisor, _)| smallest >= *divisor * 0.9995);
         let (divisor, unit) = suits.or(units.first()).copied().unwrap_or((1.0, ""));
+        // Where nothing was measured there is no unit either.
+        let unit = if largest > 0.0 { unit } else { "" };
         let of_smallest = digits_after_three(smallest / divisor);
         // A long figure needs no decimals of its own.
         let most = match largest / divisor {
@@ -68,7 +70,7 @@ mod tests {
             (&[7.58e6, 29.9e6], TIMES, &["7.58", "29.90"], "ms"),
             (&[9_800.0, 431e3], TIMES, &["9.8", "431.0"], "us"),
             (&[820.0, 4_100.0], TIMES, &["820", "4100"], "ns"),
-            (&[], TIMES, &[], "ns"),
+            (&[], TIMES, &[], ""),
         ] {
             assert_eq!(shown(values, units), (texts.iter().map(|text| (*text).to_owned()).collect(), unit));
         }

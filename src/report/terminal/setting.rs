@@ -6,7 +6,7 @@ use super::super::verdict::short_name;
 use crate::record::{CellRecord, CompareReport, GeneratorSettings, Shape, Stopped};
 use crate::units::{Bytes, CoreList, Nanos, counted};
 
-/// `TCP echo, 64 connections x 64 B, closed loop, 12 rounds x 14 blocks of 50ms, cores 1+1`
+/// `TCP echo, 64 connections x 64 B, closed loop, 12 rounds of 14 x 50ms, cores 1+1`
 pub fn line(report: &CompareReport) -> String {
     let shared = &report.context.load;
     let cells = match &report.cells[..] {
@@ -71,12 +71,16 @@ fn rounds(report: &CompareReport) -> String {
         Stopped::Interrupted => format!("up to {}", counted(run, "round")),
         _ => counted(run, "round"),
     };
-    match &report.slices {
-        Some(slices) => {
-            format!("{run} x {} of {}", counted(slices.blocks, "block"), Nanos(slices.length_ns))
-        }
-        None => format!("{run} of {}", Nanos(report.context.load.duration_ns)),
-    }
+    let Some(slices) = report.slices else {
+        return format!("{run} of {}", Nanos(report.context.load.duration_ns));
+    };
+    let one = match &report.cells[..] {
+        [cell] => cell.slices.unwrap_or(slices),
+        _ => slices,
+    };
+    let is_longer = |cell: &CellRecord| cell.slices.is_some_and(|of_cell| of_cell.length_ns > one.length_ns);
+    let longer = if report.cells.iter().any(is_longer) { " or longer" } else { "" };
+    format!("{run} of {} x {}{longer}", one.blocks, Nanos(one.length_ns))
 }
 
 /// How many there are for the server and for the generator.
@@ -119,9 +123,10 @@ fn measured(report: &CompareReport) -> String {
     let seed = report.context.seed;
     match &report.slices {
         Some(slices) => format!(
-            "{}: all servers of a round run, and the load passes from one to the next every {}, of which the first {} are \
-             not counted; order shuffled by seed {seed}, servers restarted for each round.",
+            "{} of {} blocks: all servers of a round run, and in each block the load passes from one to the next, {} each, \
+             of which the first {} are not counted; order shuffled by seed {seed}, servers restarted for each round.",
             planned(report),
+            slices.blocks,
             time(slices.length_ns),
             time(slices.settle_ns)
         ),
