@@ -8,7 +8,6 @@ use super::engines::run_thread;
 use super::histograms::Histograms;
 use super::resource_usage::{self, ResourceUsage};
 use super::shared::{Shared, StartFailure};
-use super::slices::{Commander, Slices};
 use super::tasks::{CONNECT_DEADLINE, Task};
 use super::thread::WorkerError;
 use super::thread_result::ThreadResult;
@@ -87,23 +86,35 @@ pub struct Coordinator<'a> {
 type Mark = (Nanos, u64);
 
 /// What happens between connecting and the drain.
-pub enum Script<'a> {
-    /// Warm-up, one counted window, and what is counted after it.
-    Window,
-    /// Slices on command.
-    Slices(&'a mut dyn Commander),
+pub trait Script {
+    /// The load comes and goes.
+    const IN_SLICES: bool;
+
+    /// Does it, once all connections are made and each was answered.
+    fn run(self, coordinator: &mut Coordinator<'_>, outcome: Outcome) -> Outcome;
+}
+
+/// Warm-up, one counted window, and what is counted after it.
+pub struct Window;
+
+impl Script for Window {
+    const IN_SLICES: bool = false;
+
+    fn run(self, coordinator: &mut Coordinator<'_>, outcome: Outcome) -> Outcome {
+        coordinator.window(outcome)
+    }
 }
 
 /// Runs the tasks, one thread each, from connecting to the last answer.
-pub fn run(
+pub fn run<S: Script>(
     config: &Config,
     tasks: &[Task],
-    script: Script<'_>,
+    script: S,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome, LoadError> {
     let shared = Shared::new(config.requests, thread::current());
-    let shared = if matches!(script, Script::Window) { shared.going_on() } else { shared.in_slices() };
+    let shared = if S::IN_SLICES { shared.in_slices() } else { shared.going_on() };
     let resource_usage = ResourceUsage::open(config.server_pid);
     let clock = Clock::start();
     thread::scope(|scope| {
@@ -177,13 +188,10 @@ impl Outcome {
 }
 
 impl Coordinator<'_> {
-    fn steps(&mut self, script: Script<'_>, resource_usage: ResourceUsage) -> Outcome {
+    fn steps(&mut self, script: impl Script, resource_usage: ResourceUsage) -> Outcome {
         let mut outcome = Outcome::of(resource_usage);
         if self.admit() {
-            outcome = match script {
-                Script::Window => self.window(outcome),
-                Script::Slices(commander) => Slices::new(self, outcome).run(commander),
-            };
+            outcome = script.run(self, outcome);
         }
         outcome.interrupted = self.interrupted();
         let last = self.snapshot(RunStage::Drain);

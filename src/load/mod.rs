@@ -32,6 +32,7 @@ mod pipeline;
 mod protocols;
 mod recorder;
 mod resource_usage;
+mod settled;
 mod shared;
 mod slice_gate;
 mod slices;
@@ -56,7 +57,8 @@ pub use thread::WaitMode;
 use crate::record::{LoadReport, Workload};
 use crate::sys::{accounting, rlimit};
 use crate::units::{Address, Bytes, CoreList, Fraction, Nanos, SizeMix};
-use coordinator::Script;
+use coordinator::{Script, Window};
+use slices::OnCommand;
 use std::sync::atomic::AtomicBool;
 
 /// Descriptors for other things than connections: rings, standard streams, /proc.
@@ -171,17 +173,17 @@ pub struct LatencySnapshot {
 /// begins, about once a second within it, and once when the counting is over. A run that could be made but whose
 /// figures are of no use is a report with reasons in `invalid`, not an error.
 pub fn run(config: &Config, stop: &AtomicBool, progress: &mut dyn FnMut(Progress)) -> Result<LoadReport, LoadError> {
-    run_script(config, Script::Window, stop, progress)
+    run_script(config, Window, stop, progress)
 }
 
 /// The same of a load that comes and goes on command, and whose figures are those of all slices together.
 pub fn run_slices(config: &Config, commander: &mut dyn Commander, stop: &AtomicBool) -> Result<LoadReport, LoadError> {
-    run_script(config, Script::Slices(commander), stop, &mut |_| {})
+    run_script(config, OnCommand(commander), stop, &mut |_| {})
 }
 
 fn run_script(
     config: &Config,
-    script: Script<'_>,
+    script: impl Script,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<LoadReport, LoadError> {

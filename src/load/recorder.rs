@@ -2,6 +2,7 @@
 
 use super::histograms::{Histograms, Sample, Series};
 use super::interval_exchange::INTERVAL;
+use super::settled::SettledPart;
 use super::shared::{Gauge, Shared};
 use crate::units::Nanos;
 #[cfg(test)]
@@ -59,37 +60,6 @@ impl ErrorKind {
     }
 }
 
-/// The part of a slice after it has settled, between two instants at which answers came. Answers come in waves, of which a
-/// slice may hold but a few; whoever counts for a time that has nothing to do with them counts one too many or too few,
-/// always the same of each server. From wave to wave there is no such error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SettledPart {
-    /// When answers came the last time before it had settled; else when it began.
-    pub from: Nanos,
-    /// When the last answer came.
-    pub until: Nanos,
-    /// Those after `from`.
-    pub answers: u64,
-}
-
-impl SettledPart {
-    #[inline]
-    fn answered(&mut self, done: Nanos, settling: bool) {
-        if settling {
-            self.from = done;
-        } else {
-            self.answers += 1;
-            self.until = done;
-        }
-    }
-
-    /// Answers per second.
-    pub fn rate(&self) -> f64 {
-        let time = self.until.since(self.from).as_secs_f64();
-        if time > 0.0 { self.answers as f64 / time } else { 0.0 }
-    }
-}
-
 /// Collects samples and errors.
 #[derive(Debug)]
 pub struct Recorder {
@@ -143,9 +113,7 @@ impl Recorder {
 
     /// What the slice that began at `start` was like once it had settled. The next begins afresh.
     pub fn take_settled(&mut self, start: Nanos) -> SettledPart {
-        let SettledPart { from, until, answers } = std::mem::take(&mut self.settled);
-        let from = from.max(start);
-        SettledPart { from, until: until.max(from), answers }
+        self.settled.take(start)
     }
 
     #[inline]
@@ -297,23 +265,6 @@ mod tests {
         let names: Vec<_> = errors.keys().map(String::as_str).collect();
         assert_eq!(names, ["closed", "connect", "corrupt", "other", "reset", "timeout"]);
         assert_eq!((errors["reset"], errors["closed"], recorders[0].error_count()), (2, 0, 1));
-    }
-
-    #[test]
-    fn a_slice_is_counted_from_wave_to_wave() {
-        let mut recorder = Recorder::new(&shared(), Series::default());
-        // Ten answers every 7 us; the slice has settled at 10 us.
-        for wave in 1..=5u64 {
-            (0..10).for_each(|_| recorder.in_slice(Nanos(100 + wave * 7_000), wave * 7_000 < 10_000));
-        }
-        let settled = recorder.take_settled(Nanos(100));
-        assert_eq!(settled, SettledPart { from: Nanos(7_100), until: Nanos(35_100), answers: 40 });
-        assert!((settled.rate() - 10.0 / 7e-6).abs() < 1.0, "{}", settled.rate());
-        // The next: nothing came before it had settled, then nothing at all.
-        recorder.in_slice(Nanos(60_000), false);
-        let next = recorder.take_settled(Nanos(50_000));
-        assert_eq!(next, SettledPart { from: Nanos(50_000), until: Nanos(60_000), answers: 1 });
-        assert_eq!(recorder.take_settled(Nanos(70_000)).rate(), 0.0);
     }
 
     #[test]

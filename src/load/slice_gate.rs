@@ -1,8 +1,7 @@
 //! Where the generator's threads wait between slices: asleep until the next, so that they take nothing from whoever's
 //! slice it is.
 
-use super::recorder::SettledPart;
-use crate::units::Nanos;
+use super::settled::{Settled, SettledPart};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Default)]
@@ -20,27 +19,12 @@ struct State {
     all: Settled,
 }
 
-/// What all threads had of a slice once it had settled.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Settled {
-    pub answers: u64,
-    /// Answers per second.
-    pub rate: f64,
-    /// When the last came.
-    pub until: Nanos,
-}
-
 impl SliceGate {
     /// Called by a thread that has nothing under way: waits until the gate is opened the next time.
     pub fn wait(&self, settled: SettledPart) {
         let mut state = self.state();
         state.waiting += 1;
-        let Settled { answers, rate, until } = state.all;
-        state.all = Settled {
-            answers: answers + settled.answers,
-            rate: rate + settled.rate(),
-            until: until.max(settled.until),
-        };
+        state.all = state.all.with(settled);
         self.changed.notify_all();
         let opened = state.opened;
         let woken = self.changed.wait_while(state, |state| state.opened == opened);
@@ -75,6 +59,7 @@ impl SliceGate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Nanos;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 

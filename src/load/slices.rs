@@ -3,10 +3,11 @@
 //! slice's requests and to no other's: CPU clocks to the nanosecond (of a process that runs a clock read from outside may
 //! lag by a tick, 1 to 10 ms; of one that waits or is stopped it does not), and answers to the last.
 
-use super::coordinator::{Coordinator, Outcome};
+use super::coordinator::{Coordinator, Outcome, Script};
 use super::cpu_use::{CpuReader, CpuSample, CpuUse};
 use super::resource_usage::{self, Kind};
-use super::slice_gate::{Settled, SliceGate};
+use super::settled::Settled;
+use super::slice_gate::SliceGate;
 use crate::record::slice_command::{SliceCommand, SliceDone};
 use crate::record::{SliceRecord, SlicesRecord};
 use crate::sys::process;
@@ -27,8 +28,19 @@ pub trait Commander {
     fn next(&mut self, done: SliceDone) -> Option<SliceCommand>;
 }
 
+/// Slices on command.
+pub struct OnCommand<'a>(pub &'a mut dyn Commander);
+
+impl Script for OnCommand<'_> {
+    const IN_SLICES: bool = true;
+
+    fn run(self, coordinator: &mut Coordinator<'_>, outcome: Outcome) -> Outcome {
+        Slices::new(coordinator, outcome).run(self.0)
+    }
+}
+
 /// A run in slices, under way.
-pub struct Slices<'a, 'b> {
+struct Slices<'a, 'b> {
     coordinator: &'a Coordinator<'b>,
     /// Made with the first slice, when the server has started all it needs for the load.
     cpu: Option<CpuReader>,
@@ -43,12 +55,12 @@ pub struct Slices<'a, 'b> {
 
 impl<'a, 'b> Slices<'a, 'b> {
     /// To be called when all connections are admitted.
-    pub fn new(coordinator: &'a Coordinator<'b>, outcome: Outcome) -> Slices<'a, 'b> {
+    fn new(coordinator: &'a Coordinator<'b>, outcome: Outcome) -> Slices<'a, 'b> {
         Slices { coordinator, cpu: None, stops_server: false, outcome, used: None, counted: Nanos::ZERO, recorded: 0 }
     }
 
     /// Does what it is told until the end, or until the run is stopped.
-    pub fn run(mut self, commander: &mut dyn Commander) -> Outcome {
+    fn run(mut self, commander: &mut dyn Commander) -> Outcome {
         self.coordinator.shared.rest();
         self.outcome.server_drops = self.coordinator.server_drops();
         let mut done = SliceDone::default();

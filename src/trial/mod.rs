@@ -9,6 +9,7 @@ mod error;
 mod floor;
 mod generator;
 mod listen;
+mod observer;
 mod process;
 mod rounds;
 mod server;
@@ -17,7 +18,8 @@ mod socket_folder;
 
 pub use error::TrialError;
 pub use floor::Floor;
-pub use rounds::{Observer, TrialSlot, check, run};
+pub use observer::{Observer, TrialSlot};
+pub use rounds::{check, run};
 
 use crate::record::{SlicesRecord, Workload};
 use crate::units::{CoreList, Nanos};

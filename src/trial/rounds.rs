@@ -7,44 +7,17 @@
 use super::error::TrialError;
 use super::floor::Floor;
 use super::generator::{self, Target};
+use super::observer::{Observer, TrialSlot};
 use super::server::Server;
-use super::{Cancel, Contestant, Plan, Rounds, slices};
+use super::slices::{self, Slices};
+use super::{Cancel, Contestant, Plan, Rounds};
 use crate::clock::Clock;
-use crate::record::{FloorSliceRecord, LoadReport, Reason, SlicesRecord, Stopped, TrialRecord, Workload};
+use crate::record::{LoadReport, Reason, Stopped, TrialRecord, Workload};
 use crate::stats::{Random, derive_seed};
 use crate::units::Nanos;
 
 /// A contestant that gave no answer this often in a row is not tried again in that cell.
 const MAX_FAILURES_IN_A_ROW: usize = 2;
-
-/// One trial of the schedule: who runs it, when and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrialSlot {
-    /// Index into the plan's cells.
-    pub cell: usize,
-    /// Index into the plan's contestants.
-    pub contestant: usize,
-    /// From 1.
-    pub round: u64,
-    /// Place in its round, from 1.
-    pub position: u64,
-}
-
-/// Is notified of what happens, as it happens.
-pub trait Observer {
-    fn starting(&mut self, trial: TrialSlot);
-    /// Of a round in slices: a block begins, by its number from 0, of so many as there are.
-    fn block(&mut self, cell: usize, round: u64, block: u64, how: SlicesRecord);
-    fn finished(&mut self, trial: TrialSlot, record: TrialRecord);
-    /// What the kernel alone took in a block.
-    fn floor(&mut self, cell: usize, slice: FloorSliceRecord);
-    /// All of a round are through.
-    fn round_over(&mut self, cell: usize, round: u64);
-    /// Whether the figures of this cell are as precise as was asked for.
-    fn is_precise(&self, cell: usize) -> bool;
-    /// No further round of this cell is run.
-    fn ended(&mut self, cell: usize, why: Stopped);
-}
 
 /// Starts and stops every contestant once on each protocol of the plan: who cannot run here, and why. `Err` when
 /// interrupted.
@@ -90,16 +63,12 @@ fn run_cell(
     let mut random = Random::new(derive_seed(plan.seed, cell as u64));
     let mut failures = vec![0; plan.contestants.len()];
     let mut round = 0;
-    let mut slices = plan.slices;
-    let floor = plan.slices.and_then(|_| open_floor(plan, cell));
+    let mut slices = plan.slices.map(|how| Slices { how, floor: open_floor(plan, cell) });
     loop {
         round += 1;
         let slots = schedule(&mut random, cell, able, round);
         let ran = match &mut slices {
-            Some(how) => {
-                let floor = floor.as_ref();
-                run_slices(plan, how, floor, &slots, &mut failures, &mut random, cancel, observer)
-            }
+            Some(slices) => run_slices(plan, slices, &slots, &mut failures, &mut random, cancel, observer),
             None => run_trials(plan, &slots, &mut failures, cancel, observer),
         };
         if ran.is_none() {
@@ -142,8 +111,7 @@ fn open_floor(plan: &Plan, cell: usize) -> Option<Floor> {
 /// All at once, by turns; `None` when interrupted.
 fn run_slices(
     plan: &Plan,
-    how: &mut SlicesRecord,
-    floor: Option<&Floor>,
+    slices: &mut Slices,
     slots: &[TrialSlot],
     failures: &mut [usize],
     random: &mut Random,
@@ -152,7 +120,7 @@ fn run_slices(
 ) -> Option<()> {
     let (able, given_up): (Vec<TrialSlot>, Vec<TrialSlot>) =
         slots.iter().partition(|slot| failures[slot.contestant] < MAX_FAILURES_IN_A_ROW);
-    let mut records = slices::run(plan, how, floor, &able, random, cancel, observer)?;
+    let mut records = slices::run(plan, slices, &able, random, cancel, observer)?;
     records.extend(given_up.into_iter().map(|slot| (slot, not_run(slot))));
     records.sort_by_key(|(slot, _)| slot.position);
     records.into_iter().for_each(|(slot, record)| finished(slot, record, failures, observer));
@@ -166,7 +134,7 @@ fn finished(slot: TrialSlot, record: TrialRecord, failures: &mut [usize], observ
 }
 
 fn not_run(slot: TrialSlot) -> TrialRecord {
-    failed_record(slot, Reason::NotRun { failures: MAX_FAILURES_IN_A_ROW as u64 })
+    slot.failed(Reason::NotRun { failures: MAX_FAILURES_IN_A_ROW as u64 })
 }
 
 /// The trials of a round, in an order of its own.
@@ -197,19 +165,10 @@ fn answered(record: &TrialRecord) -> bool {
 
 /// One trial and its record; `None` when interrupted.
 fn attempt(plan: &Plan, slot: TrialSlot, cancel: Cancel) -> Option<TrialRecord> {
-    let TrialSlot { round, position, .. } = slot;
     Some(match run_trial(plan, slot, cancel) {
-        Ok((load, connections_per_shard)) => {
-            TrialRecord { round, position, load: Some(load), failed: None, connections_per_shard }
-        }
-        Err(error) => failed_record(slot, error.reason().ok()?),
+        Ok((load, connections_per_shard)) => slot.measured(load, connections_per_shard),
+        Err(error) => slot.failed(error.reason().ok()?),
     })
-}
-
-/// A trial that gave no figures.
-pub fn failed_record(slot: TrialSlot, reason: Reason) -> TrialRecord {
-    let TrialSlot { round, position, .. } = slot;
-    TrialRecord { round, position, load: None, failed: Some(reason), connections_per_shard: None }
 }
 
 fn run_trial(plan: &Plan, trial: TrialSlot, cancel: Cancel) -> Result<(LoadReport, Option<Vec<u64>>), TrialError> {

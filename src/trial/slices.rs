@@ -7,11 +7,11 @@
 use super::error::TrialError;
 use super::floor::Floor;
 use super::generator::{Generator, Target};
-use super::rounds::{Observer, TrialSlot, failed_record};
+use super::observer::{Observer, TrialSlot};
 use super::server::Server;
 use super::{Cancel, Plan};
 use crate::record::slice_command::SliceCommand;
-use crate::record::{FloorSliceRecord, LoadReport, Reason, SlicesRecord, TrialRecord, Workload};
+use crate::record::{FloorSliceRecord, Reason, SlicesRecord, TrialRecord, Workload};
 use crate::stats::{Random, derive_seed};
 use crate::sys::accounting::{ProcessTreeCpu, process_tree_cpu, processes};
 use crate::units::Nanos;
@@ -27,6 +27,13 @@ const FLOOR_SLICE: Nanos = Nanos::from_millis(10);
 const LONGEST_TURN: Nanos = Nanos::from_millis(250);
 /// Rounds in which counters are opened that would disturb others, at the end.
 const COUNTED_ROUNDS: u64 = 2;
+
+/// How the rounds of a cell go.
+pub struct Slices {
+    pub how: SlicesRecord,
+    /// `None` where it cannot be measured: then there is no such figure.
+    pub floor: Option<Floor>,
+}
 
 /// A contestant in a round.
 struct Lane {
@@ -52,17 +59,18 @@ pub struct Round<'a> {
 /// is left to it.
 pub fn run(
     plan: &Plan,
-    how: &mut SlicesRecord,
-    floor: Option<&Floor>,
+    slices: &mut Slices,
     slots: &[TrialSlot],
     random: &mut Random,
     cancel: Cancel,
     observer: &mut dyn Observer,
 ) -> Option<Vec<(TrialSlot, TrialRecord)>> {
-    let mut round = Round { plan, how: *how, floor, cancel, lanes: Vec::new(), records: Vec::new() };
+    let floor = slices.floor.as_ref();
+    let mut round = Round { plan, how: slices.how, floor, cancel, lanes: Vec::new(), records: Vec::new() };
     round.steps(slots, random, observer).ok()?;
-    *how = round.how;
-    Some(round.records)
+    let Round { how, records, .. } = round;
+    slices.how = how;
+    Some(records)
 }
 
 impl Round<'_> {
@@ -152,8 +160,8 @@ impl Round<'_> {
 
     fn fell_out(&mut self, slot: TrialSlot, error: TrialError) -> Result<(), TrialError> {
         let record = match error {
-            TrialError::Invalid(report) => record_of(slot, *report, None),
-            error => failed_record(slot, error.reason()?),
+            TrialError::Invalid(report) => slot.measured(*report, None),
+            error => slot.failed(error.reason()?),
         };
         self.records.push((slot, record));
         Ok(())
@@ -227,11 +235,6 @@ impl Lane {
         server.still_runs()?;
         let mut load = load?;
         load.warnings.extend(warnings);
-        Ok(record_of(slot, load, server.stop()?))
+        Ok(slot.measured(load, server.stop()?))
     }
-}
-
-fn record_of(slot: TrialSlot, load: LoadReport, connections_per_shard: Option<Vec<u64>>) -> TrialRecord {
-    let TrialSlot { round, position, .. } = slot;
-    TrialRecord { round, position, load: Some(load), failed: None, connections_per_shard }
 }
