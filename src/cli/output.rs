@@ -27,11 +27,12 @@ pub struct OutputArgs {
     pub export: Vec<Export>,
     /// Exit with 99 if this holds: p99>300us, throughput<50k, ratio.high<0.98, slower, errors>0; may be repeated
     ///
-    /// Figures: min mean p50 p90 p99 p999 max (what a client waits), throughput (requests/s), server_cpu and total_cpu (time
-    /// per request; total: both ends), errors, lost. Of a comparison also ratios to the baseline: ratio (of the throughput; in an open
-    /// loop of 1/p99), throughput.ratio, server_cpu.ratio, total_cpu.ratio, p50.ratio, p99.ratio, each also as .low and
-    /// .high, the ends of its 95 % interval: ratio<0.95 may hold by chance, ratio.high<1 hardly. And the verdicts slower and
-    /// broken. Every contestant but the baseline is judged, of a ping every target. A figure that is not there fails.
+    /// Figures: min mean p50 p90 p99 p999 max (what a client waits), throughput (requests/s), server_cpu and total_cpu
+    /// (time per request; total: both ends), errors, lost. Of a comparison also ratios to the baseline: ratio (of the
+    /// throughput; in an open loop of 1/p99), throughput.ratio, server_cpu.ratio, total_cpu.ratio, p50.ratio, p99.ratio,
+    /// each also as .low and .high, the ends of its 95 % interval: ratio<0.95 may hold by chance, ratio.high<1 hardly. And
+    /// the verdicts slower and broken. Every contestant but the baseline is judged, of a ping every target. A figure that is
+    /// not there fails.
     #[arg(long, value_name = "BOUND")]
     pub fail_if: Vec<Threshold>,
 }

@@ -14,6 +14,7 @@ use crate::record::{
     CellRecord, CompareReport, ContestantRecord, GeneratorSettings, JudgedRatioRecord, LoadReport, RatioRecord,
     TrialRecord,
 };
+use crate::stats::median;
 use crate::units::{Nanos, counted};
 
 impl StoredResult for CompareReport {
@@ -98,15 +99,20 @@ fn compared(report: &CompareReport) -> Compared {
 }
 
 /// A contestant is the same where its name and its workload are.
+///
+/// Its throughput is that of its own rounds, as the ratio to another file is: the stored one is relative to a baseline that
+/// the other file does not have.
 fn side(cell: &CellRecord, one: &ContestantRecord) -> Side {
+    let valid = || one.trials.iter().filter_map(TrialRecord::valid);
+    let throughputs: Vec<f64> = valid().map(|load| load.throughput_per_s).collect();
     Side {
         key: format!("{} {:?} {}", one.name, cell.shape, cell.name()),
         subject: subject(cell, one),
-        scores: one.trials.iter().filter_map(TrialRecord::valid).map(LoadReport::score).collect(),
+        scores: valid().map(LoadReport::score).collect(),
         paced: one.is_paced(),
         problem: None,
         record: SideRecord {
-            throughput_per_s: one.throughput_per_s,
+            throughput_per_s: median(&throughputs),
             rounds: one.rounds,
             quantiles: one.quantiles.clone(),
         },

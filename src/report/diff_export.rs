@@ -121,6 +121,21 @@ mod tests {
         baseline_diff::diff(("new.json", &of(9e4)), ("old.json", &of(1e5))).unwrap()
     }
 
+    /// A contestant's stored rate is relative to its own baseline, which drifts with the machine.
+    #[test]
+    fn what_is_shown_of_two_files_agrees() {
+        let of = |rates: [f64; 2]| {
+            let mut uring = steady(rates[1]);
+            uring.truncate(6);
+            report(vec![contestant("epoll", steady(rates[0])), contestant("uring", uring)])
+        };
+        let both = baseline_diff::diff(("new", &of([9e4, 1e5])), ("old", &of([1e5, 2e5]))).unwrap();
+        for row in &both.rows {
+            let shown = row.ours.throughput_per_s.unwrap() / row.base.throughput_per_s.unwrap();
+            assert!((shown - row.ratio.unwrap().median).abs() < 1e-9, "{row:?}");
+        }
+    }
+
     #[test]
     fn exports_hold_the_other_file() {
         let both = compared();

@@ -96,7 +96,8 @@ pub fn bound_words(bound: Option<Bound>) -> &'static str {
 fn decimals(judged: &JudgedRatioRecord) -> usize {
     let RatioRecord { median, low, high, .. } = judged.ratio;
     let percent = |ratio: f64| (ratio - 1.0).abs() * 100.0;
-    let coarse = percent(median) >= 9.95 || (has_interval(judged) && (high - low) / 2.0 >= 0.05);
+    let ends = if has_interval(judged) { percent(low).max(percent(high)) } else { 0.0 };
+    let coarse = percent(median).max(ends) >= 9.95 || (has_interval(judged) && (high - low) / 2.0 >= 0.05);
     let least = usize::from(!coarse);
     let nearest = if has_interval(judged) { percent(low).min(percent(high)) } else { percent(median) };
     let is_seen = |decimals: &usize| nearest >= 0.5 * 0.1_f64.powi(*decimals as i32);
@@ -130,6 +131,7 @@ pub(super) mod tests {
         for (judged, text) in [
             (judged(1.0382, 1.0241, 1.0512, Faster), "+3.8 % x (+2.4..+5.1)"),
             (judged(0.63, 0.51, 0.71, Slower), "-37 % x (-49..-29)"),
+            (judged(0.936, 0.872, 0.967, Slower), "-6 % x (-13..-3)"),
             (judged(1.004, 1.0002, 1.008, Faster), "+0.40 % x (+0.02..+0.80)"),
             (judged(0.999, 0.93, 1.07, NoDifferenceShown), "0 % x (-7..+7)"),
             (judged(0.9999, 0.993, 1.007, NoDifferenceShown), "0.0 % x (-0.7..+0.7)"),

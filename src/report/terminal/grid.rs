@@ -5,7 +5,7 @@ use super::super::figures::{CellFigures, Figures, Standing};
 use super::super::percent::{Percent, bound_sign, is_shown};
 use super::super::text_style::{Line, Look, Span, TextStyle};
 use super::table::look;
-use crate::record::{CellRecord, GeneratorSettings, Shape};
+use crate::record::{CellRecord, GeneratorSettings, Shape, Verdict};
 use crate::units::Bytes;
 
 /// A grid for each contestant but the baseline, and what its signs mean.
@@ -24,7 +24,7 @@ pub fn grids(cells: &[CellFigures], style: &TextStyle) -> Vec<Vec<Line>> {
     all
 }
 
-const LEGEND: &str = "(in brackets: no difference shown)";
+const LEGEND: &str = "(in brackets: no difference shown; ?: too few rounds)";
 
 /// What else than connections and size tells cells apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,7 +112,12 @@ fn said(one: &Figures) -> Span {
         (_, None) => "-".to_owned().into(),
         (_, Some(speed)) => {
             let text = format!("{}{}", bound_sign(speed.bound), Percent::of(speed).median);
-            Span::new(if is_shown(speed.verdict) { text } else { format!("({text})") }, look(speed))
+            let text = match speed.verdict {
+                verdict if is_shown(verdict) => text,
+                Verdict::TooFewRounds => text + "?",
+                _ => format!("({text})"),
+            };
+            Span::new(text, look(speed))
         }
     }
 }
@@ -122,7 +127,7 @@ mod tests {
     use super::super::super::derive::tests::{contestant, report, steady};
     use super::super::super::percent::tests::judged;
     use super::*;
-    use crate::record::{Bound, CompareReport, JudgedRatioRecord, Reason, Verdict};
+    use crate::record::{Bound, CompareReport, JudgedRatioRecord, Reason};
 
     fn cell(connections: u64, size: u64, speed: Option<JudgedRatioRecord>) -> CellRecord {
         let all = report(vec![contestant("epoll", steady(1e5)), contestant("uring", steady(1e5))]);

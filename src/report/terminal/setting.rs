@@ -3,7 +3,7 @@
 use super::super::stopping;
 use super::super::tolerance;
 use super::super::verdict::short_name;
-use crate::record::{CellRecord, CompareReport, GeneratorSettings, Shape, Stopped};
+use crate::record::{CellRecord, CompareReport, GeneratorSettings, Shape, SlicesRecord, Stopped};
 use crate::units::{Bytes, CoreList, Nanos, counted};
 
 /// `TCP echo, 64 connections x 64 B, closed loop, 12 rounds of 14 x 50ms, cores 1+1`
@@ -71,16 +71,20 @@ fn rounds(report: &CompareReport) -> String {
         Stopped::Interrupted => format!("up to {}", counted(run, "round")),
         _ => counted(run, "round"),
     };
-    let Some(slices) = report.slices else {
+    let Some(slices) = slices(report) else {
         return format!("{run} of {}", Nanos(report.context.load.duration_ns));
     };
-    let one = match &report.cells[..] {
-        [cell] => cell.slices.unwrap_or(slices),
-        _ => slices,
-    };
-    let is_longer = |cell: &CellRecord| cell.slices.is_some_and(|of_cell| of_cell.length_ns > one.length_ns);
+    let is_longer = |cell: &CellRecord| cell.slices.is_some_and(|of_cell| of_cell.length_ns > slices.length_ns);
     let longer = if report.cells.iter().any(is_longer) { " or longer" } else { "" };
-    format!("{run} of {} x {}{longer}", one.blocks, Nanos(one.length_ns))
+    format!("{run} of {} x {}{longer}", slices.blocks, Nanos(slices.length_ns))
+}
+
+/// Those of the only cell; of several as they were meant, which some may have longer.
+fn slices(report: &CompareReport) -> Option<SlicesRecord> {
+    match &report.cells[..] {
+        [cell] => cell.slices.or(report.slices),
+        _ => report.slices,
+    }
 }
 
 /// How many there are for the server and for the generator.
@@ -121,7 +125,7 @@ const AGREEING: &str = "Where a ratio is shown beside a figure, the figure is th
 fn measured(report: &CompareReport) -> String {
     let (load, time) = (&report.context.load, |nanos: u64| Nanos(nanos).to_string());
     let seed = report.context.seed;
-    match &report.slices {
+    match slices(report) {
         Some(slices) => format!(
             "{} of {} blocks: all servers of a round run, and in each block the load passes from one to the next, {} each, \
              of which the first {} are not counted; order shuffled by seed {seed}, servers restarted for each round.",

@@ -251,7 +251,7 @@ mod tests {
             server_cpu: Some(cpu),
             ..RatiosRecord::default()
         };
-        let less = judged(0.92, 0.90, 0.94, Verdict::Less);
+        let less = judged(0.92, 0.91, 0.94, Verdict::Less);
         let more = judged(1.57, 1.5, 1.6, Verdict::More);
         let none = judged(0.996, 0.98, 1.01, Verdict::NoDifferenceShown);
         let all = [
