@@ -50,11 +50,15 @@ impl Session {
         let able: Vec<usize> = (0..unavailable.len()).filter(|index| unavailable[*index].is_none()).collect();
         self.recorder.note_unable(&unavailable);
         self.choose_baseline(&able);
-        if !able.is_empty() {
-            self.announce(able.len() as u64);
-        }
         self.recorder.report.stopped = Stopped::Interrupted;
-        self.recorder.report.stopped = trial::run(&self.plan, &able, cancel, &mut self.recorder);
+        self.recorder.report.stopped = match able[..] {
+            // No round of nobody.
+            [] => Stopped::Rounds,
+            _ => {
+                self.announce(able.len() as u64);
+                trial::run(&self.plan, &able, cancel, &mut self.recorder)
+            }
+        };
     }
 
     /// A default that cannot run would leave nothing to compare to.
