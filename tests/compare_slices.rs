@@ -3,7 +3,10 @@
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 use support::{programs, retry};
 use tempfile::TempDir;
 
@@ -26,14 +29,16 @@ while True:
         key.fileobj.sendall(data)
 "#;
 
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn command(folder: &TempDir, words: &[&str]) -> Command {
+    let mut command = Command::new(programs::ringmark());
+    command.args(["compare", "-o", "result.json"]).args(words).current_dir(folder.path()).stdin(Stdio::null());
+    command
+}
+
 fn run(folder: &TempDir, words: &[&str]) -> Output {
-    let short = ["compare", "--slice", "20ms", "-o", "result.json"];
-    Command::new(programs::ringmark())
-        .args([&short[..], words].concat())
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+    command(folder, &[&["--slice", "20ms"], words].concat()).output().unwrap()
 }
 
 fn saved(folder: &TempDir) -> Value {
@@ -160,15 +165,161 @@ fn who_fails_in_a_round_fails_alone() {
 fn slices_are_longer_where_answers_take_long_unless_their_length_is_given() {
     let folder = tempfile::tempdir().unwrap();
     for (words, longer) in [(&[][..], true), (&["--slice", "50ms"], false)] {
-        let slow = ["compare", "epoll --handicap 1ms", "-c", "10", "--rounds", "1", "-d", "100ms", "-o", "result.json"];
-        let out = Command::new(programs::ringmark())
-            .args([&slow[..], words].concat())
-            .current_dir(folder.path())
-            .output()
-            .unwrap();
+        let slow = ["epoll --handicap 1ms", "-c", "10", "--rounds", "1", "-d", "100ms"];
+        let out = command(&folder, &[&slow[..], words].concat()).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let length = number(&saved(&folder)["cells"][0]["slices"], "length_ns");
         assert_eq!(length >= 200_000_000, longer, "{length}");
+    }
+}
+
+/// What is measured in trials is judged as what is measured in slices, and told by the same names.
+#[test]
+fn trials_one_after_the_other_give_the_same_verdict_fields() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = ["epoll", "epoll --handicap 2ms", "-c", "1", "--rounds", "6", "--warmup", "0", "-d", "100ms"];
+    let [trials, slices] = [&["--trials"][..], &[]].map(|how| {
+        let words = [&slow[..], how].concat();
+        let run = || command(&folder, &words).output().unwrap();
+        retry::if_not_counted(run, |_| retry::reasons_of_trials(&saved(&folder)))?;
+        Some(saved(&folder))
+    });
+    let (Some(trials), Some(slices)) = (trials, slices) else { return };
+    assert!(trials["slices"].is_null() && slices["slices"].is_object(), "{trials}");
+    for report in [&trials, &slices] {
+        let handicapped = &contestants(report)[1];
+        assert_eq!(
+            [&handicapped["verdict"], &handicapped["ratios"]["throughput"]["verdict"]],
+            ["slower"; 2],
+            "{handicapped}"
+        );
+    }
+    let names = |record: &Value| record.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    for (one, other) in contestants(&trials).iter().zip(contestants(&slices)) {
+        for figure in ["throughput", "server_cpu", "total_cpu", "p50", "p99"] {
+            assert_eq!(names(&one["ratios"][figure]), names(&other["ratios"][figure]), "{figure}");
+        }
+        assert_eq!((names(one), names(&one["ratio"])), (names(other), names(&other["ratio"])));
+        let load = &one["trials"][0]["load"];
+        assert!(load["slices"].as_array().is_none_or(Vec::is_empty) && number(load, "requests") > 0, "{load}");
+    }
+}
+
+/// The comparison under way, and what it says on stderr.
+struct UnderWay {
+    comparison: Child,
+    folder: TempDir,
+}
+
+impl UnderWay {
+    fn start(words: &[&str]) -> UnderWay {
+        let folder = tempfile::tempdir().unwrap();
+        let stderr = fs::File::create(folder.path().join("stderr")).unwrap();
+        let words = [&["--slice", "20ms"], words].concat();
+        let comparison = command(&folder, &words).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        UnderWay { comparison, folder }
+    }
+
+    fn stderr(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stderr")).unwrap()
+    }
+
+    /// Waits for what `find` looks for.
+    fn wait_for<T>(&mut self, what: &str, mut find: impl FnMut(&mut UnderWay) -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = find(self) {
+                return found;
+            }
+            assert!(start.elapsed() < PATIENCE, "no {what}: {:?} {}", self.comparison.kill(), self.stderr());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The server with these words, and its generator, once both are there.
+    fn lane(&self, server: &str) -> Option<(u32, u32)> {
+        let children = children(self.comparison.id());
+        let generator = |server: &u32| {
+            let pid = format!(" --server-pid {server} ");
+            children.iter().find(|(_, words)| words.contains(" load ") && words.contains(&pid)).map(|(pid, _)| *pid)
+        };
+        let servers = children.iter().filter(|(_, words)| words.contains(&format!(" serve {server} --echo ")));
+        servers.map(|(pid, _)| *pid).find_map(|server| Some((server, generator(&server)?)))
+    }
+
+    fn ended(&mut self) -> Option<i32> {
+        self.wait_for("end of the comparison", |it| it.comparison.try_wait().unwrap()).code()
+    }
+}
+
+/// The processes that this one has started, and their command lines.
+fn children(parent: u32) -> Vec<(u32, String)> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+    let of_parent = pids.filter(|pid| status(*pid).is_some_and(|(_, other)| other == parent));
+    of_parent
+        .map(|pid| (pid, fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()))
+        .map(|(pid, words)| (pid, String::from_utf8_lossy(&words).replace('\0', " ")))
+        .collect()
+}
+
+/// The state of a process, and who started it.
+fn status(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut words = stat.rsplit(") ").next()?.split(' ');
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}
+
+fn signal(name: &str, pid: u32) {
+    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success(), "{name} {pid}");
+}
+
+#[test]
+fn an_interrupt_within_a_round_keeps_those_before_it_and_leaves_no_server_stopped() {
+    let words = ["threads", "restless=epoll --spin 10s", "-c", "2", "--rounds", "500", "--blocks", "10"];
+    let mut it = UnderWay::start(&words);
+    it.wait_for("first round", |it| it.stderr().contains("\nround 1/500").then_some(()));
+    // It is not its turn: the other one has the load.
+    it.wait_for("stopped server", |it| {
+        it.lane("epoll --spin 10s").filter(|(server, _)| status(*server).is_some_and(|(state, _)| state == 'T'))
+    });
+    let started = children(it.comparison.id());
+    signal("-INT", it.comparison.id());
+    assert_eq!(it.ended(), Some(130), "{}", it.stderr());
+    assert_eq!(started.len(), 4, "{started:?}");
+    let left: Vec<_> = started.iter().filter(|(pid, _)| Path::new(&format!("/proc/{pid}")).exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let report = saved(&it.folder);
+    assert_eq!(report["stopped"], "interrupted");
+    for contestant in contestants(&report) {
+        let trials = contestant["trials"].as_array().unwrap();
+        assert!(!trials.is_empty() && trials.len() < 500);
+        (0..trials.len()).for_each(|round| assert_eq!(slices(contestant, round).len(), 10));
+    }
+}
+
+#[test]
+fn a_generator_that_is_killed_costs_its_contestant_the_round_and_nobody_else() {
+    let words = ["epoll", "threads", "restless=epoll --spin 10s", "-c", "2", "--rounds", "2", "--blocks", "20"];
+    for victim in ["threads", "epoll --spin 10s"] {
+        let mut it = UnderWay::start(&words);
+        let (server, generator) = it.wait_for("generator", |it| it.lane(victim));
+        thread::sleep(Duration::from_millis(300));
+        signal("-KILL", generator);
+        assert_eq!(it.ended(), Some(0), "{}", it.stderr());
+        assert!(!Path::new(&format!("/proc/{server}")).exists());
+        let report = saved(&it.folder);
+        for contestant in contestants(&report) {
+            let is_victim = contestant["words"] == victim;
+            let first = &contestant["trials"][0];
+            assert_eq!(first["load"].is_null(), is_victim, "{contestant}");
+            if is_victim {
+                assert_eq!(first["failed_reason"]["code"], "generator-failed", "{first}");
+            } else {
+                assert_eq!(slices(contestant, 0).len(), 20);
+            }
+            assert_eq!(slices(contestant, 1).len(), 20);
+        }
     }
 }
 

@@ -149,7 +149,7 @@ mod tests {
     fn colours_are_only_there_where_they_are_asked_for() {
         let line = vec![Span::new("a", Look::Good), "  ".to_owned().into()];
         let style = |colour| TextStyle { colour, ..TextStyle::default() };
-        assert_eq!(style(false).paint(&[line.clone()]), "a\n");
+        assert_eq!(style(false).paint(std::slice::from_ref(&line)), "a\n");
         assert_eq!(style(true).paint(&[line, vec![Span::new("", Look::Bad)]]), "\u{1b}[32ma\u{1b}[0m\n\n");
     }
 

@@ -37,7 +37,8 @@ fn check_one(plan: &Plan, contestant: &Contestant, cancel: Cancel) -> Result<Opt
 /// Runs the trials of the contestants that can run, until every cell has had enough or an interrupt.
 pub fn run(plan: &Plan, able: &[usize], cancel: Cancel, observer: &mut dyn Observer) -> Stopped {
     let clock = Clock::start();
-    let cells = plan.workloads.len();
+    // Rounds of nobody are none.
+    let cells = if able.is_empty() { 0 } else { plan.workloads.len() };
     let mut all = Stopped::Rounds;
     for cell in 0..cells {
         // A cell that needs less leaves the rest of its time to those after it.

@@ -88,6 +88,9 @@ impl Round<'_> {
         self.stop_the_restless()?;
         self.warm_up(cell, round)?;
         for number in 0..self.how.blocks {
+            if self.lanes.is_empty() {
+                break;
+            }
             observer.block(cell, round, number, self.how);
             if let Some(Ok(slice)) = self.floor.map(|floor| floor.slice(FLOOR_SLICE)) {
                 observer.floor(cell, FloorSliceRecord { round, ..slice });
