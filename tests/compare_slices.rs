@@ -56,7 +56,8 @@ fn contestants(report: &Value) -> &Vec<Value> {
 }
 
 fn slices(contestant: &Value, round: usize) -> &Vec<Value> {
-    contestant["trials"][round]["load"]["slices"].as_array().unwrap()
+    let trial = &contestant["trials"][round];
+    trial["load"]["slices"].as_array().unwrap_or_else(|| panic!("{}: {}", contestant["name"], trial["failed"]))
 }
 
 fn number(record: &Value, name: &str) -> u64 {

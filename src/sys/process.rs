@@ -134,6 +134,11 @@ pub fn until_stopped(pid: u32, at_most: Nanos) -> bool {
     }
 }
 
+/// Whether a thread of a process or its descendants runs now, or would if it had a core.
+pub fn wants_core(pid: u32) -> bool {
+    process_tree_threads(pid).into_iter().any(|(pid, thread)| state(pid, thread) == Some(b'R'))
+}
+
 /// At least one thread of the tree is there and stopped, and none can run.
 fn is_stopped(pid: u32) -> bool {
     let threads = process_tree_threads(pid).into_iter();
@@ -226,6 +231,7 @@ mod tests {
         let pid = contained.child.id();
         stop_group(pid).unwrap();
         assert!(until_stopped(pid, SOON));
+        assert!(!wants_core(pid));
         let known = processes(pid);
         assert_eq!(known.len(), 2);
         let before = process_tree_cpu(&known).unwrap();
@@ -236,7 +242,7 @@ mod tests {
         while cpu(pid) == stopped_at && begun.elapsed() < SOON.duration() {
             thread::sleep(LOOK_EVERY);
         }
-        assert!(cpu(pid) > stopped_at);
+        assert!(cpu(pid) > stopped_at && wants_core(pid));
     }
 
     #[test]

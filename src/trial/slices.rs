@@ -10,15 +10,19 @@ use super::generator::{Generator, Target};
 use super::observer::{Observer, TrialSlot};
 use super::server::Server;
 use super::{Cancel, Plan};
+use crate::clock::Clock;
 use crate::record::slice_command::SliceCommand;
 use crate::record::{FloorSliceRecord, Reason, SlicesRecord, TrialRecord, Workload};
 use crate::stats::{Random, derive_seed};
 use crate::sys::accounting::{ProcessTreeCpu, process_tree_cpu, processes};
+use crate::sys::process;
 use crate::units::Nanos;
 use std::thread;
 
 /// For so long servers without a request under way are watched, once all are there.
 const WATCH: Nanos = Nanos::from_millis(30);
+/// … and so many times as long where one still waits for a core that others have.
+const MAX_WATCHES: u32 = 10;
 /// A server that uses more than this share of a core meanwhile is not quiet. A timer every few milliseconds is.
 const QUIET: f64 = 0.02;
 /// How long the floor is measured in each block: it has no turns to wait for.
@@ -200,17 +204,33 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// The share of a core that each server uses while nobody asks anything of it.
+    /// The share of a core that each server uses while nobody asks anything of it. One that would run and gets no core is
+    /// waited for: what it would use shows later.
     fn idle_shares(&self) -> Vec<f64> {
-        let read = || self.lanes.iter().map(|lane| cpu_of(&lane.server)).collect::<Vec<_>>();
-        let before = read();
-        thread::sleep(WATCH.duration());
-        let share = |(now, before): (Option<ProcessTreeCpu>, Option<ProcessTreeCpu>)| {
-            let used = now.zip(before).map(|(now, before)| now.since(&before).cpu.total);
-            used.map_or(0.0, |used| used.as_secs_f64() / WATCH.as_secs_f64())
-        };
-        read().into_iter().zip(before).map(share).collect()
+        let (clock, before) = (Clock::start(), self.cpu_of_all());
+        let mut shares = Vec::new();
+        for _ in 0..MAX_WATCHES {
+            thread::sleep(WATCH.duration());
+            shares = shares_of_core(&before, &self.cpu_of_all(), clock.now());
+            let mut watched = self.lanes.iter().zip(&shares);
+            if !watched.any(|(lane, share)| *share <= QUIET && process::wants_core(lane.server.pid())) {
+                break;
+            }
+        }
+        shares
     }
+
+    fn cpu_of_all(&self) -> Vec<Option<ProcessTreeCpu>> {
+        self.lanes.iter().map(|lane| cpu_of(&lane.server)).collect()
+    }
+}
+
+/// What each server used in this time; of one that cannot be asked nothing.
+fn shares_of_core(before: &[Option<ProcessTreeCpu>], after: &[Option<ProcessTreeCpu>], within: Nanos) -> Vec<f64> {
+    let used = |before: &ProcessTreeCpu, after: &ProcessTreeCpu| after.since(before).cpu.total;
+    let share = |used: Nanos| used.as_secs_f64() / within.as_secs_f64();
+    let both = before.iter().zip(after).map(|(before, after)| before.as_ref().zip(after.as_ref()));
+    both.map(|both| both.map_or(0.0, |(before, after)| share(used(before, after)))).collect()
 }
 
 fn cpu_of(server: &Server) -> Option<ProcessTreeCpu> {
