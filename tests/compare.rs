@@ -300,6 +300,7 @@ fn a_contestant_against_itself_tells_how_often_it_was_found_different() {
     for (words, part) in [
         (&["compare", "--aa", "uring", "epoll"][..], "name one"),
         (&["compare", "--aa", "-c", "1,2"], "one workload"),
+        (&["compare", "--aa", "--rounds", "5"], "--aa needs 6 rounds at least"),
         (&["compare", "--aa=0"], "0 is not in"),
     ] {
         let out = scene.run(words);

@@ -171,7 +171,8 @@ fn what_is_wrong_with_a_scenario_is_said_with_its_name() {
     fs::write(folder.path().join("bad.toml"), "max_time = '5s'").unwrap();
     for (words, part) in [
         (&["--scenario", "bad.toml"][..], "ringmark compare: scenario bad.toml: unknown key 'max_time'; there are: "),
-        (&["--scenario", "none.toml"], "scenario none.toml: No such file"),
+        (&["--scenario", "none.toml"], "scenario none.toml: cannot open it; name a TOML file such as those in bench/"),
+        (&["--scenario", "."], "scenario .: it is a folder; name a TOML file in it"),
         (&["--scenario", "a.toml", "--variant", "big"], "no variant 'big'; there are: small"),
         (&["--scenario", "a.toml", "--size", "x"], "'--size <BYTES>'"),
         (&["--scenario", "a.toml", "--aa"], "cannot be used with"),

@@ -181,7 +181,7 @@ const AFTER_HELP: &str = "\
 Durations take ns, us, ms, s, m, h (250us, 1.5s); sizes take k, M (16k, 1M = powers of 1024).
 
 Exit codes: 0 measured; 1 nothing could be measured; 2 bad options; 4 more false alarms than --aa allows; \
-5 a contestant is broken: it does not start, ends under load or answers wrong; 99 a --fail-if holds; 130 interrupted (what was measured is kept).
+5 a contestant is broken: it does not start, ends under load or answers wrong; 99 a --fail-if holds and no contestant is broken; 130 interrupted (what was measured is kept).
 
 Examples:
   ringmark compare                                            every engine, 64 connections, 64 bytes

@@ -20,6 +20,8 @@ pub struct PairedRatio {
     pub interval: Interval,
     /// Pairs that it is computed from.
     pub pairs: usize,
+    /// What [`p_value`](PairedRatio::p_value) is at least: from 0, where nothing is known against smaller ones, to 1.
+    pub least_p_value: f64,
 }
 
 impl PairedRatio {
@@ -30,7 +32,8 @@ impl PairedRatio {
 
     /// How likely a ratio so far from 1 is, on either side, where there is no difference. At most 5 % where the interval
     /// leaves 1 out, else more: the interval is that of Student's t of n − 1 degrees of freedom stretched by what was drawn,
-    /// and the t at which it would end at 1 gives this. `None` for fewer than [`MIN_PAIRS`].
+    /// and the t at which it would end at 1 gives this, but no less than [`least_p_value`](PairedRatio::least_p_value). `None`
+    /// for fewer than [`MIN_PAIRS`].
     pub fn p_value(&self) -> Option<f64> {
         let degrees = self.pairs.checked_sub(1).filter(|_| self.pairs >= MIN_PAIRS)?;
         let bound = if self.median > 1.0 { self.interval.low } else { self.interval.high };
@@ -39,7 +42,8 @@ impl PairedRatio {
         let beyond = student_beyond(t, degrees);
         // The points of t are known to 0.1 %; on the bound itself the interval decides.
         let is_left_out = self.interval.low > 1.0 || self.interval.high < 1.0;
-        beyond.is_finite().then(|| if is_left_out { beyond.min(0.05) } else { beyond })
+        let p_value = if is_left_out { beyond.min(0.05) } else { beyond };
+        beyond.is_finite().then_some(p_value.max(self.least_p_value))
     }
 }
 
@@ -53,7 +57,7 @@ pub fn relative_half_width(middle: f64, interval: Interval) -> f64 {
 pub fn paired_ratio(ratios: &[f64], resamples: usize, seed: u64) -> Option<PairedRatio> {
     let ratios: Vec<f64> = ratios.iter().copied().filter(|ratio| ratio.is_finite()).collect();
     let interval = resampled_interval(&ratios, resamples, median_in_place, seed)?;
-    Some(PairedRatio { median: median(&ratios)?, interval, pairs: ratios.len() })
+    Some(PairedRatio { median: median(&ratios)?, interval, pairs: ratios.len(), least_p_value: 0.0 })
 }
 
 #[cfg(test)]
@@ -141,7 +145,10 @@ mod tests {
 
     #[test]
     fn what_is_unlikely_by_chance_has_a_small_p_value() {
-        let of = |pairs, median, low, high| PairedRatio { median, interval: Interval { low, high }, pairs }.p_value();
+        let least = |pairs, median, low, high, least_p_value| {
+            PairedRatio { median, interval: Interval { low, high }, pairs, least_p_value }.p_value()
+        };
+        let of = |pairs, median, low, high| least(pairs, median, low, high, 0.0);
         assert_eq!(of(MIN_PAIRS - 1, 1.5, 1.4, 1.6), None);
         assert!((of(12, 1.02, 1.0, 1.05).unwrap() - 0.05).abs() < 1e-4, "the bound is at 1");
         // Twice the t of the interval, 4.40 of 11 degrees of freedom: 0.0011.
@@ -149,6 +156,7 @@ mod tests {
         assert!((twice - 0.0011).abs() < 1e-4, "{twice}");
         assert_eq!((of(12, 1.0, 0.9, 1.1), of(12, 1.1, 1.1, 1.1)), (Some(1.0), Some(0.0)));
         assert!(of(12, 0.9, 0.7, 1.2).unwrap() > 0.3);
+        assert_eq!(least(MIN_PAIRS, 1.1, 1.1, 1.1, 0.03), Some(0.03));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::record::{
 };
 use crate::report::json;
 use crate::report::pairing::{self, Figure};
-use crate::stats::derive_seed;
+use crate::stats::{MIN_PAIRS, derive_seed};
 use crate::trial::{self, Cancel, Observer, Plan, TrialSlot};
 use crate::units::Nanos;
 use anyhow::{Context, Result, bail};
@@ -54,6 +54,9 @@ pub fn settings(args: &CompareArgs) -> Result<Settings> {
     })?;
     if settings.plan.workloads.len() > 1 {
         bail!("--aa runs one workload; give one number of --connections and one --size");
+    }
+    if settings.plan.rounds.min < MIN_PAIRS as u64 {
+        bail!("--aa needs {MIN_PAIRS} rounds at least: fewer show nothing; raise --rounds");
     }
     Ok(settings)
 }

@@ -22,6 +22,8 @@ const COMMAND: &str = "compare";
 const COMMAND_AT: usize = 1;
 /// No comparison of more would end.
 const MAX_CELLS: usize = 1000;
+/// Scenarios to start from, in this program's repository.
+const EXAMPLES: &str = "bench/scenarios";
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Options that are no keys: some have no place in a scenario, some are values of [`TRANSPORT`].
 const ELSEWHERE: [&str; 5] = ["scenario", "variant", "aa", "udp", "unix"];
@@ -70,9 +72,15 @@ pub fn expand(words: &[OsString]) -> Result<Option<Vec<Vec<OsString>>>> {
 
 fn read(file: &Path) -> Result<String> {
     let mut text = String::new();
-    File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    open(file)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     ensure!(text.len() as u64 <= MAX_FILE_BYTES, "it is larger than a scenario may be ({MAX_FILE_BYTES} bytes)");
     Ok(text)
+}
+
+/// Opens a file, of which an error says what to name instead.
+fn open(file: &Path) -> Result<File> {
+    ensure!(!file.is_dir(), "it is a folder; name a TOML file in it, such as those in {EXAMPLES}");
+    File::open(file).with_context(|| format!("cannot open it; name a TOML file such as those in {EXAMPLES}"))
 }
 
 /// The command as it is typed, for its options.

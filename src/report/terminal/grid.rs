@@ -5,11 +5,11 @@ use super::super::figures::{CellFigures, Figures, Standing};
 use super::super::percent::{Percent, bound_sign, is_shown};
 use super::super::text_style::{Line, Look, Span, TextStyle};
 use super::table::look;
-use crate::record::{CellRecord, GeneratorSettings, Shape, Verdict};
+use crate::record::{CellRecord, CompareReport, GeneratorSettings, Shape, Verdict};
 use crate::units::Bytes;
 
 /// A grid for each contestant but the baseline, and what its signs mean.
-pub fn grids(cells: &[CellFigures], style: &TextStyle) -> Vec<Vec<Line>> {
+pub fn grids(report: &CompareReport, cells: &[CellFigures], style: &TextStyle) -> Vec<Vec<Line>> {
     let mut names: Vec<&str> = Vec::new();
     for one in cells.iter().flat_map(|cell| &cell.all).filter(|one| one.name != cells[0].baseline) {
         if !names.contains(&one.name.as_str()) {
@@ -17,7 +17,7 @@ pub fn grids(cells: &[CellFigures], style: &TextStyle) -> Vec<Vec<Line>> {
         }
     }
     let grids = names.into_iter().flat_map(|name| kinds(cells).into_iter().map(move |kind| (name, kind)));
-    let mut all: Vec<Vec<Line>> = grids.map(|(name, kind)| grid(cells, name, &kind, style)).collect();
+    let mut all: Vec<Vec<Line>> = grids.map(|(name, kind)| grid(report, cells, name, &kind, style)).collect();
     if !all.is_empty() {
         all.push(vec![vec![Span::new(LEGEND, Look::Faint)]]);
     }
@@ -51,11 +51,11 @@ fn kinds(cells: &[CellFigures]) -> Vec<Kind> {
     kinds
 }
 
-fn grid(cells: &[CellFigures], name: &str, kind: &Kind, style: &TextStyle) -> Vec<Line> {
+fn grid(report: &CompareReport, cells: &[CellFigures], name: &str, kind: &Kind, style: &TextStyle) -> Vec<Line> {
     let cells: Vec<&CellFigures> = cells.iter().filter(|cell| Kind::of(cell.cell) == *kind).collect();
     let connections = each(&cells, |shape| shape.connections);
     let sizes = each(&cells, size);
-    let mut grid = vec![vec![Span::new(title(&cells, name, kind), Look::Strong)]];
+    let mut grid = vec![vec![Span::new(title(report, &cells, name, kind), Look::Strong)]];
     let first =
         Column::new(["conns", ""], Align::Right, 0, connections.iter().map(|count| count.to_string().into()).collect());
     let columns: Vec<Column> = sizes.iter().map(|size| column(&cells, name, &connections, size)).collect();
@@ -65,16 +65,17 @@ fn grid(cells: &[CellFigures], name: &str, kind: &Kind, style: &TextStyle) -> Ve
     grid
 }
 
-fn title(cells: &[&CellFigures], name: &str, kind: &Kind) -> String {
+fn title(report: &CompareReport, cells: &[&CellFigures], name: &str, kind: &Kind) -> String {
     let Some(first) = cells.first() else { return name.to_owned() };
     let of = if first.paced { "p99 response time" } else { "requests/s" };
     let depth = if kind.depth > 1 && !first.paced { format!(", {} in flight each", kind.depth) } else { String::new() };
     let connecting = if kind.connect_per_request { ", a new connection for each request" } else { "" };
-    let load = kind.load.as_ref().map(traffic).unwrap_or_default();
+    let is_shared = report.cells.iter().all(|cell| cell.load.is_none());
+    let load = if is_shared { String::new() } else { traffic(first.cell.load(&report.context.load)) };
     format!("{name} vs {}, {of} in %{load}{depth}{connecting}", first.baseline)
 }
 
-/// Of cells that do not share it.
+/// Of cells that do not all have the same.
 fn traffic(load: &GeneratorSettings) -> String {
     let rate = load.rate_per_s.map(|rate| format!(" at {rate} requests/s")).unwrap_or_default();
     format!(", {}{rate}", load.protocol.to_ascii_uppercase())
@@ -127,7 +128,7 @@ mod tests {
     use super::super::super::derive::tests::{contestant, report, steady};
     use super::super::super::percent::tests::judged;
     use super::*;
-    use crate::record::{Bound, CompareReport, JudgedRatioRecord, Reason};
+    use crate::record::{Bound, JudgedRatioRecord, Reason};
 
     fn cell(connections: u64, size: u64, speed: Option<JudgedRatioRecord>) -> CellRecord {
         let all = report(vec![contestant("epoll", steady(1e5)), contestant("uring", steady(1e5))]);
@@ -155,7 +156,7 @@ mod tests {
     fn drawn(report: &CompareReport, width: usize) -> String {
         let cells: Vec<CellFigures> = report.cells.iter().map(|cell| CellFigures::of(report, cell)).collect();
         let style = TextStyle { width, ..TextStyle::default() };
-        grids(&cells, &style).iter().map(|grid| style.paint(grid)).collect()
+        grids(report, &cells, &style).iter().map(|grid| style.paint(grid)).collect()
     }
 
     #[test]
@@ -168,6 +169,16 @@ mod tests {
              {LEGEND}\n"
         );
         assert_eq!(drawn(&matrix(), 80), expected);
+    }
+
+    #[test]
+    fn where_cells_differ_in_their_transport_each_grid_names_its_own() {
+        let mut report = matrix();
+        report.context.load.protocol = "tcp".into();
+        let load = GeneratorSettings { protocol: "unix".into(), ..report.context.load.clone() };
+        report.cells[3].load = Some(load);
+        let text = drawn(&report, 80);
+        assert!(text.contains("requests/s in %, TCP\n") && text.contains("requests/s in %, UNIX\n"), "{text}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn render(report: &CompareReport, style: &TextStyle) -> String {
         cells.iter().for_each(|cell| blocks.extend(cell_blocks(report, cell, style)));
     }
     if cells.len() > 1 {
-        blocks.extend(grid::grids(&cells, style));
+        blocks.extend(grid::grids(report, &cells, style));
     }
     blocks.push(notes(report, &cells, style));
     blocks.push(
