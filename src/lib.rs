@@ -19,7 +19,7 @@
 //! | [`record`] | what is stored and its codecs: results, the workload they are of, the reasons why figures do not count; load, trial and diag write it, report reads it | stats, units |
 //! | [`report`] | reading results: figures (`derive.rs`), verdicts (`judgement.rs`), one file per kind of result and one per format, with `result.rs` between them | record, stats, units |
 //! | [`load`] | the generator: pacer, pipelines of requests, connections and datagram sockets, recorder, validity, its two engines | protocol, record, stats, sys, clock, units |
-//! | [`trial`] | one trial = one server process + one generator process; rounds, order, stop | units, clock, sys, stats, record |
+//! | [`trial`] | rounds of servers, each with a generator process of its own: all alive and loaded by turns in blocks of slices, or in trials one after the other; order, stop | units, clock, sys, stats, record |
 //! | [`diag`] | diagnostics on raw sockets: ping, trace, and sniff with the latency of a server off the wire; parsers and state machines without I/O, and thin loops that send and receive | sys, clock, units, stats, record |
 //! | [`cli`] | clap structs, one file per command: what was typed turned into validated settings | all |
 //!
@@ -35,6 +35,9 @@
 //!   engine; drain in [`server`]. The client's (create, connect, send, receive): `load/*/engine/`.
 //! - **A request is timed** in `load/pipeline.rs` (when it was meant to be sent and when it was), and recorded by
 //!   `load/recorder.rs` when its answer is complete.
+//! - **A slice** (a comparison's 50 ms with one contestant): `trial/slices.rs` says whose turn it is, by line to the
+//!   generator ([`record::slice_command`]); there `load/slices.rs` begins and ends it with nothing under way and reads the
+//!   clocks at both ends, and the threads wait at `load/slice_gate.rs` until the next.
 //! - **A verdict is made** in `report/judgement.rs`, from ratios that `report/pairing.rs` takes block by block and
 //!   `stats/rounds.rs` (of trials `stats/paired.rs`) makes an interval of; whether a trial counts in `load/validity.rs`,
 //!   whether a contestant is broken in `report/broken.rs`.

@@ -98,7 +98,7 @@ pub struct CompareArgs {
     /// difference shows finds one where there is none.
     #[arg(long, value_name = "SHARE", value_parser = some_share)]
     precision: Option<Fraction>,
-    /// Rounds at most, where --precision is not reached before [default: 50, or --rounds if that is more]
+    /// Rounds at most, where --precision is not reached before [default: 80, or --rounds if that is more]
     #[arg(long, value_name = "N", requires = "precision", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     max_rounds: Option<u64>,
     /// Begin no further round after this time, shared evenly by the cells
@@ -107,8 +107,8 @@ pub struct CompareArgs {
     /// Compare one contestant (epoll unless named) with itself N times, and report how often a difference is claimed
     ///
     /// There is none, so each is a false alarm, in throughput and in server CPU per request; 1 in 20 of each is what a 95 %
-    /// interval allows. More end with exit code 4. With
-    /// the short trials that are its default, 100 comparisons take about 8 minutes.
+    /// interval allows. More end with exit code 4. With the short slices that are its default, 100 comparisons take about
+    /// 8 minutes.
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = aa::DEFAULT_COMPARISONS,
         value_parser = clap::value_parser!(u64).range(1..=100_000), conflicts_with_all = ["baseline", "precision", "max_time", "export", "fail_if", "scenario"])]
     aa: Option<u64>,

@@ -15,6 +15,7 @@ use crate::units::Nanos;
 #[derive(Debug)]
 pub struct Context<'a> {
     pub shared: &'a Shared,
+    in_slices: bool,
     pub tick: Tick,
     pub recorder: Recorder,
     dispatcher: Dispatcher,
@@ -39,6 +40,7 @@ impl<'a> Context<'a> {
         let ThreadPlan { connections, admit_at_once: at_once, .. } = *plan;
         Context {
             shared,
+            in_slices: shared.gate().is_some(),
             tick: Tick::NONE,
             recorder: Recorder::new(shared, series),
             dispatcher: Dispatcher::new(plan.pacer, plan.active),
@@ -79,8 +81,15 @@ impl<'a> Context<'a> {
     pub fn answered(&mut self, times: SendTimes) {
         let SendTimes { intended, sent } = times;
         let sample = Sample { intended, sent, done: self.tick.done };
-        self.recorder.answered(sample, self.tick.counting, self.shared);
+        self.recorder.answered(sample, self.counts(intended), self.shared);
         self.recorder.in_slice(self.tick.done, self.tick.phase == Phase::Run && !self.tick.counting);
+    }
+
+    /// Whether what was meant to be sent then counts. A slice waits for all its answers, so that of each request counts,
+    /// however long it took; else a slice would know no time that is longer than itself.
+    #[inline]
+    fn counts(&self, intended: Nanos) -> bool {
+        if self.in_slices { self.shared.counting(intended) } else { self.tick.counting }
     }
 
     /// Something came without a request: it is recorded in the first of the protocol's own series.
@@ -141,7 +150,8 @@ impl<'a> Context<'a> {
     #[inline]
     pub fn note_due(&mut self, now: Nanos) {
         while let Some(late) = self.dispatcher.poll_due(now) {
-            self.recorder.timer_error(late, self.tick.counting);
+            let counts = self.counts(now.since(late));
+            self.recorder.timer_error(late, counts);
         }
     }
 

@@ -10,7 +10,6 @@
 
 use super::pacer::{Pacer, Plan, Schedule};
 use super::shared::{Phase, Shared};
-use crate::stats::derive_seed;
 use crate::units::Nanos;
 use std::collections::VecDeque;
 
@@ -113,9 +112,13 @@ impl Dispatcher {
             self.end_schedule();
         }
         let (Pacer::Open(plan), true) = (self.pacer, self.running) else { return };
-        let seed = derive_seed(plan.seed, self.ended);
-        let plan = if self.ended > 0 { Plan { seed, ..plan } } else { plan };
-        let backlog = self.backlog.get_or_insert_with(|| Backlog::new(plan, shared.start()));
+        let backlog = self.backlog.get_or_insert_with(|| match shared.gate() {
+            Some(_) => {
+                let (plan, later) = plan.of_slice(self.ended);
+                Backlog::new(plan, shared.start() + later)
+            }
+            None => Backlog::new(plan, shared.start()),
+        });
         let first = shared.first();
         if first < Nanos(u64::MAX) {
             backlog.open_window(first);

@@ -49,7 +49,7 @@ pub trait Pool<E: Engine>: Sized {
     fn next_deadline(&self) -> Option<Nanos>;
 
     /// Whether nothing is under way: no request without its answer, no connection that is being made or closed.
-    fn is_quiet(&self) -> bool;
+    fn is_quiet(&mut self, context: &mut Context<'_>) -> bool;
 
     /// Whether nothing more is to be waited for, at the run's end.
     fn is_drained(&self, context: &Context<'_>) -> bool;
@@ -126,8 +126,8 @@ impl<'a, P: Pool<E>, E: Engine> Driver<'a, P, E> {
 
     /// Whether the next slice is all that is to be waited for.
     #[inline]
-    pub fn is_resting(&self) -> bool {
-        self.context.tick.phase == Phase::Rest && self.pool.is_quiet()
+    pub fn is_resting(&mut self) -> bool {
+        self.context.tick.phase == Phase::Rest && self.pool.is_quiet(&mut self.context)
     }
 
     /// Waits for the next slice, the live figures being up to date.

@@ -110,6 +110,23 @@ pub struct Plan {
     pub seed: u64,
 }
 
+impl Plan {
+    /// That of a slice by its number, and by how much later its schedule begins than the slice. Chance decides, and the
+    /// same for all threads: else the requests of every slice were due at the same places in it.
+    pub fn of_slice(self, number: u64) -> (Plan, Nanos) {
+        let plan = Plan { seed: derive_seed(self.seed, number), ..self };
+        let together = match self.pace.arrival {
+            Arrival::Constant => 1,
+            Arrival::Burst(size) => size,
+            // It has no place of its own, or is none of a slice.
+            Arrival::Poisson | Arrival::Ramp { .. } => 0,
+        };
+        let share = Random::new(derive_seed(plan.seed, u64::MAX)).bits() as f64 / 2f64.powi(64);
+        let gap = SECOND / self.pace.rate.per_second() as f64;
+        (plan, Nanos((together as f64 * gap * share) as u64))
+    }
+}
+
 /// A plan under way: the instants at which requests are meant to be sent, one after the other.
 #[derive(Clone, Debug)]
 pub struct Schedule {

@@ -74,6 +74,8 @@ pub struct Recorder {
     /// All answers, counted or not.
     answers: u64,
     settled: SettledPart,
+    /// Requests of a schedule that were due and count, whether or not they could be sent.
+    due: u64,
     gauge: Gauge,
     /// Requests and errors that the live line already knows.
     published: (u64, u64),
@@ -90,6 +92,7 @@ impl Recorder {
             errors: [0; ErrorKind::ALL.len()],
             answers: 0,
             settled: SettledPart::default(),
+            due: 0,
             gauge: shared.gauge(),
             published: (0, 0),
         }
@@ -130,6 +133,7 @@ impl Recorder {
     #[inline]
     pub fn timer_error(&mut self, late: Nanos, counting: bool) {
         if counting {
+            self.due += 1;
             self.histograms.record_timer_error(late);
         }
     }
@@ -169,6 +173,11 @@ impl Recorder {
     #[cfg(test)]
     pub fn requests(&self) -> u64 {
         self.requests
+    }
+
+    /// Requests of a schedule that were due and count.
+    pub fn due(&self) -> u64 {
+        self.due
     }
 
     /// When the latest sample was done.

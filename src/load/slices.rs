@@ -51,12 +51,25 @@ struct Slices<'a, 'b> {
     counted: Nanos,
     /// Requests recorded so far.
     recorded: u64,
+    /// The end of the last slice, and what the server used from then on to the one after it.
+    quiet_since: Option<CpuSample>,
+    idle: CpuUse,
 }
 
 impl<'a, 'b> Slices<'a, 'b> {
     /// To be called when all connections are admitted.
     fn new(coordinator: &'a Coordinator<'b>, outcome: Outcome) -> Slices<'a, 'b> {
-        Slices { coordinator, cpu: None, stops_server: false, outcome, used: None, counted: Nanos::ZERO, recorded: 0 }
+        Slices {
+            coordinator,
+            cpu: None,
+            stops_server: false,
+            outcome,
+            used: None,
+            counted: Nanos::ZERO,
+            recorded: 0,
+            quiet_since: None,
+            idle: CpuUse::default(),
+        }
     }
 
     /// Does what it is told until the end, or until the run is stopped.
@@ -90,7 +103,20 @@ impl<'a, 'b> Slices<'a, 'b> {
             }
             SliceCommand::End => {}
         }
-        SliceDone { answers: self.answers() - answers, took_ns: self.coordinator.clock.now().since(begin).0 }
+        let idle = std::mem::take(&mut self.idle);
+        SliceDone {
+            answers: self.answers() - answers,
+            took_ns: self.coordinator.clock.now().since(begin).0,
+            idle_cpu_ns: idle.server.map_or(0, |server| server.cpu.total.0),
+            idle_ns: idle.span.0,
+            errors: self.errors(),
+        }
+    }
+
+    /// Those that are not allowed.
+    fn errors(&self) -> u64 {
+        let Coordinator { shared, config, .. } = self.coordinator;
+        if config.allowed_errors.is_some() { 0 } else { shared.published().1 }
     }
 
     fn slice(&mut self, how: SlicesRecord) {
@@ -98,10 +124,13 @@ impl<'a, 'b> Slices<'a, 'b> {
         self.continue_server();
         let answers = self.answers();
         let before = self.sample();
+        self.idle = self.quiet_since.take().map(|end| before.since(&end)).unwrap_or_default();
         let start = self.coordinator.clock.now();
         let settled = self.load(start, start + settle, start + whole);
         self.stop_server();
-        let used = self.sample().since(&before);
+        let end = self.sample();
+        let used = end.since(&before);
+        self.quiet_since = Some(end);
         let (requests, counted) = self.counted(settled, whole.since(settle));
         self.outcome.slices.push(SliceRecord {
             requests,
@@ -114,8 +143,8 @@ impl<'a, 'b> Slices<'a, 'b> {
         self.used = Some(self.used.map_or(used, |before| before.with(used)));
     }
 
-    /// Requests that count, and for how long they were counted: of a closed loop from wave to wave, of a schedule what was
-    /// answered while the rest of its slice lasted.
+    /// Requests that count, and for how long they were counted: of a closed loop from wave to wave, of a schedule those that
+    /// were due in the rest of the slice.
     fn counted(&mut self, settled: Settled, window: Nanos) -> (u64, Nanos) {
         let recorded = self.coordinator.shared.published().0;
         let requests = recorded - std::mem::replace(&mut self.recorded, recorded);

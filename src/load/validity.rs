@@ -46,6 +46,11 @@ pub struct Facts {
     pub spin: Nanos,
     /// An open loop's, and the 99th percentiles of the response time and of the generator's own lag.
     pub pace: Option<Pace>,
+    /// Requests that were due in slices: counted, not computed.
+    pub due: Option<u64>,
+    /// Answers that came in slices, counted or not, and the longest of these.
+    pub slice_answers: u64,
+    pub longest_slice: Nanos,
     pub response_p99: Nanos,
     pub lag_p99: Nanos,
     /// How the warm-up ended, and how throughput went within the counted time.
@@ -138,14 +143,22 @@ fn errors_allowed(facts: &Facts) -> bool {
 }
 
 fn empty(facts: &Facts) -> Option<Reason> {
-    (facts.requests == 0).then_some(Reason::NothingAnswered)
+    let too_short = Reason::SlicesTooShort { length_ns: facts.longest_slice.0 };
+    let reason = if facts.slice_answers > 0 { too_short } else { Reason::NothingAnswered };
+    (facts.requests == 0).then_some(reason)
 }
 
 /// The schedule went on; the answers did not follow.
 fn too_slow(facts: &Facts) -> Option<Reason> {
     let pace = facts.pace?;
-    let due = pace.due_within(facts.duration, facts.planned);
-    let least = due * ACHIEVED - pace.chance(due);
+    let (due, chance) = match facts.due {
+        Some(due) => (due as f64, 0.0),
+        None => {
+            let due = pace.due_within(facts.duration, facts.planned);
+            (due, pace.chance(due))
+        }
+    };
+    let least = due * ACHIEVED - chance;
     ((facts.requests as f64) < least).then_some(Reason::RateNotReached { answered: facts.requests, due })
 }
 

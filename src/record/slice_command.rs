@@ -22,6 +22,12 @@ pub struct SliceDone {
     /// Requests answered meanwhile.
     pub answers: u64,
     pub took_ns: u64,
+    /// The server's CPU time from the slice before to this one, in which nothing was asked of it, and how long that was; 0
+    /// where it is not known.
+    pub idle_cpu_ns: u64,
+    pub idle_ns: u64,
+    /// Errors of the run so far that are not allowed: its figures are of no use any more.
+    pub errors: u64,
 }
 
 const DONE: &str = "done";
@@ -57,13 +63,16 @@ impl SliceCommand {
 impl SliceDone {
     /// As it is written.
     pub fn line(self) -> String {
-        format!("{DONE} {} {}", self.answers, self.took_ns)
+        let SliceDone { answers, took_ns, idle_cpu_ns, idle_ns, errors } = self;
+        format!("{DONE} {answers} {took_ns} {idle_cpu_ns} {idle_ns} {errors}")
     }
 
     /// `None` where it is something else.
     pub fn parse(line: &str) -> Option<SliceDone> {
-        let mut figures = line.strip_prefix(DONE)?.split_whitespace().map(|figure| figure.parse().ok());
-        Some(SliceDone { answers: figures.next()??, took_ns: figures.next()?? })
+        let figures = line.strip_prefix(DONE)?.split_whitespace().map(|figure| figure.parse().ok());
+        let figures: Vec<u64> = figures.collect::<Option<_>>()?;
+        let [answers, took_ns, idle_cpu_ns, idle_ns, errors] = figures[..] else { return None };
+        Some(SliceDone { answers, took_ns, idle_cpu_ns, idle_ns, errors })
     }
 }
 
@@ -84,8 +93,8 @@ mod tests {
             assert_eq!(SliceCommand::parse(&format!("{}\n", command.line())), Some(command));
         }
         assert_eq!(["", "slice", "slice x", "END"].map(SliceCommand::parse), [None; 4]);
-        let done = SliceDone { answers: 7, took_ns: 9 };
+        let done = SliceDone { answers: 7, took_ns: 9, idle_cpu_ns: 1, idle_ns: 2, errors: 3 };
         assert_eq!(SliceDone::parse(&done.line()), Some(done));
-        assert_eq!(["", "done", "done 1", "{\"done\": 1}"].map(SliceDone::parse), [None; 4]);
+        assert_eq!(["", "done", "done 1 2 3 4", "{\"done\": 1}"].map(SliceDone::parse), [None; 4]);
     }
 }

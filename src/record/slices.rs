@@ -56,7 +56,7 @@ impl SlicesRecord {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SliceRecord {
     /// Requests that count for the throughput, and the time in which they were answered: of a closed loop from the last
-    /// answer before it had settled to its very last, of an open loop those answered after it had settled and before no
+    /// answer before it had settled to its very last, of an open loop those that were due after it had settled and before no
     /// new one began.
     pub requests: u64,
     pub counted_ns: u64,

@@ -9,7 +9,7 @@ use super::floor::Floor;
 use super::generator::{self, Target};
 use super::observer::{Observer, TrialSlot};
 use super::server::Server;
-use super::slices::{self, Slices};
+use super::slices::{self, RoundOutcome, Slices};
 use super::{Cancel, Contestant, Plan, Rounds};
 use crate::clock::Clock;
 use crate::record::{LoadReport, Reason, Stopped, TrialRecord, Workload};
@@ -121,11 +121,14 @@ fn run_slices(
 ) -> Option<()> {
     let (able, given_up): (Vec<TrialSlot>, Vec<TrialSlot>) =
         slots.iter().partition(|slot| failures[slot.contestant] < MAX_FAILURES_IN_A_ROW);
-    let mut records = slices::run(plan, slices, &able, random, cancel, observer)?;
+    let RoundOutcome { mut records, interrupted } = slices::run(plan, slices, &able, random, cancel, observer);
+    if interrupted && records.is_empty() {
+        return None;
+    }
     records.extend(given_up.into_iter().map(|slot| (slot, not_run(slot))));
     records.sort_by_key(|(slot, _)| slot.position);
     records.into_iter().for_each(|(slot, record)| finished(slot, record, failures, observer));
-    Some(())
+    (!interrupted).then_some(())
 }
 
 fn finished(slot: TrialSlot, record: TrialRecord, failures: &mut [usize], observer: &mut dyn Observer) {
@@ -159,9 +162,12 @@ fn enough(rounds: &Rounds, done: u64, precise: &dyn Fn() -> bool, time_is_over: 
     }
 }
 
-/// An invalid report may be due to chance; one without a single answer is not.
+/// An invalid report may be due to chance; one without a single answer is not, nor is one with answers that are wrong or do
+/// not come, for which every slice would be waited again.
 fn answered(record: &TrialRecord) -> bool {
-    record.load.as_ref().is_some_and(|load| load.requests > 0)
+    let fault =
+        |load: &LoadReport| ["corrupt", "timeout"].iter().any(|kind| load.errors.get(*kind).is_some_and(|n| *n > 0));
+    record.load.as_ref().is_some_and(|load| load.requests > 0 && (record.valid().is_some() || !fault(load)))
 }
 
 /// One trial and its record; `None` when interrupted.

@@ -11,12 +11,13 @@ use super::observer::{Observer, TrialSlot};
 use super::server::Server;
 use super::{Cancel, Plan};
 use crate::clock::Clock;
-use crate::record::slice_command::SliceCommand;
+use crate::record::slice_command::{SliceCommand, SliceDone};
 use crate::record::{FloorSliceRecord, Reason, SlicesRecord, TrialRecord, Workload};
 use crate::stats::{Random, derive_seed};
 use crate::sys::accounting::{ProcessTreeCpu, process_tree_cpu, processes};
 use crate::sys::process;
 use crate::units::Nanos;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 /// For so long servers without a request under way are watched, once all are there.
@@ -29,6 +30,9 @@ const QUIET: f64 = 0.02;
 const FLOOR_SLICE: Nanos = Nanos::from_millis(10);
 /// No slice is made longer than for answers that take so long.
 const LONGEST_TURN: Nanos = Nanos::from_millis(250);
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+/// Never set.
+static NEVER: AtomicBool = AtomicBool::new(false);
 /// Rounds in which counters are opened that would disturb others, at the end.
 const COUNTED_ROUNDS: u64 = 2;
 
@@ -46,6 +50,8 @@ struct Lane {
     generator: Generator,
     /// What was found of it besides what its generator reports.
     warnings: Vec<Reason>,
+    /// What its server used between its slices, and how long these were apart.
+    idle: (Nanos, Nanos),
 }
 
 /// A round under way.
@@ -57,10 +63,18 @@ pub struct Round<'a> {
     lanes: Vec<Lane>,
     /// Of those that are through, or fell out.
     records: Vec<(TrialSlot, TrialRecord)>,
+    /// Whole ones so far.
+    blocks: u64,
 }
 
-/// Runs the slots of a round, all at once; `None` when interrupted. The first round decides how long slices are, where that
-/// is left to it.
+/// What a round came to.
+pub struct RoundOutcome {
+    pub records: Vec<(TrialSlot, TrialRecord)>,
+    /// Then the records are of the blocks until then.
+    pub interrupted: bool,
+}
+
+/// Runs the slots of a round, all at once. The first round decides how long slices are, where that is left to it.
 pub fn run(
     plan: &Plan,
     slices: &mut Slices,
@@ -68,13 +82,17 @@ pub fn run(
     random: &mut Random,
     cancel: Cancel,
     observer: &mut dyn Observer,
-) -> Option<Vec<(TrialSlot, TrialRecord)>> {
+) -> RoundOutcome {
     let floor = slices.floor.as_ref();
-    let mut round = Round { plan, how: slices.how, floor, cancel, lanes: Vec::new(), records: Vec::new() };
-    round.steps(slots, random, observer).ok()?;
-    let Round { how, records, .. } = round;
+    let mut round = Round { plan, how: slices.how, floor, cancel, lanes: Vec::new(), records: Vec::new(), blocks: 0 };
+    let ran = round.steps(slots, random, observer);
+    // What has been measured is kept; nobody is told to hurry any more.
+    round.cancel = Cancel(&NEVER);
+    let ended = if round.blocks > 0 { round.end_all() } else { Ok(()) };
+    let Round { how, records, blocks, .. } = round;
     slices.how = how;
-    Some(records)
+    let interrupted = ran.is_err() || ended.is_err();
+    RoundOutcome { records: if interrupted && blocks == 0 { Vec::new() } else { records }, interrupted }
 }
 
 impl Round<'_> {
@@ -100,11 +118,35 @@ impl Round<'_> {
                 observer.floor(cell, FloorSliceRecord { round, ..slice });
             }
             random.shuffle(&mut self.lanes);
-            self.command(SliceCommand::Slice { length_ns: self.how.length_ns })?;
+            self.slice_each()?;
+            self.blocks += 1;
         }
         if self.plan.counts && round <= COUNTED_ROUNDS {
             self.command(SliceCommand::Count)?;
         }
+        Ok(())
+    }
+
+    /// One block. Who has errors that are not allowed is through: each of its slices might take a timeout.
+    fn slice_each(&mut self) -> Result<(), TrialError> {
+        let (cancel, length_ns) = (self.cancel, self.how.length_ns);
+        let mut through = Vec::new();
+        self.each(|lane| {
+            let done = lane.generator.command(SliceCommand::Slice { length_ns }, cancel)?;
+            if done.errors > 0 {
+                through.push(lane.slot);
+            }
+            lane.watch(done, cancel)
+        })?;
+        let (through, going_on) =
+            std::mem::take(&mut self.lanes).into_iter().partition(|lane| through.contains(&lane.slot));
+        self.lanes = through;
+        self.end_all()?;
+        self.lanes = going_on;
+        Ok(())
+    }
+
+    fn end_all(&mut self) -> Result<(), TrialError> {
         while let Some(lane) = self.lanes.pop() {
             self.end(lane)?;
         }
@@ -115,20 +157,32 @@ impl Round<'_> {
     fn warm_up(&mut self, cell: usize, round: u64) -> Result<(), TrialError> {
         let Workload { shape, generator, .. } = &self.plan.workloads[cell];
         let in_flight = shape.connections.saturating_mul(shape.depth) as f64;
-        let closed = generator.rate_per_s.is_none();
+        let gap = generator.rate_per_s.map(|rate| NANOS_PER_SECOND / rate.max(1));
+        let turns =
+            (0..self.how.warm_up.max(1)).map(|_| self.longest_turn(in_flight)).collect::<Result<Vec<_>, _>>()?;
+        if round > 1 || !self.plan.adapts_slices {
+            return Ok(());
+        }
+        let mut turn = turns.into_iter().fold(LONGEST_TURN.0, u64::min);
+        if gap.is_none() && self.how.holding(turn) != self.how {
+            // It may have been a hiccup.
+            turn = turn.min(self.longest_turn(in_flight)?);
+        }
+        // Of a schedule it is requests that a slice is to hold many of.
+        self.how = self.how.holding(gap.unwrap_or(turn).min(LONGEST_TURN.0));
+        Ok(())
+    }
+
+    /// Warms all up; the longest that one took to answer each of its connections once, in nanoseconds.
+    fn longest_turn(&mut self, in_flight: f64) -> Result<u64, TrialError> {
         let (cancel, length_ns) = (self.cancel, self.how.length_ns);
         let mut longest = 0.0_f64;
-        for _ in 0..self.how.warm_up {
-            self.each(|lane| {
-                let done = lane.generator.command(SliceCommand::WarmUp { length_ns }, cancel)?;
-                longest = longest.max(done.took_ns as f64 * in_flight / done.answers.max(1) as f64);
-                Ok(())
-            })?;
-        }
-        if closed && round == 1 && self.plan.adapts_slices {
-            self.how = self.how.holding((longest as u64).min(LONGEST_TURN.0));
-        }
-        Ok(())
+        self.each(|lane| {
+            let done = lane.generator.command(SliceCommand::WarmUp { length_ns }, cancel)?;
+            longest = longest.max(done.took_ns as f64 * in_flight / done.answers.max(1) as f64);
+            Ok(())
+        })?;
+        Ok(longest as u64)
     }
 
     fn start(&mut self, slot: TrialSlot) -> Result<(), TrialError> {
@@ -147,9 +201,15 @@ impl Round<'_> {
 
     /// One after the other; who fails falls out.
     fn each(&mut self, mut act: impl FnMut(&mut Lane) -> Result<(), TrialError>) -> Result<(), TrialError> {
-        for mut lane in std::mem::take(&mut self.lanes) {
+        let mut lanes = std::mem::take(&mut self.lanes).into_iter();
+        while let Some(mut lane) = lanes.next() {
             match act(&mut lane) {
                 Ok(()) => self.lanes.push(lane),
+                Err(TrialError::Interrupted) => {
+                    self.lanes.push(lane);
+                    self.lanes.extend(lanes);
+                    return Err(TrialError::Interrupted);
+                }
                 Err(error) => self.lane_fell_out(lane, error)?,
             }
         }
@@ -248,11 +308,24 @@ impl Lane {
         let seed = derive_seed(plan.seed, slot.round);
         let workload = Workload { seed, ..workload.clone() };
         let generator = Generator::start(plan, &workload, &target)?;
-        Ok(Lane { slot, server, generator, warnings: Vec::new() })
+        Ok(Lane { slot, server, generator, warnings: Vec::new(), idle: (Nanos::ZERO, Nanos::ZERO) })
+    }
+
+    /// Some are quiet only until they have been asked something: then they are stopped from now on.
+    fn watch(&mut self, done: SliceDone, cancel: Cancel) -> Result<(), TrialError> {
+        let (used, time) = &mut self.idle;
+        *used = *used + Nanos(done.idle_cpu_ns);
+        *time = *time + Nanos(done.idle_ns);
+        let share = used.0 as f64 / time.0.max(1) as f64;
+        if *time < WATCH || share <= QUIET || !self.warnings.is_empty() {
+            return Ok(());
+        }
+        self.warnings.push(Reason::StoppedBetweenSlices { share });
+        self.generator.command(SliceCommand::StopBetween, cancel).map(drop)
     }
 
     fn end(self, cancel: Cancel) -> Result<TrialRecord, TrialError> {
-        let Lane { slot, mut server, generator, warnings } = self;
+        let Lane { slot, mut server, generator, warnings, .. } = self;
         let load = generator.end(cancel);
         cancel.check()?;
         server.still_runs()?;

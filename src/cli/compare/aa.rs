@@ -14,14 +14,19 @@ use crate::report::json;
 use crate::report::pairing::{self, Figure};
 use crate::stats::{MIN_PAIRS, derive_seed};
 use crate::trial::{self, Cancel, Observer, Plan, TrialSlot};
+use crate::units::Nanos;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::ExitCode;
 
 pub const DEFAULT_COMPARISONS: &str = "100";
-/// Short trials, but as many rounds as any comparison has: a hundred comparisons take about eight minutes.
-const DURATION: &str = "200ms";
-const WARMUP: &str = "50ms";
+/// Short slices, and few in a round, but as many rounds as any comparison has: a hundred comparisons take about eight
+/// minutes.
+const SLICE: Nanos = Nanos::from_millis(20);
+const DURATION: &str = "100ms";
+/// Of trials, with --trials.
+const TRIAL_DURATION: &str = "200ms";
+const TRIAL_WARMUP: &str = "50ms";
 const DEFAULT_CONTESTANT: &str = "epoll";
 /// More false alarms than were allowed.
 const EXIT_FALSE_ALARMS: u8 = 4;
@@ -35,10 +40,16 @@ pub fn settings(args: &CompareArgs) -> Result<Settings> {
         [one] => one,
         _ => bail!("--aa compares one contestant with itself; name one"),
     };
+    let workload = args.workload.clone();
+    let workload = match args.trials {
+        true => workload.or("duration", TRIAL_DURATION).or("warmup", TRIAL_WARMUP),
+        false => workload.or("duration", DURATION),
+    };
     let settings = Settings::new(&CompareArgs {
         // A name stands for one of them only.
         contestants: vec![contestant::split_name(contestant).1.to_owned(); 2],
-        workload: args.workload.clone().or("duration", DURATION).or("warmup", WARMUP),
+        workload,
+        slice: args.slice.or((!args.trials).then_some(SLICE)),
         ..args.clone()
     })?;
     if settings.plan.workloads.len() > 1 {

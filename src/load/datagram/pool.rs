@@ -26,6 +26,9 @@ const PAUSE: Nanos = Nanos::from_millis(100);
 const SHORT_PAUSE: Nanos = Nanos::from_millis(1);
 /// How long duplicates, which are not waited for, are still taken in when all is answered.
 const LINGER: Nanos = Nanos::from_millis(20);
+/// How long a slice waits for answers after the last that came: at least so long, and so many times the slowest.
+const GRACE: Nanos = Nanos::from_millis(50);
+const GRACE_SLOWEST: u64 = 4;
 /// How exactly timeouts are kept: to this part of the timeout, within limits. Only the slot waits for it; whether an
 /// answer is late is decided by its own instants.
 const TIMEOUT_PRECISION: u64 = 32;
@@ -62,6 +65,11 @@ pub struct SocketPool<C> {
     /// Requests without an answer, overdue ones included.
     unanswered: u64,
     last_sent: Nanos,
+    last_received: Nanos,
+    /// The longest that an answer in time has taken.
+    slowest: Nanos,
+    /// When the slice ended that was the last.
+    resting_since: Nanos,
     drained_at: Option<Nanos>,
     next_deadline: Nanos,
     stats: DatagramStats,
@@ -86,6 +94,9 @@ impl<C: DatagramClient> SocketPool<C> {
             in_cohort: false,
             unanswered: 0,
             last_sent: Nanos::ZERO,
+            last_received: Nanos::ZERO,
+            slowest: Nanos::ZERO,
+            resting_since: Nanos::ZERO,
             drained_at: None,
             next_deadline: Nanos::ZERO,
             stats: DatagramStats::default(),
@@ -128,6 +139,8 @@ impl<C: DatagramClient> SocketPool<C> {
                     context.admit();
                 }
                 self.unanswered -= 1;
+                self.last_received = context.tick.done;
+                self.slowest = self.slowest.max(self.last_received.since(times.sent));
                 context.answered(times);
                 context.wake(number);
             }
@@ -257,6 +270,7 @@ impl<C: DatagramClient, E: DatagramEngine> Pool<E> for SocketPool<C> {
     fn enter_phase(&mut self, context: &mut Context<'_>) {
         let Context { tick, .. } = context;
         if tick.phase == Phase::Rest {
+            self.resting_since = tick.done;
             // What a slice could not send the next does not.
             self.sockets.iter_mut().for_each(|socket| socket.due.clear());
         }
@@ -356,8 +370,21 @@ impl<C: DatagramClient, E: DatagramEngine> Pool<E> for SocketPool<C> {
         Some(self.next_deadline)
     }
 
-    fn is_quiet(&self) -> bool {
-        self.sockets.iter().all(|socket| socket.tracker.in_flight() == 0)
+    /// What is lost is not waited for until its time is over: nothing else is loaded meanwhile.
+    fn is_quiet(&mut self, context: &mut Context<'_>) -> bool {
+        let waits = |socket: &ClientSocket<C>| socket.tracker.in_flight() > 0;
+        if !self.sockets.iter().any(waits) {
+            return true;
+        }
+        let grace = Nanos(self.slowest.0.saturating_mul(GRACE_SLOWEST)).max(GRACE).min(self.plan.timeout);
+        let over = context.tick.done.since(self.resting_since.max(self.last_received)) > grace;
+        if over {
+            for number in 0..self.sockets.len() {
+                let lost = self.sockets[number].tracker.give_up();
+                self.on_overdue(context, number, lost);
+            }
+        }
+        over
     }
 
     /// Late answers are waited for, for as long as an answer in time may take.

@@ -154,6 +154,16 @@ impl Tracker {
         before - self.in_flight()
     }
 
+    /// Waits for none that is in flight any more, whether or not its time is over; returns how many those were.
+    pub fn give_up(&mut self) -> u64 {
+        let before = self.in_flight();
+        while let Some((id, _)) = self.pipeline.oldest() {
+            self.pipeline.end(id);
+            self.overdue.insert(id);
+        }
+        before
+    }
+
     /// When the oldest request in flight was sent.
     pub fn oldest(&mut self) -> Option<Nanos> {
         self.pipeline.oldest().map(|(_, times)| times.sent)

@@ -420,7 +420,7 @@ impl<C: StreamClient, E: StreamEngine> Pool<E> for ConnectionPool<C> {
         Some(self.next_resume).filter(|at| *at < Nanos(u64::MAX))
     }
 
-    fn is_quiet(&self) -> bool {
+    fn is_quiet(&mut self, _context: &mut Context<'_>) -> bool {
         self.connections.iter().all(Connection::is_quiet)
     }
 

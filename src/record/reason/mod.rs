@@ -42,6 +42,10 @@ pub enum Reason {
         kinds: BTreeMap<String, u64>,
     },
     NothingAnswered,
+    /// Every answer took longer than a slice: none was to a request that counts.
+    SlicesTooShort {
+        length_ns: u64,
+    },
     /// An open loop fell behind its schedule: requests answered of those that were due.
     RateNotReached {
         answered: u64,

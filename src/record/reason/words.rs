@@ -28,6 +28,11 @@ impl Reason {
                 "no request was answered within the counted time: measure longer, or see why the server is silent"
                     .into()
             }
+            Reason::SlicesTooShort { length_ns } => format!(
+                "no answer was to a request that counts: they take longer than a slice, the longest of which was {}: give a \
+                 longer --slice, or leave it out",
+                Nanos(*length_ns)
+            ),
             Reason::RateNotReached { answered, due } => format!(
                 "only {} % of the requests asked for were answered in time ({answered} of {due:.0}): the rate is above what \
                  server or generator can do; ask for less, or see whose core is busy",
