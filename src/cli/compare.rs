@@ -71,7 +71,8 @@ pub struct CompareArgs {
     /// Further cells: of these only what says what the load is counts.
     #[arg(skip)]
     further: Vec<CompareArgs>,
-    /// Rounds, at most 10000; in each all servers are started afresh. Fewer than 6 show nothing. With --precision the least
+    /// Rounds, at most 10000; in each all servers are started afresh. Fewer than 6 show nothing, 6 are
+    /// enough for one ratio, 8 for six, 12 for a hundred (of all contestants and cells). With --precision the least
     /// number of them [default: 12, with --trials 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rounds: Option<u64>,
