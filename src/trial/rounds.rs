@@ -64,7 +64,7 @@ fn run_cell(
     let mut random = Random::new(derive_seed(plan.seed, cell as u64));
     let mut failures = vec![0; plan.contestants.len()];
     let mut round = 0;
-    let mut slices = plan.slices.map(|how| Slices { how, floor: open_floor(plan, cell) });
+    let mut slices = plan.slices.map(|how| Slices { how, floor: open_floor(plan, cell).filter(|_| plan.counts) });
     loop {
         round += 1;
         let slots = schedule(&mut random, cell, able, round);
@@ -102,7 +102,7 @@ fn run_trials(
     Some(())
 }
 
-/// `None` where it cannot be measured: then there is no such figure.
+/// `None` where it cannot be measured, or is not wanted: then there is no such figure.
 fn open_floor(plan: &Plan, cell: usize) -> Option<Floor> {
     let workload = &plan.workloads[cell];
     let size = workload.shape.mix().ok()?.mean();

@@ -23,7 +23,7 @@ pub const DEFAULT_COMPARISONS: &str = "100";
 /// Short slices, and few in a round, but as many rounds as any comparison has: a hundred comparisons take about eight
 /// minutes.
 const SLICE: Nanos = Nanos::from_millis(20);
-const DURATION: &str = "100ms";
+const DURATION: &str = "60ms";
 /// Of trials, with --trials.
 const TRIAL_DURATION: &str = "200ms";
 const TRIAL_WARMUP: &str = "50ms";
