@@ -109,7 +109,7 @@ pub struct CompareArgs {
     ///
     /// There is none, so each is a false alarm, in throughput and in server CPU per request; 1 in 20 of each is what a 95 %
     /// interval allows. More end with exit code 4. With the short slices that are its default, 100 comparisons take about
-    /// 8 minutes.
+    /// 5 minutes.
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = aa::DEFAULT_COMPARISONS,
         value_parser = clap::value_parser!(u64).range(1..=100_000), conflicts_with_all = ["baseline", "precision", "max_time", "export", "fail_if", "scenario"])]
     aa: Option<u64>,

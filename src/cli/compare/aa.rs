@@ -20,7 +20,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub const DEFAULT_COMPARISONS: &str = "100";
-/// Short slices, and few in a round, but as many rounds as any comparison has: a hundred comparisons take about eight
+/// Short slices, and few in a round, but as many rounds as any comparison has: a hundred comparisons take about five
 /// minutes.
 const SLICE: Nanos = Nanos::from_millis(20);
 const DURATION: &str = "60ms";
