@@ -40,8 +40,9 @@ const EXIT_INTERRUPTED: u8 = 130;
 
 /// Compare servers under the same load
 ///
-/// Starts every contestant's server once per round, in an order that changes, puts the same load on it over loopback
-/// from cores of its own, and compares throughput round by round with the baseline's.
+/// Starts every contestant's server once per round; all are alive at once, and the same load passes from one to the next by
+/// turns, over loopback and from cores of its own. Requests per second, CPU time per request and latency are compared block
+/// by block and round by round with the baseline's.
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub struct CompareArgs {
@@ -128,7 +129,7 @@ pub struct CompareArgs {
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Where the result is saved, after every trial; missing folders are made [default: results/local/<UTC time>.json]
+    /// Where the result is saved, after every round; missing folders are made [default: results/local/<UTC time>.json]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// No progress on stderr

@@ -1,4 +1,4 @@
-//! A comparison under way: the report as it grows, saved after every trial.
+//! A comparison under way: the report as it grows, saved after every round or trial.
 
 use super::settings::{Settings, default_baseline};
 use crate::cli::progress::Progress;
